@@ -1,0 +1,512 @@
+//! The experiment file: every choice of a run, resolved, checked and written beside its results.
+//!
+//! Letters: a *fraction* is the share of training labels that a stage may see. `[[finetune.at]]` tables (and those of
+//! `supervised` and of each student) override their stage for one fraction.
+
+use crate::config_file;
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// A whole experiment.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Short name; the run folder is called after it.
+    pub name: String,
+    /// Everything random follows from it.
+    #[serde(default)]
+    pub seed: u64,
+    /// Where images come from.
+    pub data: DataConfig,
+    /// The network that is pretrained, and its projection head.
+    pub model: ModelConfig,
+    /// How the two contrastive views are made.
+    #[serde(default)]
+    pub augment: AugmentConfig,
+    /// What `cargo xtask reproduce` runs.
+    #[serde(default)]
+    pub reproduce: ReproduceConfig,
+    /// Step one.
+    pub pretrain: PretrainConfig,
+    /// Step two.
+    pub finetune: FinetuneConfig,
+    /// The baseline: the same network from scratch on the same labels.
+    pub supervised: FinetuneConfig,
+    /// Step three: students by name (`self`, `small`, ...).
+    #[serde(default)]
+    pub distill: BTreeMap<String, DistillConfig>,
+    /// Linear probe and nearest neighbours.
+    #[serde(default)]
+    pub eval: EvalConfig,
+}
+
+/// Where images come from.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataConfig {
+    /// `textures`, `fashion-mnist`, `cifar10` or `cifar100`.
+    pub dataset: String,
+    /// Folder that holds the files; some datasets have a well-known place or a download besides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dir: Option<PathBuf>,
+    /// Side of the views in pixels.
+    pub image_size: usize,
+    /// Use the first N training images only; all where it is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// Batches that the loader prepares ahead.
+    #[serde(default = "two")]
+    pub prefetch: usize,
+}
+
+fn two() -> usize {
+    2
+}
+
+/// The shape of a network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    /// 18, 34, 50, 101, 152 or 200.
+    pub depth: usize,
+    /// Multiplies the 64 base channels; fractions are welcome.
+    #[serde(default = "one")]
+    pub width: f64,
+    /// Selective kernels: ratio of the attention's hidden width, 0 for none (the paper: 0.0625).
+    #[serde(default)]
+    pub sk_ratio: f64,
+    /// Squeeze-and-excitation: ratio of its hidden width, 0 for none.
+    #[serde(default)]
+    pub se_ratio: f64,
+    /// `cifar` (3x3, no pool), `imagenet` (7x7 or three 3x3, max pool) or `auto` (by image size, up to 32 is cifar).
+    #[serde(default)]
+    pub stem: Stem,
+    /// Layers of the projection head.
+    #[serde(default = "three")]
+    pub proj_layers: usize,
+    /// Width of the projection head's output.
+    #[serde(default = "proj_dim")]
+    pub proj_dim: usize,
+}
+
+/// The first layers of a network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stem {
+    /// By image size.
+    #[default]
+    Auto,
+    /// One 3x3 convolution at full resolution.
+    Cifar,
+    /// A strided 7x7 convolution (three 3x3 with selective kernels) and a max pool.
+    Imagenet,
+}
+
+fn one() -> f64 {
+    1.0
+}
+fn three() -> usize {
+    3
+}
+fn proj_dim() -> usize {
+    128
+}
+
+/// The random views of contrastive learning (paper, appendix; "v2" colour jitter).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AugmentConfig {
+    /// Smallest share of the image's area that a crop keeps.
+    pub min_area: f32,
+    /// Strength `s` of the colour jitter.
+    pub color_strength: f32,
+    /// Probability of the jitter.
+    pub color_probability: f32,
+    /// Probability of dropping colour.
+    pub grayscale_probability: f32,
+    /// Probability of Gaussian blur; 0 for small images.
+    pub blur_probability: f32,
+    /// Mirror half of the views left to right.
+    pub flip: bool,
+}
+
+impl Default for AugmentConfig {
+    fn default() -> Self {
+        Self {
+            min_area: 0.08,
+            color_strength: 1.0,
+            color_probability: 0.8,
+            grayscale_probability: 0.2,
+            blur_probability: 0.5,
+            flip: true,
+        }
+    }
+}
+
+/// What `cargo xtask reproduce` runs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReproduceConfig {
+    /// Label fractions.
+    pub labels: Vec<f64>,
+    /// Label subsets for each fraction; figures are their mean.
+    pub subsets: usize,
+}
+
+impl Default for ReproduceConfig {
+    fn default() -> Self {
+        Self { labels: vec![0.01, 0.1], subsets: 1 }
+    }
+}
+
+/// How long something lasts: exactly one of epochs, steps and images.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Duration {
+    /// Passes over the stage's training images.
+    Epochs(f64),
+    /// Optimiser steps.
+    Steps(u64),
+    /// Images seen.
+    Images(u64),
+}
+
+impl Default for Duration {
+    fn default() -> Self {
+        Self::Steps(0)
+    }
+}
+
+impl Duration {
+    /// In steps, for `examples` images in an epoch. Epochs and images are rounded down, as the reference does.
+    pub fn steps(self, examples: usize, batch: usize) -> u64 {
+        match self {
+            Self::Epochs(e) => (e * examples as f64).floor() as u64 / batch as u64,
+            Self::Steps(s) => s,
+            Self::Images(n) => n / batch as u64,
+        }
+    }
+}
+
+/// What scales the learning rate with the batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scaling {
+    /// Times batch / 256.
+    #[default]
+    Linear,
+    /// Times the square root of the batch.
+    Sqrt,
+    /// As it is written.
+    None,
+}
+
+/// Which optimiser.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OptimizerKind {
+    /// Layer-wise adaptive rate scaling (You et al. 2017).
+    #[default]
+    Lars,
+    /// SGD with Nesterov momentum.
+    Sgd,
+    /// Adam.
+    Adam,
+}
+
+/// How a stage optimises; the same table in every stage.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainingConfig {
+    /// How long.
+    pub length: Duration,
+    /// Linear warm-up before the cosine.
+    #[serde(default)]
+    pub warmup: Duration,
+    /// Images a step.
+    pub batch: usize,
+    /// Base learning rate, before scaling.
+    pub learning_rate: f64,
+    /// What scales it with the batch.
+    #[serde(default)]
+    pub scaling: Scaling,
+    /// Which optimiser.
+    #[serde(default)]
+    pub optimizer: OptimizerKind,
+    /// Momentum of LARS and SGD.
+    #[serde(default = "momentum")]
+    pub momentum: f64,
+    /// Weight decay.
+    #[serde(default)]
+    pub weight_decay: f64,
+    /// LARS leaves out of decay and adaptation what contains one of these; parameters are called `kind:name`,
+    /// kind being `conv`, `linear`, `batch_norm`, `bias` or `classifier`.
+    #[serde(default = "exclude")]
+    pub exclude: Vec<String>,
+    /// Measure accuracy on the test images this often; at the end always.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eval_every: Option<Duration>,
+    /// Save a checkpoint to resume from this often; at the end always.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint_every: Option<Duration>,
+}
+
+fn momentum() -> f64 {
+    0.9
+}
+fn exclude() -> Vec<String> {
+    ["batch_norm:", "bias", "classifier:"].map(String::from).into()
+}
+
+/// Step one.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PretrainConfig {
+    /// Temperature of NT-Xent.
+    #[serde(default = "temperature")]
+    pub temperature: f64,
+    /// How it optimises.
+    pub training: TrainingConfig,
+}
+
+fn temperature() -> f64 {
+    0.1
+}
+
+/// Step two, and the supervised baseline.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FinetuneConfig {
+    /// The head layer that the classifier stands on: 0 the encoder, k the head's k-th layer, -1 its last.
+    #[serde(default)]
+    pub proj_selector: i64,
+    /// Freeze the stem and the first groups: -1 nothing, 0 the stem, k up to group k.
+    #[serde(default = "minus_one")]
+    pub freeze_after: i64,
+    /// Smallest share of the image's area that a crop keeps.
+    #[serde(default = "min_area")]
+    pub min_area: f32,
+    /// Colour jitter strength; the paper uses none here.
+    #[serde(default)]
+    pub color_strength: f32,
+    /// How it optimises.
+    pub training: TrainingConfig,
+    /// Overrides by label fraction: `labels`, and any key of this table.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub at: Vec<toml::Table>,
+}
+
+fn minus_one() -> i64 {
+    -1
+}
+fn min_area() -> f32 {
+    0.08
+}
+
+/// Step three: one student.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DistillConfig {
+    /// The student's network; the teacher's own shape where it is missing (self-distillation).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelConfig>,
+    /// Who teaches in `reproduce`: `finetuned`, or another student's name.
+    #[serde(default = "finetuned")]
+    pub teacher: String,
+    /// Start from the teacher's weights where shapes agree, instead of from scratch.
+    #[serde(default)]
+    pub init_from_teacher: bool,
+    /// Temperature of both softmaxes.
+    #[serde(default = "one")]
+    pub temperature: f64,
+    /// Share `a` of the teacher in the loss: (1 - a) labels + a teacher. 1 uses no labels.
+    #[serde(default = "one")]
+    pub teacher_weight: f64,
+    /// Smallest share of the image's area that a crop keeps.
+    #[serde(default = "min_area")]
+    pub min_area: f32,
+    /// Colour jitter strength; the paper uses none here.
+    #[serde(default)]
+    pub color_strength: f32,
+    /// How it optimises.
+    pub training: TrainingConfig,
+    /// Overrides by label fraction: `labels`, and any key of this table.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub at: Vec<toml::Table>,
+}
+
+fn finetuned() -> String {
+    "finetuned".into()
+}
+
+/// What `simclr-eval` does.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EvalConfig {
+    /// Images a forward pass.
+    pub batch: usize,
+    /// Central crop's share of the shorter side; images of at most 32 pixels are not cropped.
+    pub crop: f32,
+    /// Neighbours of the weighted k-NN.
+    pub knn_k: usize,
+    /// Temperature of its weights, exp(similarity / temperature).
+    pub knn_temperature: f64,
+    /// The linear probe on frozen features.
+    pub linear: LinearConfig,
+}
+
+impl Default for EvalConfig {
+    fn default() -> Self {
+        Self { batch: 256, crop: 0.875, knn_k: 50, knn_temperature: 0.1, linear: LinearConfig::default() }
+    }
+}
+
+/// The linear probe: a classifier on features that are computed once (running statistics frozen, as in the TF1 code).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LinearConfig {
+    /// Passes over the features.
+    pub epochs: usize,
+    /// Features a step.
+    pub batch: usize,
+    /// Learning rate of SGD with Nesterov momentum, before the linear scaling.
+    pub learning_rate: f64,
+    /// Half squared norm of the weights.
+    pub weight_decay: f64,
+    /// Views of each training image whose features are kept: 1 the central crop alone, more adds random crops.
+    pub views: usize,
+}
+
+impl Default for LinearConfig {
+    fn default() -> Self {
+        Self { epochs: 60, batch: 256, learning_rate: 0.1, weight_decay: 1e-6, views: 1 }
+    }
+}
+
+impl Config {
+    /// Reads `path`, applies `--set key=value` pairs, and checks every value.
+    ///
+    /// # Errors
+    /// A message that names the file and the key: unknown keys come with the nearest valid one.
+    pub fn load(path: &Path, set: &[String]) -> Result<Self> {
+        let table = config_file::read(path, set)?;
+        Self::from_table(table).with_context(|| format!("in {}", path.display()))
+    }
+
+    fn from_table(table: toml::Table) -> Result<Self> {
+        let config: Self = config_file::typed(table)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The configuration for one label fraction: `at` tables of that fraction are merged into their stage.
+    ///
+    /// # Errors
+    /// When an override is not a valid table of its stage.
+    pub fn at_labels(&self, fraction: f64) -> Result<Self> {
+        let mut table = toml::Table::try_from(self).context("writing the configuration")?;
+        for key in ["finetune", "supervised"] {
+            config_file::apply_overrides(&mut table, &[key], fraction)?;
+        }
+        for student in self.distill.keys() {
+            config_file::apply_overrides(&mut table, &["distill", student], fraction)?;
+        }
+        Self::from_table(table)
+    }
+
+    /// As TOML, every default written out.
+    ///
+    /// # Errors
+    /// Never, for a configuration that was loaded.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string(self).context("writing the configuration")
+    }
+
+    /// The student called `name`.
+    ///
+    /// # Errors
+    /// When there is none, with those that there are.
+    pub fn student(&self, name: &str) -> Result<&DistillConfig> {
+        self.distill.get(name).with_context(|| {
+            let known: Vec<_> = self.distill.keys().map(String::as_str).collect();
+            format!("no table [distill.{name}] in the configuration; it has: {}", known.join(", "))
+        })
+    }
+
+    fn check(&self) -> Result<()> {
+        let positive = |key: &str, value: f64| {
+            if value.is_finite() && value > 0.0 { Ok(()) } else { bail!("{key} = {value}: must be finite and positive") }
+        };
+        let share = |key: &str, value: f64| {
+            if (0.0..=1.0).contains(&value) { Ok(()) } else { bail!("{key} = {value}: must lie in 0..=1") }
+        };
+        self.model.check("model")?;
+        if self.data.image_size == 0 {
+            bail!("data.image_size = 0: must be at least 1")
+        }
+        positive("pretrain.temperature", self.pretrain.temperature)?;
+        let mut trainings = vec![
+            ("pretrain".to_string(), &self.pretrain.training),
+            ("finetune".into(), &self.finetune.training),
+            ("supervised".into(), &self.supervised.training),
+        ];
+        for (name, student) in &self.distill {
+            if let Some(model) = &student.model {
+                model.check(&format!("distill.{name}.model"))?;
+            }
+            positive(&format!("distill.{name}.temperature"), student.temperature)?;
+            share(&format!("distill.{name}.teacher_weight"), student.teacher_weight)?;
+            if student.teacher != "finetuned" && (&student.teacher == name || !self.distill.contains_key(&student.teacher)) {
+                bail!("distill.{name}.teacher = \"{}\": must be \"finetuned\" or another student", student.teacher)
+            }
+            trainings.push((format!("distill.{name}"), &student.training));
+        }
+        for (stage, t) in trainings {
+            positive(&format!("{stage}.training.learning_rate"), t.learning_rate)?;
+            if t.batch == 0 {
+                bail!("{stage}.training.batch = 0: must be at least 1")
+            }
+            if !(t.weight_decay.is_finite() && t.weight_decay >= 0.0) {
+                bail!("{stage}.training.weight_decay = {}: must be finite and not negative", t.weight_decay)
+            }
+            share(&format!("{stage}.training.momentum"), t.momentum)?;
+        }
+        for &labels in &self.reproduce.labels {
+            if !(labels > 0.0 && labels <= 1.0) {
+                bail!("reproduce.labels holds {labels}: a label fraction lies in (0, 1]")
+            }
+        }
+        if self.reproduce.subsets == 0 {
+            bail!("reproduce.subsets = 0: must be at least 1")
+        }
+        let a = &self.augment;
+        share("augment.min_area", a.min_area as f64)?;
+        share("augment.color_probability", a.color_probability as f64)?;
+        share("augment.grayscale_probability", a.grayscale_probability as f64)?;
+        share("augment.blur_probability", a.blur_probability as f64)?;
+        share("eval.crop", self.eval.crop as f64)?;
+        positive("eval.knn_temperature", self.eval.knn_temperature)
+    }
+}
+
+impl ModelConfig {
+    fn check(&self, key: &str) -> Result<()> {
+        if ![18, 34, 50, 101, 152, 200].contains(&self.depth) {
+            bail!("{key}.depth = {}: must be 18, 34, 50, 101, 152 or 200", self.depth)
+        }
+        if !(self.width.is_finite() && self.width * 64.0 >= 1.0) {
+            bail!("{key}.width = {}: must give at least one channel (1/64)", self.width)
+        }
+        for (name, ratio) in [("sk_ratio", self.sk_ratio), ("se_ratio", self.se_ratio)] {
+            if !(0.0..=1.0).contains(&ratio) {
+                bail!("{key}.{name} = {ratio}: must lie in 0..=1, 0 for none")
+            }
+        }
+        if self.proj_dim == 0 {
+            bail!("{key}.proj_dim = 0: must be at least 1")
+        }
+        Ok(())
+    }
+}

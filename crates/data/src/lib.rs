@@ -1,0 +1,1 @@
+//! Image sources, label subsets, augmentation and the loader.

@@ -1,0 +1,1 @@
+//! Step three: distillation of a teacher into a student.

@@ -1,0 +1,1 @@
+//! Accuracy, linear probe, nearest neighbours and the report.

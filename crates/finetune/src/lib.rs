@@ -1,0 +1,1 @@
+//! Step two: fine-tuning on few labels, and the supervised baseline.

@@ -1,0 +1,1 @@
+//! ResNets with selective kernels and squeeze-excitation, and the heads upon them.

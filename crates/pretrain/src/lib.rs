@@ -1,0 +1,1 @@
+//! Step one: contrastive pretraining without labels.

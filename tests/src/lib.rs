@@ -1,0 +1,1 @@
+//! Shared helpers of the golden and end-to-end tests.
