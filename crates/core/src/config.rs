@@ -437,7 +437,11 @@ impl Config {
 
     fn check(&self) -> Result<()> {
         let positive = |key: &str, value: f64| {
-            if value.is_finite() && value > 0.0 { Ok(()) } else { bail!("{key} = {value}: must be finite and positive") }
+            if value.is_finite() && value > 0.0 {
+                Ok(())
+            } else {
+                bail!("{key} = {value}: must be finite and positive")
+            }
         };
         let share = |key: &str, value: f64| {
             if (0.0..=1.0).contains(&value) { Ok(()) } else { bail!("{key} = {value}: must lie in 0..=1") }
@@ -458,7 +462,9 @@ impl Config {
             }
             positive(&format!("distill.{name}.temperature"), student.temperature)?;
             share(&format!("distill.{name}.teacher_weight"), student.teacher_weight)?;
-            if student.teacher != "finetuned" && (&student.teacher == name || !self.distill.contains_key(&student.teacher)) {
+            if student.teacher != "finetuned"
+                && (&student.teacher == name || !self.distill.contains_key(&student.teacher))
+            {
                 bail!("distill.{name}.teacher = \"{}\": must be \"finetuned\" or another student", student.teacher)
             }
             trainings.push((format!("distill.{name}"), &student.training));
