@@ -4,7 +4,17 @@
 //! `R` rows and `D` columns of a matrix. Feature maps are `[N, H, W, C]` f32, contiguous; convolution weights are
 //! `[O, K, K, C]` in memory (`[O, C, K, K]` on disk); linear weights are `[O, D]`.
 
+mod conv;
 pub mod cpu;
-pub mod tape;
+mod gate;
+mod loss;
+mod norm;
+mod pool;
+mod tape;
 
+pub use conv::{Padding, conv2d, linear};
+pub use gate::{add_relu, relu, sigmoid_gate, stream_mean, stream_select};
+pub use loss::{NtXent, cross_entropy, distillation, nt_xent, weighted_sum};
+pub use norm::{Fused, Moments, Statistics, batch_norm};
+pub use pool::{PoolPadding, avg_pool2d, global_avg_pool, max_pool2d};
 pub use tape::{Gradients, NodeId, Tape, Value};

@@ -145,7 +145,7 @@ impl Tape {
             if value.node.is_none() {
                 bail!("no gradient can flow from a constant: is anything that it depends on a leaf of this tape?")
             }
-            gradients.add(value.node, gradient.clone())?;
+            gradients.add(value.node, gradient.copy()?)?;
         }
         let mut store = GradStore::default();
         while let Some(node) = nodes.pop() {

@@ -108,3 +108,25 @@ pub fn add_assign(sum: &Tensor, term: &Tensor) -> Result<()> {
         })
     })
 }
+
+/// A vector of `len` elements that `write` fills, without zeroing it first.
+///
+/// `write` must set every element; in builds with debug assertions the memory starts as NaN, so that the tests
+/// notice one that was left out.
+#[allow(unsafe_code)]
+pub fn filled(len: usize, write: impl FnOnce(&mut [f32])) -> Vec<f32> {
+    if cfg!(debug_assertions) {
+        let mut data = vec![f32::NAN; len];
+        write(&mut data);
+        return data;
+    }
+    let mut data: Vec<f32> = Vec::with_capacity(len);
+    // SAFETY: the capacity is `len`, every bit pattern is a valid f32, and `write` sets all elements before they are
+    // read (checked by the NaN above in the test suite). A zero-fill here would be one more pass over each activation.
+    #[allow(clippy::uninit_vec)]
+    unsafe {
+        data.set_len(len)
+    };
+    write(&mut data);
+    data
+}

@@ -1,7 +1,13 @@
 //! CPU kernels and what they share: slices of tensors, in-place updates, vectorised loops.
 
 mod access;
-pub use access::{add_assign, from_vec, update, update_with, with_slice};
+pub(crate) mod channels;
+pub(crate) mod conv;
+pub(crate) mod gemm;
+pub(crate) mod norm;
+pub(crate) mod pool;
+
+pub use access::{add_assign, filled, from_vec, update, update_with, with_slice};
 
 /// Runs `work` with the widest vector instructions of this processor: loops inside are compiled once for each
 /// instruction set. `work` and what it calls must be `#[inline(always)]` for that.
