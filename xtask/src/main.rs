@@ -1,1 +1,44 @@
-fn main() {}
+//! `cargo xtask`: builds and runs the stage binaries. It depends on none of the workspace's crates, so that it is built
+//! in seconds.
+#![forbid(unsafe_code)]
+
+mod bench;
+mod ci;
+mod reproduce;
+mod workspace;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Reproduces experiments, measures, and checks the project.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run an experiment from its file to its report; again, to go on where it stopped
+    Reproduce(reproduce::Args),
+    /// Measure a training step or the augmentation; one JSON line comes last
+    Bench(bench::Args),
+    /// Everything that a change must pass: format, lints, tests, a tiny experiment
+    Ci,
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Reproduce(args) => reproduce::run(&args).map(|_| ()),
+        Command::Bench(args) => bench::run(&args),
+        Command::Ci => ci::run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

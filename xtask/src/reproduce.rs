@@ -1,0 +1,185 @@
+//! `reproduce`: an experiment from its file to its report.
+
+mod display;
+mod job;
+mod pace;
+mod table;
+
+use crate::workspace::{self, Binaries};
+use anyhow::{Context, Result, ensure};
+use display::Display;
+use job::{Common, Job};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+pub use pace::duration;
+
+/// Packages whose binaries an experiment runs.
+const STAGES: [&str; 4] = ["simclr-pretrain", "simclr-finetune", "simclr-distill", "simclr-eval"];
+
+/// Arguments of `reproduce`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// The experiment
+    #[arg(default_value = "configs/quickstart.toml")]
+    config: PathBuf,
+    /// The run's folder [default: runs/NAME, by the name in CONFIG]
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto")]
+    device: String,
+    /// Override a value: pretrain.training.batch=128
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Start anew; a run that is there already is renamed, not removed
+    #[arg(long)]
+    fresh: bool,
+    /// Threads of every stage [default: all]
+    #[arg(long)]
+    threads: Option<usize>,
+}
+
+impl Args {
+    /// A run on the CPU with defaults for the rest.
+    pub fn new(config: PathBuf, out: PathBuf) -> Self {
+        Self { config, out: Some(out), device: "cpu".into(), set: vec![], fresh: false, threads: None }
+    }
+}
+
+/// Runs the experiment and gives the folder of its report.
+///
+/// # Errors
+/// When the build fails, or a stage, whose last words are then part of the message.
+pub fn run(args: &Args) -> Result<PathBuf> {
+    let config = workspace::find(&args.config)?;
+    let out = match &args.out {
+        Some(out) => out.clone(),
+        None => Path::new("runs").join(name_of(&config, &args.set)?),
+    };
+    println!("building the stages (release)");
+    let binaries = Binaries::build(&STAGES, &args.device)?;
+    // The plan comes first: a mistake in the configuration must not move an earlier run.
+    let common = Common { config, set: args.set.clone(), device: args.device.clone(), threads: args.threads };
+    let jobs = plan(&binaries, &common, &out)?;
+    if args.fresh {
+        set_aside(&out)?;
+    }
+    let logs = out.join("log");
+    std::fs::create_dir_all(&logs).with_context(|| format!("creating {}", logs.display()))?;
+    println!("{} stages into {}; stop at any time, the same command goes on", jobs.len(), out.display());
+
+    let start = Instant::now();
+    let mut display = Display::new(&jobs);
+    for job in &jobs {
+        display.start(job);
+        let ended = job.run(&binaries, &common, &logs, &mut |progress| display.progress(progress));
+        match ended {
+            Ok(fresh) => display.end(job, fresh),
+            Err(error) => {
+                display.clear();
+                return Err(error);
+            }
+        }
+    }
+    display.clear();
+
+    let report = out.join("report");
+    let mut command = binaries.command("simclr-eval");
+    command.arg("report").arg("--config").arg(&common.config).arg("--run").arg(&out);
+    output_of(with_set(&mut command, &common.set), "the report")?;
+    println!("\n{}", table::render(&report.join("results.json"))?);
+    println!("{} in all; report: {}", duration(start.elapsed().as_secs_f64()), report.join("index.html").display());
+    Ok(report)
+}
+
+/// The jobs, as `simclr-eval plan` lists them; it checks the configuration, too.
+fn plan(binaries: &Binaries, common: &Common, out: &Path) -> Result<Vec<Job>> {
+    let mut command = binaries.command("simclr-eval");
+    command.arg("plan").arg("--config").arg(&common.config).arg("--out").arg(out);
+    let json = output_of(with_set(&mut command, &common.set), "the plan")?;
+    serde_json::from_str(&json).context("simclr-eval plan printed no list of jobs")
+}
+
+fn with_set<'a>(command: &'a mut Command, set: &[String]) -> &'a mut Command {
+    for pair in set {
+        command.arg("--set").arg(pair);
+    }
+    command
+}
+
+/// What a short command prints; where it fails, its message is the error.
+fn output_of(command: &mut Command, what: &str) -> Result<String> {
+    let output = command.output().with_context(|| format!("starting simclr-eval for {what}"))?;
+    let message = String::from_utf8_lossy(&output.stderr);
+    let message = message.trim();
+    ensure!(output.status.success(), "{}", message.strip_prefix("error: ").unwrap_or(message));
+    String::from_utf8(output.stdout).with_context(|| format!("reading {what}"))
+}
+
+/// The experiment's name, which its folder is called after.
+fn name_of(config: &Path, set: &[String]) -> Result<String> {
+    if let Some(name) = set.iter().rev().find_map(|pair| pair.strip_prefix("name=")) {
+        return Ok(name.trim_matches('"').into());
+    }
+    let text = std::fs::read_to_string(config).with_context(|| format!("reading {}", config.display()))?;
+    let table: toml::Table = text.parse().with_context(|| format!("{} is not TOML", config.display()))?;
+    let name = table.get("name").and_then(|v| v.as_str());
+    name.map(String::from)
+        .with_context(|| format!("{}: `name` is missing; the run's folder is called after it", config.display()))
+}
+
+/// Renames an existing folder to the first free of `DIR.1`, `DIR.2`, ...
+fn set_aside(out: &Path) -> Result<()> {
+    if !out.exists() {
+        return Ok(());
+    }
+    let numbered = |i: usize| {
+        let mut name = out.as_os_str().to_owned();
+        name.push(format!(".{i}"));
+        PathBuf::from(name)
+    };
+    let free = (1..).map(numbered).find(|p| !p.exists()).context("no free name")?;
+    std::fs::rename(out, &free).with_context(|| format!("renaming {} to {}", out.display(), free.display()))?;
+    println!("the earlier run is now {}", free.display());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn temporary(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("simclr-xtask-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+
+    #[test]
+    fn an_earlier_run_is_never_lost() {
+        let folder = temporary("fresh");
+        let run = folder.join("run");
+        for text in ["first", "second", "third"] {
+            set_aside(&run).unwrap();
+            std::fs::create_dir(&run).unwrap();
+            std::fs::write(run.join("result"), text).unwrap();
+        }
+        let read = |name: &str| std::fs::read_to_string(folder.join(name).join("result")).unwrap();
+        assert_eq!((read("run.1"), read("run.2"), read("run")), ("first".into(), "second".into(), "third".into()));
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn the_folder_is_called_after_the_experiment() {
+        let folder = temporary("name");
+        let file = folder.join("c.toml");
+        std::fs::write(&file, "name = \"tiny\"\n[data]\nname = \"other\"\n").unwrap();
+        assert_eq!(name_of(&file, &[]).unwrap(), "tiny");
+        assert_eq!(name_of(&file, &["name=mine".into()]).unwrap(), "mine");
+        std::fs::write(&file, "[data]\n").unwrap();
+        assert!(name_of(&file, &[]).unwrap_err().to_string().contains("`name` is missing"));
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}

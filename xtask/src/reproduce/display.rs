@@ -1,0 +1,168 @@
+//! What a run shows: two bars on a terminal, lines elsewhere.
+
+use super::job::{Job, Progress};
+use super::pace::{Pace, duration};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+/// Between two status lines where there is no terminal.
+const STATUS: Duration = Duration::from_secs(30);
+
+/// Parts that the whole run's bar is divided into.
+const PARTS: u64 = 1000;
+
+/// Shows a run as it goes.
+pub struct Display {
+    pace: Pace,
+    jobs: usize,
+    number: usize,
+    started: Instant,
+    last: Progress,
+    output: Output,
+}
+
+enum Output {
+    Bars { all: MultiProgress, whole: ProgressBar, stage: ProgressBar },
+    Lines { status: Instant },
+}
+
+impl Display {
+    /// For these jobs, in this order.
+    pub fn new(jobs: &[Job]) -> Self {
+        let now = Instant::now();
+        let output = if std::io::stdout().is_terminal() && std::io::stderr().is_terminal() {
+            bars()
+        } else {
+            Output::Lines { status: now }
+        };
+        let pace = Pace::new(jobs.iter().map(|j| j.cost).sum());
+        Self { pace, jobs: jobs.len(), number: 0, started: now, last: Progress::default(), output }
+    }
+
+    /// A job begins.
+    pub fn start(&mut self, job: &Job) {
+        self.number += 1;
+        self.started = Instant::now();
+        self.last = Progress { title: job.title.clone(), ..Progress::default() };
+        self.pace.start(job.cost);
+        match &mut self.output {
+            Output::Bars { stage, .. } => {
+                stage.set_length(1);
+                stage.set_position(0);
+                stage.set_prefix(job.title.clone());
+                stage.set_message("");
+            }
+            Output::Lines { status } => {
+                *status = self.started;
+                println!("[{}/{}] {}", self.number, self.jobs, job.title);
+            }
+        }
+        self.show();
+    }
+
+    /// News of the job, or `None` as time goes by.
+    pub fn progress(&mut self, progress: Option<&Progress>) {
+        if let Some(progress) = progress {
+            if progress.steps > 0 {
+                self.pace.at(progress.step as f64 / progress.steps as f64, Instant::now());
+            }
+            self.last = progress.clone();
+        }
+        self.show();
+    }
+
+    /// The job has ended; `fresh` is false where it had been done before.
+    pub fn end(&mut self, job: &Job, fresh: bool) {
+        let now = Instant::now();
+        self.pace.end(now);
+        let mut line = format!("[{}/{}] {}", self.number, self.jobs, job.title);
+        if let Some(outcome) = job.outcome() {
+            line += &format!(": {outcome}");
+        }
+        line += &if fresh {
+            format!(", {}", duration((now - self.started).as_secs_f64()))
+        } else {
+            " (done before)".to_string()
+        };
+        match &self.output {
+            // Only a lost terminal can refuse a line.
+            Output::Bars { all, .. } => drop(all.println(line)),
+            Output::Lines { .. } => println!("{line}"),
+        }
+        self.show();
+    }
+
+    /// Takes the bars away.
+    pub fn clear(&self) {
+        if let Output::Bars { whole, stage, .. } = &self.output {
+            stage.finish_and_clear();
+            whole.finish_and_clear();
+        }
+    }
+
+    fn show(&mut self) {
+        let now = Instant::now();
+        let left = self.pace.remaining(now).map_or_else(String::new, |s| format!("about {} left", duration(s)));
+        match &mut self.output {
+            Output::Bars { whole, stage, .. } => {
+                whole.set_prefix(format!("stage {} of {}", self.number, self.jobs));
+                whole.set_position((self.pace.share() * PARTS as f64) as u64);
+                whole.set_message(left);
+                if self.last.steps > 0 {
+                    stage.set_length(self.last.steps);
+                    stage.set_position(self.last.step);
+                    stage.set_message(describe(&self.last));
+                }
+            }
+            Output::Lines { status } => {
+                if now - *status >= STATUS {
+                    *status = now;
+                    let whole = format!("{:.0} % of the run", 100.0 * self.pace.share());
+                    let parts = [describe(&self.last), whole, left];
+                    let known: Vec<_> = parts.into_iter().filter(|p| !p.is_empty()).collect();
+                    println!("  {}", known.join(" · "));
+                }
+            }
+        }
+    }
+}
+
+/// Step, loss, speed and time left of the stage at hand, as far as they are known.
+fn describe(p: &Progress) -> String {
+    let parts = [
+        (p.steps > 0).then(|| format!("step {} of {}", p.step, p.steps)),
+        p.loss.map(|loss| format!("loss {loss:.4}")),
+        p.images_per_s.map(|speed| format!("{speed:.0} images/s")),
+        p.eta_s.map(|s| format!("{} to go", duration(s))),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
+}
+
+fn bars() -> Output {
+    let style = |template: &str| {
+        // The templates are ours: a mistake in one costs the looks, not the run.
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        style.progress_chars("━━─")
+    };
+    let all = MultiProgress::new();
+    let whole = all.add(ProgressBar::new(PARTS));
+    whole.set_style(style("{prefix:.bold} {bar:30.green/dim} {percent} % · {elapsed} · {msg}"));
+    let stage = all.add(ProgressBar::new(1));
+    stage.set_style(style("{prefix} {bar:30.cyan/dim} {msg}"));
+    whole.enable_steady_tick(Duration::from_secs(1));
+    Output::Bars { all, whole, stage }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_known_is_said() {
+        let mut p = Progress { step: 3, steps: 10, ..Progress::default() };
+        assert_eq!(describe(&p), "step 3 of 10");
+        (p.loss, p.images_per_s, p.eta_s) = (Some(1.23456), Some(99.6), Some(61.0));
+        assert_eq!(describe(&p), "step 3 of 10 · loss 1.2346 · 100 images/s · 1 min 1 s to go");
+    }
+}

@@ -1,0 +1,200 @@
+//! One stage of a run: its process, its progress and its log.
+
+use crate::workspace::Binaries;
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::{Duration, SystemTime};
+
+/// Lines of a failed stage's log that are shown.
+const LAST_LINES: usize = 20;
+
+/// One run of one stage binary, as `simclr-eval plan` lists it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Job {
+    /// Unique name with `/` between parts.
+    pub id: String,
+    /// For people.
+    pub title: String,
+    /// Which binary.
+    pub program: String,
+    /// Arguments of this stage alone.
+    pub args: Vec<String>,
+    /// Where it writes.
+    pub dir: PathBuf,
+    /// Work, in units that all jobs of a plan share.
+    pub cost: f64,
+}
+
+/// Arguments that every stage takes.
+pub struct Common {
+    /// The experiment.
+    pub config: PathBuf,
+    /// Overrides, `key=value`.
+    pub set: Vec<String>,
+    /// `auto`, `cpu`, `cuda` or `cuda:N`.
+    pub device: String,
+    /// Threads, or the stage's default.
+    pub threads: Option<usize>,
+}
+
+/// What a stage reports while it works.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Progress {
+    /// What it is doing.
+    pub title: String,
+    /// Steps done.
+    pub step: u64,
+    /// Steps in all.
+    pub steps: u64,
+    /// Speed.
+    pub images_per_s: Option<f64>,
+    /// Seconds to the end of the stage.
+    pub eta_s: Option<f64>,
+    /// Training loss.
+    pub loss: Option<f64>,
+}
+
+/// A line of a stage's output.
+#[derive(Deserialize)]
+struct Line {
+    progress: Progress,
+}
+
+/// Ends the stage when the run is given up, so that nothing works on unseen.
+struct Owned(Child);
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        // Both fail only where it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Job {
+    /// Runs the stage to its end, telling `watch` of its progress, and once a second of none. Its messages go to
+    /// `logs/ID.log`. Gives false where an earlier run had finished the stage already.
+    ///
+    /// # Errors
+    /// When it cannot be started, or fails: with the end of its log.
+    pub fn run(
+        &self,
+        binaries: &Binaries,
+        common: &Common,
+        logs: &Path,
+        watch: &mut dyn FnMut(Option<&Progress>),
+    ) -> Result<bool> {
+        let path = logs.join(self.id.replace('/', "-") + ".log");
+        let mut log = OpenOptions::new().create(true).append(true).open(&path);
+        let log = log.as_mut().map_err(|e| anyhow::anyhow!("opening {}: {e}", path.display()))?;
+        let begin = log.seek(SeekFrom::End(0)).context("the log's length")?;
+
+        let before = self.finished();
+        let mut command = binaries.command(&self.program);
+        command.args(&self.args).arg("--config").arg(&common.config).arg("--out").arg(&self.dir);
+        command.args(["--resume", "--progress", "json", "--device", &common.device]);
+        for pair in &common.set {
+            command.arg("--set").arg(pair);
+        }
+        if let Some(threads) = common.threads {
+            command.arg("--threads").arg(threads.to_string());
+        }
+        let stderr = log.try_clone().context("sharing the log")?;
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
+        let mut child = Owned(command.spawn().with_context(|| format!("starting {}", self.program))?);
+        let output = child.0.stdout.take().context("the stage's output")?;
+
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(std::result::Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        loop {
+            match lines.recv_timeout(Duration::from_secs(1)) {
+                Ok(line) => match serde_json::from_str::<Line>(&line) {
+                    Ok(line) => watch(Some(&line.progress)),
+                    Err(_) => writeln!(log, "{line}").context("writing the log")?,
+                },
+                Err(RecvTimeoutError::Timeout) => watch(None),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        let status = child.0.wait().with_context(|| format!("waiting for {}", self.program))?;
+        if !status.success() {
+            let tail = tail(&path, begin).unwrap_or_default();
+            bail!("{} failed ({status})\n{tail}\nits log: {}", self.title, path.display())
+        }
+        Ok(before.is_none() || before != self.finished())
+    }
+
+    /// When the stage wrote its result, if it has.
+    fn finished(&self) -> Option<SystemTime> {
+        std::fs::metadata(self.dir.join("result.json")).and_then(|m| m.modified()).ok()
+    }
+
+    /// What it measured, in a few words.
+    pub fn outcome(&self) -> Option<String> {
+        let text = std::fs::read_to_string(self.dir.join("result.json")).ok()?;
+        let result: serde_json::Value = serde_json::from_str(&text).ok()?;
+        let top1 = |name: &str, at: &str| {
+            let share = result.pointer(at)?.as_f64()?;
+            Some(format!("{name} {:.2} %", 100.0 * share))
+        };
+        let parts = [
+            top1("top-1", "/top1"),
+            top1("linear probe", "/linear/top1"),
+            top1("nearest neighbours", "/knn/top1"),
+            result.get("stage").filter(|s| *s == "pretrain").and_then(|_| {
+                result.get("loss").and_then(serde_json::Value::as_f64).map(|loss| format!("loss {loss:.4}"))
+            }),
+        ];
+        let known: Vec<_> = parts.into_iter().flatten().collect();
+        (!known.is_empty()).then(|| known.join(", "))
+    }
+}
+
+/// The last lines that were written to `path` after `begin`.
+fn tail(path: &Path, begin: u64) -> Result<String> {
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(begin))?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<_> = text.lines().collect();
+    Ok(lines[lines.len().saturating_sub(LAST_LINES)..].join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_tail_is_of_this_run_alone() {
+        let path = std::env::temp_dir().join(format!("simclr-tail-{}.log", std::process::id()));
+        let new: Vec<_> = (0..30).map(|i| format!("line {i}")).collect();
+        std::fs::write(&path, format!("earlier\n{}\n", new.join("\n"))).unwrap();
+        assert_eq!(tail(&path, 8).unwrap(), new[10..].join("\n"));
+        assert_eq!(tail(&path, 8 + 7 * 5).unwrap().lines().next(), Some("line 10"));
+        std::fs::write(&path, "earlier\nerror: x\n").unwrap();
+        assert_eq!(tail(&path, 8).unwrap(), "error: x");
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn progress_may_lack_what_is_not_known() {
+        let line = "{\"progress\":{\"title\":\"a\",\"step\":2,\"steps\":5,\"loss\":null}}";
+        let progress = serde_json::from_str::<Line>(line).unwrap().progress;
+        assert_eq!((progress.step, progress.steps, progress.loss), (2, 5, None));
+        assert!(serde_json::from_str::<Line>("plain words").is_err());
+    }
+}

@@ -1,0 +1,117 @@
+//! Where the workspace is, and how its binaries are built for this machine.
+
+use anyhow::{Context, Result, bail, ensure};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The workspace's root.
+pub fn root() -> PathBuf {
+    // At run time under cargo; what was compiled in serves a binary that is started by hand.
+    let own = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+    own.parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf)
+}
+
+/// `path` from here, or else from the workspace's root.
+pub fn find(path: &Path) -> Result<PathBuf> {
+    let in_root = root().join(path);
+    match (path.is_file(), in_root.is_file()) {
+        (true, _) => Ok(path.to_path_buf()),
+        (false, true) => Ok(in_root),
+        _ => bail!("no file {}; the experiments are in {}", path.display(), root().join("configs").display()),
+    }
+}
+
+/// The cargo that runs us.
+pub fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    command
+}
+
+/// Release binaries of the workspace.
+pub struct Binaries {
+    folder: PathBuf,
+}
+
+impl Binaries {
+    /// Builds `packages` for `device` (`auto`, `cpu`, `cuda`, `cuda:N`), with CUDA where the machine can run it.
+    ///
+    /// # Errors
+    /// When they do not compile, or the device is CUDA and this version has none.
+    pub fn build(packages: &[&str], device: &str) -> Result<Self> {
+        let mut build = cargo();
+        build.args(["build", "--release"]);
+        for package in packages {
+            build.args(["--package", package]);
+        }
+        if with_cuda(device)? {
+            for package in packages {
+                build.args(["--features", &format!("{package}/cuda")]);
+            }
+        }
+        let status = build.stdout(Stdio::null()).status().context("starting cargo")?;
+        ensure!(status.success(), "the release build failed; the compiler's messages are above");
+        Ok(Self { folder: target()?.join("release") })
+    }
+
+    /// A command that runs the binary called `name`.
+    pub fn command(&self, name: &str) -> Command {
+        Command::new(self.folder.join(format!("{name}{}", std::env::consts::EXE_SUFFIX)))
+    }
+}
+
+/// Whether to build for CUDA. A CUDA binary does not start without the driver, so `auto` looks for that first.
+fn with_cuda(device: &str) -> Result<bool> {
+    let manifest = root().join("crates/pretrain/Cargo.toml");
+    let text = std::fs::read_to_string(&manifest).with_context(|| format!("reading {}", manifest.display()))?;
+    let table: toml::Table = text.parse().with_context(|| format!("reading {}", manifest.display()))?;
+    let known = table.get("features").and_then(|f| f.get("cuda")).is_some();
+    decide(device, known, Path::new("/proc/driver/nvidia/version").exists())
+}
+
+fn decide(device: &str, known: bool, driver: bool) -> Result<bool> {
+    let number = device.strip_prefix("cuda:").map(str::parse::<usize>);
+    match device {
+        "cpu" => Ok(false),
+        "auto" => Ok(known && driver),
+        _ if device != "cuda" && !matches!(number, Some(Ok(_))) => {
+            bail!("--device {device}: must be auto, cpu, cuda or cuda:N")
+        }
+        _ if !known => bail!("--device {device}: this version has no CUDA build yet; use --device cpu"),
+        _ if !driver => bail!("--device {device}: this machine has no NVIDIA driver; use --device cpu"),
+        _ => Ok(true),
+    }
+}
+
+/// Cargo's target folder, wherever the user has put it.
+fn target() -> Result<PathBuf> {
+    let output = cargo().args(["metadata", "--format-version", "1", "--no-deps"]).output().context("starting cargo")?;
+    ensure!(output.status.success(), "cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).context("reading cargo metadata")?;
+    let folder = metadata.get("target_directory").and_then(|v| v.as_str()).context("cargo metadata has no folder")?;
+    Ok(folder.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cuda_is_built_only_where_it_runs() {
+        assert!(matches!(decide("auto", true, true), Ok(true)));
+        for (device, known, driver) in [("cpu", true, true), ("auto", false, true), ("auto", true, false)] {
+            assert!(matches!(decide(device, known, driver), Ok(false)), "{device} {known} {driver}");
+        }
+        let message = |device, known, driver| decide(device, known, driver).err().map(|e| e.to_string());
+        assert!(message("cuda:1", false, true).is_some_and(|m| m.contains("no CUDA build")));
+        assert!(message("cuda", true, false).is_some_and(|m| m.contains("driver")));
+        assert!(message("cuda:x", true, true).is_some_and(|m| m.contains("must be auto")));
+        assert!(message("gpu", true, true).is_some_and(|m| m.contains("must be auto")));
+    }
+
+    #[test]
+    fn a_missing_config_names_the_folder() {
+        let message = find(Path::new("no-such-file.toml")).err().map(|e| e.to_string());
+        assert!(message.is_some_and(|m| m.contains("no-such-file.toml") && m.contains("configs")));
+    }
+}
