@@ -188,6 +188,17 @@ impl Duration {
             Self::Images(n) => n / batch as u64,
         }
     }
+
+    fn check(self, key: &str, nonzero: bool) -> Result<()> {
+        let amount = match self {
+            Self::Epochs(e) => e,
+            Self::Steps(n) | Self::Images(n) => n as f64,
+        };
+        if !amount.is_finite() || amount < 0.0 || (nonzero && amount == 0.0) {
+            bail!("{key} = {amount}: must be finite and {}", if nonzero { "positive" } else { "not negative" })
+        }
+        Ok(())
+    }
 }
 
 /// What scales the learning rate with the batch.
@@ -392,7 +403,22 @@ impl Config {
     /// A message that names the file and the key: unknown keys come with the nearest valid one.
     pub fn load(path: &Path, set: &[String]) -> Result<Self> {
         let table = config_file::read(path, set)?;
-        Self::from_table(table).with_context(|| format!("in {}", path.display()))
+        Self::from_table(table)
+            .and_then(|config| config.check_overrides().map(|()| config))
+            .with_context(|| format!("in {}", path.display()))
+    }
+
+    /// Every `at` entry must give a valid configuration.
+    fn check_overrides(&self) -> Result<()> {
+        let named = [("finetune".to_string(), &self.finetune.at), ("supervised".to_string(), &self.supervised.at)];
+        let students = self.distill.iter().map(|(name, student)| (format!("distill.{name}"), &student.at));
+        for (stage, entries) in named.into_iter().chain(students) {
+            for entry in entries {
+                let labels = config_file::labels(entry).with_context(|| format!("{stage}.at"))?;
+                self.at_labels(labels).with_context(|| format!("[[{stage}.at]] with labels = {labels}"))?;
+            }
+        }
+        Ok(())
     }
 
     fn from_table(table: toml::Table) -> Result<Self> {
@@ -478,6 +504,13 @@ impl Config {
                 bail!("{stage}.training.weight_decay = {}: must be finite and not negative", t.weight_decay)
             }
             share(&format!("{stage}.training.momentum"), t.momentum)?;
+            let warmup = ("warmup", Some(t.warmup), false);
+            let every = [("eval_every", t.eval_every, true), ("checkpoint_every", t.checkpoint_every, true)];
+            for (key, duration, nonzero) in [("length", Some(t.length), true), warmup].into_iter().chain(every) {
+                if let Some(d) = duration {
+                    d.check(&format!("{stage}.training.{key}"), nonzero)?;
+                }
+            }
         }
         for &labels in &self.reproduce.labels {
             if !(labels > 0.0 && labels <= 1.0) {
@@ -492,6 +525,16 @@ impl Config {
         share("augment.color_probability", a.color_probability as f64)?;
         share("augment.grayscale_probability", a.grayscale_probability as f64)?;
         share("augment.blur_probability", a.blur_probability as f64)?;
+        for (key, share_of_area) in [("finetune", self.finetune.min_area), ("supervised", self.supervised.min_area)] {
+            share(&format!("{key}.min_area"), share_of_area as f64)?;
+        }
+        let counts = [("batch", self.eval.batch), ("knn_k", self.eval.knn_k), ("linear.batch", self.eval.linear.batch)];
+        for (key, count) in counts.into_iter().chain([("linear.views", self.eval.linear.views)]) {
+            if count == 0 {
+                bail!("eval.{key} = 0: must be at least 1")
+            }
+        }
+        positive("eval.linear.learning_rate", self.eval.linear.learning_rate)?;
         share("eval.crop", self.eval.crop as f64)?;
         positive("eval.knn_temperature", self.eval.knn_temperature)
     }

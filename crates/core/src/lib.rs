@@ -1,4 +1,19 @@
 //! What every stage shares: configuration, parameters, optimisers, the training loop, run folders.
+#![forbid(unsafe_code)]
 
+pub mod checkpoint;
+pub mod cli;
 pub mod config;
+pub mod config_file;
+pub mod disk;
+pub mod metrics;
+pub mod optimizer;
+pub mod params;
+mod prefetch;
+pub mod progress;
 pub mod rng;
+pub mod run;
+pub mod schedule;
+pub mod tensorboard;
+pub mod testing;
+pub mod trainer;

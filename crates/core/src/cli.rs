@@ -1,0 +1,153 @@
+//! The command line that all stages share.
+
+use crate::config::Config;
+use crate::progress::ProgressMode;
+use anyhow::{Context, Result, bail};
+use candle_core::Device;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::str::FromStr;
+
+/// Options of every stage.
+#[derive(Clone, Debug, clap::Args)]
+pub struct CommonArgs {
+    /// The experiment: a TOML file such as configs/quickstart.toml
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+
+    /// The run folder that is written: metrics, checkpoint, result. A finished run of the same experiment is kept
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+
+    /// Go on with an unfinished run in --out, from its last saved state
+    #[arg(long)]
+    pub resume: bool,
+
+    /// Where to compute: auto, cpu, cuda or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    pub device: DeviceChoice,
+
+    /// Change one key of the experiment, such as --set pretrain.temperature=0.5; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+
+    /// Threads to compute with [default: one for each core]; results do not depend on it
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+
+    /// How progress is shown
+    #[arg(long, value_name = "HOW", value_enum, default_value_t)]
+    pub progress: ProgressMode,
+}
+
+impl CommonArgs {
+    /// Starts the thread pool and the log, checks the device, and reads the experiment.
+    ///
+    /// # Errors
+    /// When an option or the experiment is not valid.
+    pub fn prepare(&self) -> Result<Config> {
+        set_threads(self.threads)?;
+        init_log();
+        self.device.open()?;
+        Config::load(&self.config, &self.set)
+    }
+}
+
+/// Sets how many threads compute; call it before the first computation.
+///
+/// # Errors
+/// For 0, or when computing has begun already.
+pub fn set_threads(threads: Option<usize>) -> Result<()> {
+    match threads {
+        None => Ok(()),
+        Some(0) => bail!("--threads 0: must be at least 1"),
+        Some(n) => rayon::ThreadPoolBuilder::new().num_threads(n).build_global().context("--threads"),
+    }
+}
+
+/// Sends log messages to stderr; `RUST_LOG` chooses them, `info` where it is not set.
+pub fn init_log() {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    // An error means that somebody has set a log up already: theirs stays.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().try_init();
+}
+
+/// A device, as the command line names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// The best that this build and machine have.
+    Auto,
+    /// The processor.
+    Cpu,
+    /// A GPU by its number.
+    Cuda(usize),
+}
+
+impl FromStr for DeviceChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda(0)),
+            other => other
+                .strip_prefix("cuda:")
+                .and_then(|n| n.parse().ok())
+                .map(Self::Cuda)
+                .ok_or_else(|| "expected auto, cpu, cuda or cuda:N".into()),
+        }
+    }
+}
+
+impl DeviceChoice {
+    /// The device itself.
+    ///
+    /// # Errors
+    /// When this build cannot compute on it.
+    pub fn open(self) -> Result<Device> {
+        match self {
+            Self::Auto | Self::Cpu => Ok(Device::Cpu),
+            Self::Cuda(_) => bail!("--device cuda: this build computes on the CPU only; use --device cpu or auto"),
+        }
+    }
+}
+
+/// Prints an error once, on stderr, and turns it into the exit code of `main`.
+pub fn exit_with(result: Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use clap::{CommandFactory, Parser};
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        common: CommonArgs,
+    }
+
+    #[test]
+    fn options() {
+        Cli::command().debug_assert();
+        let line = "x --config c.toml --out d --device cuda:1 --set a=1 --set b=2 --progress json --threads 3";
+        let cli = Cli::parse_from(line.split(' ')).common;
+        assert_eq!((cli.device, cli.progress, cli.threads), (DeviceChoice::Cuda(1), ProgressMode::Json, Some(3)));
+        assert_eq!((cli.set.len(), cli.resume), (2, false));
+        assert!(cli.device.open().unwrap_err().to_string().contains("--device cpu"));
+        for wrong in ["tpu", "cuda:", "cuda:x", "CPU"] {
+            assert!(wrong.parse::<DeviceChoice>().is_err(), "{wrong}");
+        }
+        assert!(set_threads(Some(0)).is_err());
+    }
+}

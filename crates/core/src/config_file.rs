@@ -1,0 +1,252 @@
+//! Experiment files: TOML in, `--set` and label-fraction overrides merged, errors that name the key.
+
+use crate::config::Config;
+use anyhow::{Context, Result, anyhow, bail};
+use serde::Deserialize;
+use std::path::Path;
+use toml::{Table, Value};
+
+/// Keys of a [`Duration`](crate::config::Duration) table, of which exactly one may stand.
+const DURATION: [&str; 3] = ["epochs", "steps", "images"];
+
+/// Reads a TOML file and merges `key.path=value` pairs into it; a value that is not TOML is a string.
+///
+/// # Errors
+/// When the file is missing or not TOML, or a pair has no `=` or leads through a key that is not a table.
+pub fn read(path: &Path, set: &[String]) -> Result<Table> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the config {}", path.display()))?;
+    let mut table: Table = text.parse().with_context(|| format!("{} is not valid TOML", path.display()))?;
+    for pair in set {
+        let Some((key, value)) = pair.split_once('=') else {
+            bail!("--set {pair}: expected key=value, such as pretrain.temperature=0.5")
+        };
+        let parts: Vec<&str> = key.split('.').map(str::trim).collect();
+        if parts.iter().any(|part| part.is_empty()) {
+            bail!("--set {pair}: the key has an empty part; expected a.b.c=value")
+        }
+        let mut nested = parse_value(value);
+        for part in parts.iter().rev() {
+            nested = Value::Table(Table::from_iter([(part.to_string(), nested)]));
+        }
+        let Value::Table(nested) = nested else { unreachable!("a key has at least one part") };
+        check_path(&table, &parts[..parts.len() - 1]).with_context(|| format!("--set {pair}"))?;
+        merge(&mut table, nested);
+    }
+    Ok(table)
+}
+
+fn parse_value(text: &str) -> Value {
+    match format!("value = {text}").parse::<Table>() {
+        Ok(mut table) if table.len() == 1 => match table.remove("value") {
+            Some(value) => value,
+            None => Value::String(text.into()),
+        },
+        _ => Value::String(text.into()),
+    }
+}
+
+fn check_path(mut table: &Table, parents: &[&str]) -> Result<()> {
+    for (i, part) in parents.iter().enumerate() {
+        match table.get(*part) {
+            None => return Ok(()),
+            Some(Value::Table(inner)) => table = inner,
+            Some(other) => bail!("{} is a {}, not a table", parents[..=i].join("."), other.type_str()),
+        }
+    }
+    Ok(())
+}
+
+/// Deep merge: tables key by key, anything else replaced. A duration replaces a duration: `{ epochs = 3 }` over
+/// `{ steps = 10 }` must not leave both.
+fn merge(into: &mut Table, from: Table) {
+    let is_duration = |table: &Table| !table.is_empty() && table.keys().all(|k| DURATION.contains(&k.as_str()));
+    for (key, value) in from {
+        match (into.get_mut(&key), value) {
+            (Some(Value::Table(old)), Value::Table(new)) if !(is_duration(old) && is_duration(&new)) => merge(old, new),
+            (_, value) => {
+                into.insert(key, value);
+            }
+        }
+    }
+}
+
+/// The table as a [`Config`].
+///
+/// # Errors
+/// Names the dotted path of the key that is unknown (with the nearest valid one), missing or of a wrong type.
+pub fn typed(table: Table) -> Result<Config> {
+    serde_path_to_error::deserialize(Value::Table(table))
+        .map_err(|e| explain(&e.path().to_string(), e.inner().message()))
+}
+
+/// `value` as a `T`, with the dotted path of what is wrong.
+///
+/// # Errors
+/// As [`typed`].
+pub fn typed_value<T: for<'de> Deserialize<'de>>(value: Value) -> Result<T> {
+    serde_path_to_error::deserialize(value).map_err(|e| explain(&e.path().to_string(), e.inner().message()))
+}
+
+/// Rewords serde's message; `path` is the dotted path where it stopped.
+fn explain(path: &str, message: &str) -> anyhow::Error {
+    let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    let parent = match path {
+        "." => "",
+        path => path,
+    };
+    if message.starts_with("unknown field")
+        && let Some((unknown, valid)) = quoted.split_first()
+    {
+        // The path may or may not end in the unknown key itself.
+        let parent = parent.strip_suffix(unknown).map_or(parent, |p| p.trim_end_matches('.'));
+        let full = if parent.is_empty() { unknown.to_string() } else { format!("{parent}.{unknown}") };
+        let near = valid
+            .iter()
+            .map(|key| (strsim::jaro_winkler(unknown, key), key))
+            .filter(|(score, _)| *score > 0.7)
+            .max_by(|a, b| a.0.total_cmp(&b.0));
+        return match near {
+            Some((_, key)) => anyhow!("unknown key {full}; did you mean {key}?"),
+            None => anyhow!("unknown key {full}; valid keys here: {}", valid.join(", ")),
+        };
+    }
+    if message.starts_with("missing field")
+        && let Some(key) = quoted.first()
+    {
+        let dot = if parent.is_empty() { "" } else { "." };
+        return anyhow!("missing key {parent}{dot}{key}");
+    }
+    if message.contains("wanted exactly 1 element") {
+        return anyhow!("{path}: exactly one of epochs, steps and images must stand here");
+    }
+    anyhow!("{path}: {message}")
+}
+
+/// Merges the `at` entries of one label fraction into the stage table at `path`, and removes `at` from it.
+///
+/// # Errors
+/// When an entry has no `labels`.
+pub fn apply_overrides(table: &mut Table, path: &[&str], fraction: f64) -> Result<()> {
+    let mut stage = table;
+    for part in path {
+        match stage.get_mut(*part) {
+            Some(Value::Table(inner)) => stage = inner,
+            _ => return Ok(()),
+        }
+    }
+    let Some(entries) = stage.remove("at") else { return Ok(()) };
+    let at = format!("{}.at", path.join("."));
+    let Value::Array(entries) = entries else { bail!("{at}: must be an array of tables, [[{at}]]") };
+    for entry in entries {
+        let Value::Table(mut entry) = entry else { bail!("{at}: must be an array of tables, [[{at}]]") };
+        if (labels(&entry).with_context(|| at.clone())? - fraction).abs() <= 1e-9 {
+            entry.remove("labels");
+            merge(stage, entry);
+        }
+    }
+    Ok(())
+}
+
+/// The label fraction of an `at` entry.
+///
+/// # Errors
+/// When there is none in (0, 1].
+pub fn labels(entry: &Table) -> Result<f64> {
+    let labels = match entry.get("labels") {
+        Some(Value::Float(x)) => *x,
+        Some(Value::Integer(n)) => *n as f64,
+        Some(other) => bail!("labels is a {}, not a number", other.type_str()),
+        None => bail!("an override has no labels; write labels = 0.01, the fraction that it is for"),
+    };
+    if !(labels > 0.0 && labels <= 1.0) {
+        bail!("labels = {labels}: a label fraction lies in (0, 1]")
+    }
+    Ok(labels)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::config::Duration;
+
+    const VALID: &str = r#"
+        name = "tiny"
+        data = { dataset = "textures", image_size = 16 }
+        model = { depth = 18, width = 0.125 }
+        [pretrain.training]
+        length = { steps = 10 }
+        batch = 8
+        learning_rate = 0.3
+        [finetune]
+        proj_selector = 1
+        training = { length = { epochs = 2 }, batch = 8, learning_rate = 0.1, momentum = 0.8 }
+        [[finetune.at]]
+        labels = 0.1
+        training.length = { steps = 7 }
+        [supervised]
+        training = { length = { epochs = 2 }, batch = 8, learning_rate = 0.1 }
+        [distill.self]
+        training = { length = { epochs = 2 }, batch = 8, learning_rate = 0.1 }
+        [eval.linear]
+        epochs = 3
+        batch = 4
+    "#;
+
+    fn load(text: &str, set: &[&str]) -> Result<Config> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.toml");
+        std::fs::write(&path, text).unwrap();
+        Config::load(&path, &set.iter().map(|s| s.to_string()).collect::<Vec<_>>())
+    }
+
+    fn message(text: &str, set: &[&str]) -> String {
+        format!("{:#}", load(text, set).unwrap_err())
+    }
+
+    #[test]
+    fn a_valid_file_and_its_overrides() {
+        let config = load(VALID, &[]).unwrap();
+        assert_eq!(config.finetune.training.length, Duration::Epochs(2.0));
+        let tenth = config.at_labels(0.1).unwrap();
+        assert_eq!(tenth.finetune.training.length, Duration::Steps(7));
+        assert_eq!(tenth.finetune.training.momentum, 0.8, "a merge keeps what it does not mention");
+        assert!(tenth.finetune.at.is_empty());
+        assert_eq!(config.at_labels(0.01).unwrap().finetune.training.length, Duration::Epochs(2.0));
+        let again: Table = config.to_toml().unwrap().parse().unwrap();
+        assert_eq!(typed(again).unwrap().to_toml().unwrap(), config.to_toml().unwrap());
+    }
+
+    #[test]
+    fn set_replaces_adds_and_falls_back_to_strings() {
+        let set = ["data.dir=/some where", "pretrain.training.length.epochs=3", "eval.linear.epochs=9", "seed=5"];
+        let config = load(VALID, &set).unwrap();
+        assert_eq!(config.data.dir.as_deref(), Some(Path::new("/some where")));
+        assert_eq!(config.pretrain.training.length, Duration::Epochs(3.0));
+        assert_eq!((config.eval.linear.epochs, config.eval.linear.batch, config.seed), (9, 4, 5));
+        assert!(message(VALID, &["name.x=1"]).contains("name is a string, not a table"));
+        assert!(message(VALID, &["name"]).contains("expected key=value"));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let text = message(VALID, &["pretrain.tempratur=0.5"]);
+        assert!(text.contains("unknown key pretrain.tempratur; did you mean temperature?"), "{text}");
+        let text = message(VALID, &["pretrain.training.batch=many"]);
+        assert!(text.contains("pretrain.training.batch") && text.contains("many"), "{text}");
+        let text = message(&VALID.replace("{ steps = 10 }", "{ steps = 10, epochs = 1 }"), &[]);
+        assert!(text.contains("pretrain.training.length") && text.contains("exactly one"), "{text}");
+        let text = message(&VALID.replace("batch = 8\n        learning_rate = 0.3", "batch = 8"), &[]);
+        assert!(text.contains("missing key pretrain.training.learning_rate"), "{text}");
+        let text = format!("{:#}", Config::load(Path::new("no/such.toml"), &[]).unwrap_err());
+        assert!(text.contains("no/such.toml"), "{text}");
+    }
+
+    #[test]
+    fn overrides_are_checked_when_the_file_is_read() {
+        let text = message(&VALID.replace("training.length = { steps = 7 }", "training.lenght = { steps = 7 }"), &[]);
+        assert!(text.contains("finetune.training.lenght; did you mean length?"), "{text}");
+        let text = message(&VALID.replace("labels = 0.1", "proj_selector = 0"), &[]);
+        assert!(text.contains("finetune.at") && text.contains("no labels"), "{text}");
+    }
+}

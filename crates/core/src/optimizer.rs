@@ -1,0 +1,255 @@
+//! LARS, SGD with Nesterov momentum, and Adam, as the reference defines them.
+//!
+//! Letters: `w` a weight, `g` its gradient, `v` its momentum. Weights change in place. Sums of squares are taken in
+//! `f64`, in one order whatever the number of threads.
+
+use crate::config::{OptimizerKind, TrainingConfig};
+use crate::params::{Param, ParamStore};
+use anyhow::{Context, Result};
+use candle_core::Tensor;
+use candle_core::backprop::GradStore;
+use simclr_ops::cpu;
+use std::collections::BTreeMap;
+
+/// Moves weights along their gradients.
+pub trait Optimizer {
+    /// One step with learning rate `lr`. A weight without a gradient is left alone.
+    ///
+    /// # Errors
+    /// When a gradient does not fit its weight.
+    fn step(&mut self, store: &ParamStore, grads: &GradStore, lr: f64) -> Result<()>;
+
+    /// What has to be kept to go on later, by name.
+    fn state(&self) -> BTreeMap<String, Tensor>;
+
+    /// Takes over what [`Optimizer::state`] gave.
+    ///
+    /// # Errors
+    /// When names or shapes differ.
+    fn restore(&mut self, state: &BTreeMap<String, Tensor>) -> Result<()>;
+}
+
+/// The optimiser of a configuration, with its state at zero.
+///
+/// # Errors
+/// When a state tensor cannot be made.
+pub fn build(training: &TrainingConfig, store: &ParamStore) -> Result<Box<dyn Optimizer>> {
+    let momentum = training.momentum as f32;
+    Ok(match training.optimizer {
+        OptimizerKind::Lars => Box::new(Lars::new(store, momentum, training.weight_decay as f32, &training.exclude)?),
+        OptimizerKind::Sgd => Box::new(Sgd::new(store, momentum)?),
+        OptimizerKind::Adam => Box::new(Adam::new(store)?),
+    })
+}
+
+/// Zeros beside each trained parameter, under its name.
+fn slots(store: &ParamStore, suffix: &str) -> Result<ParamStore> {
+    let mut slots = ParamStore::new(candle_core::Device::Cpu);
+    for p in store.trainable() {
+        slots.add(&format!("{}{suffix}", p.name), p.kind, p.tensor.zeros_like()?)?;
+    }
+    Ok(slots)
+}
+
+/// Calls `f` with each trained parameter that has a gradient, and its place among the slots.
+fn each(
+    store: &ParamStore,
+    grads: &GradStore,
+    mut f: impl FnMut(usize, &Param, &Tensor) -> candle_core::Result<()>,
+) -> Result<()> {
+    for (i, p) in store.trainable().enumerate() {
+        if let Some(g) = grads.get(&p.tensor) {
+            f(i, p, g).with_context(|| format!("updating {}", p.name))?;
+        }
+    }
+    Ok(())
+}
+
+fn norm(values: &[f32]) -> f64 {
+    values.iter().map(|v| *v as f64 * *v as f64).sum::<f64>().sqrt()
+}
+
+/// Layer-wise adaptive rate scaling (You et al. 2017, algorithm 1; both forms of momentum of the reference).
+///
+/// With classic momentum the scaled learning rate enters the momentum:
+/// `v <- m v + lr t (g + d w)`, `w <- w - v` with the trust ratio `t = eta |w| / |g + d w|`, 1 where a norm is zero.
+pub struct Lars {
+    momentum: f32,
+    decay: f32,
+    /// The trust coefficient; the reference's is 0.001.
+    pub eta: f64,
+    /// Step along the momentum's next value.
+    pub nesterov: bool,
+    /// Scale the gradient before the momentum (else the momentum's result).
+    pub classic: bool,
+    excluded: Vec<bool>,
+    velocity: ParamStore,
+}
+
+impl Lars {
+    /// Parameters whose [`Param::tag`] contains one of `exclude` get neither decay nor adaptation.
+    ///
+    /// # Errors
+    /// When a state tensor cannot be made.
+    pub fn new(store: &ParamStore, momentum: f32, decay: f32, exclude: &[String]) -> Result<Self> {
+        let excluded = store.trainable().map(|p| exclude.iter().any(|e| p.tag().contains(e.as_str()))).collect();
+        let velocity = slots(store, "")?;
+        Ok(Self { momentum, decay, eta: 0.001, nesterov: false, classic: true, excluded, velocity })
+    }
+
+    fn trust(&self, adapted: bool, weight: f64, update: f64) -> f64 {
+        if adapted && weight > 0.0 && update > 0.0 { self.eta * weight / update } else { 1.0 }
+    }
+}
+
+impl Optimizer for Lars {
+    fn step(&mut self, store: &ParamStore, grads: &GradStore, lr: f64) -> Result<()> {
+        let velocities: Vec<&Param> = self.velocity.iter().collect();
+        each(store, grads, |i, p, gradient| {
+            let (m, adapted, v) = (self.momentum, !self.excluded[i], &velocities[i].tensor);
+            let decay = if adapted { self.decay } else { 0.0 };
+            let decayed: Vec<f32> = cpu::with_slice(gradient, |g| {
+                cpu::with_slice(&p.tensor, |w| Ok(g.iter().zip(w).map(|(g, w)| g + decay * w).collect()))
+            })?;
+            let weight = cpu::with_slice(&p.tensor, |w| Ok(norm(w)))?;
+            let mut update = decayed;
+            if self.classic {
+                let scaled = (lr * self.trust(adapted, weight, norm(&update))) as f32;
+                cpu::update(v, |v| {
+                    for (v, u) in v.iter_mut().zip(&mut update) {
+                        *v = m * *v + scaled * *u;
+                        *u = if self.nesterov { m * *v + scaled * *u } else { *v };
+                    }
+                })?;
+                cpu::update(&p.tensor, |w| w.iter_mut().zip(&update).for_each(|(w, u)| *w -= u))
+            } else {
+                cpu::update(v, |v| {
+                    for (v, u) in v.iter_mut().zip(&mut update) {
+                        *v = m * *v + *u;
+                        *u = if self.nesterov { m * *v + *u } else { *v };
+                    }
+                })?;
+                let scaled = (lr * self.trust(adapted, weight, norm(&update))) as f32;
+                cpu::update(&p.tensor, |w| w.iter_mut().zip(&update).for_each(|(w, u)| *w -= scaled * u))
+            }
+        })
+    }
+
+    fn state(&self) -> BTreeMap<String, Tensor> {
+        state_of(&[&self.velocity])
+    }
+
+    fn restore(&mut self, state: &BTreeMap<String, Tensor>) -> Result<()> {
+        restore_into(&[&self.velocity], state)
+    }
+}
+
+/// Tensors of slots as they are in memory: this never leaves the project.
+fn state_of(slots: &[&ParamStore]) -> BTreeMap<String, Tensor> {
+    slots.iter().flat_map(|s| s.iter()).map(|p| (p.name.clone(), p.tensor.clone())).collect()
+}
+
+fn restore_into(slots: &[&ParamStore], state: &BTreeMap<String, Tensor>) -> Result<()> {
+    let known: usize = slots.iter().map(|s| s.iter().count()).sum();
+    anyhow::ensure!(known == state.len(), "optimiser state of {} tensors, expected {known}", state.len());
+    for p in slots.iter().flat_map(|s| s.iter()) {
+        let saved = state.get(&p.name).with_context(|| format!("no optimiser state for {}", p.name))?;
+        anyhow::ensure!(saved.dims() == p.tensor.dims(), "optimiser state {} has another shape", p.name);
+        cpu::update_with(&p.tensor, saved, |a, b| a.copy_from_slice(b))?;
+    }
+    Ok(())
+}
+
+/// SGD with Nesterov momentum in Keras' form: `v <- m v - lr g`, `w <- w + m v - lr g`.
+pub struct Sgd {
+    momentum: f32,
+    velocity: ParamStore,
+}
+
+impl Sgd {
+    /// Momentum at zero.
+    ///
+    /// # Errors
+    /// When a state tensor cannot be made.
+    pub fn new(store: &ParamStore, momentum: f32) -> Result<Self> {
+        Ok(Self { momentum, velocity: slots(store, "")? })
+    }
+}
+
+impl Optimizer for Sgd {
+    fn step(&mut self, store: &ParamStore, grads: &GradStore, lr: f64) -> Result<()> {
+        let velocities: Vec<&Param> = self.velocity.iter().collect();
+        let (m, lr) = (self.momentum, lr as f32);
+        each(store, grads, |i, p, g| {
+            let v = &velocities[i].tensor;
+            cpu::update_with(v, g, |v, g| v.iter_mut().zip(g).for_each(|(v, g)| *v = m * *v - lr * g))?;
+            cpu::update_with(&p.tensor, g, |w, g| w.iter_mut().zip(g).for_each(|(w, g)| *w -= lr * g))?;
+            cpu::update_with(&p.tensor, v, |w, v| w.iter_mut().zip(v).for_each(|(w, v)| *w += m * v))
+        })
+    }
+
+    fn state(&self) -> BTreeMap<String, Tensor> {
+        state_of(&[&self.velocity])
+    }
+
+    fn restore(&mut self, state: &BTreeMap<String, Tensor>) -> Result<()> {
+        restore_into(&[&self.velocity], state)
+    }
+}
+
+/// Adam in Keras' form: epsilon outside the bias correction, `w <- w - lr' m / (sqrt(s) + eps)`.
+pub struct Adam {
+    step: ParamStore,
+    first: ParamStore,
+    second: ParamStore,
+}
+
+impl Adam {
+    const BETA: (f64, f64) = (0.9, 0.999);
+    const EPS: f32 = 1e-7;
+
+    /// Moments at zero.
+    ///
+    /// # Errors
+    /// When a state tensor cannot be made.
+    pub fn new(store: &ParamStore) -> Result<Self> {
+        let mut step = ParamStore::new(candle_core::Device::Cpu);
+        let zero = Tensor::zeros(1, candle_core::DType::F32, &candle_core::Device::Cpu)?;
+        step.add("adam.step", crate::params::Kind::Statistic, zero)?;
+        Ok(Self { step, first: slots(store, "#first")?, second: slots(store, "#second")? })
+    }
+}
+
+impl Optimizer for Adam {
+    fn step(&mut self, store: &ParamStore, grads: &GradStore, lr: f64) -> Result<()> {
+        let mut t = 0.0;
+        for p in self.step.iter() {
+            cpu::update(&p.tensor, |s| {
+                s[0] += 1.0;
+                t = s[0] as f64;
+            })?;
+        }
+        let (b1, b2) = Self::BETA;
+        let lr = (lr * (1.0 - b2.powf(t)).sqrt() / (1.0 - b1.powf(t))) as f32;
+        let (b1, b2) = (b1 as f32, b2 as f32);
+        let (first, second): (Vec<&Param>, Vec<&Param>) = (self.first.iter().collect(), self.second.iter().collect());
+        each(store, grads, |i, p, g| {
+            let (m, s) = (&first[i].tensor, &second[i].tensor);
+            cpu::update_with(m, g, |m, g| m.iter_mut().zip(g).for_each(|(m, g)| *m += (g - *m) * (1.0 - b1)))?;
+            cpu::update_with(s, g, |s, g| s.iter_mut().zip(g).for_each(|(s, g)| *s += (g * g - *s) * (1.0 - b2)))?;
+            cpu::with_slice(s, |s| {
+                cpu::update_with(&p.tensor, m, |w, m| {
+                    w.iter_mut().zip(m).zip(s).for_each(|((w, m), s)| *w -= lr * m / (s.sqrt() + Self::EPS))
+                })
+            })
+        })
+    }
+
+    fn state(&self) -> BTreeMap<String, Tensor> {
+        state_of(&[&self.step, &self.first, &self.second])
+    }
+
+    fn restore(&mut self, state: &BTreeMap<String, Tensor>) -> Result<()> {
+        restore_into(&[&self.step, &self.first, &self.second], state)
+    }
+}

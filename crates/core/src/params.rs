@@ -1,0 +1,240 @@
+//! Parameters: an ordered list of named tensors, and their layout on disk.
+
+use anyhow::{Context, Result, bail};
+use candle_core::{Device, Tensor};
+use simclr_ops::cpu;
+use std::collections::{BTreeMap, HashMap};
+
+/// Place of a parameter in its store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ParamId(usize);
+
+impl ParamId {
+    /// The position, counted in order of declaration.
+    pub fn index(self) -> usize {
+        self.0
+    }
+}
+
+/// What a parameter is; optimisers treat kinds differently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A convolution's weight, `[O, K, K, C]` in memory and `[O, C, K, K]` on disk.
+    Conv,
+    /// A linear layer's weight, `[O, D]`.
+    Linear,
+    /// Scale or shift of a batch norm.
+    BatchNorm,
+    /// A bias.
+    Bias,
+    /// The classifier's weight, `[classes, D]`.
+    Classifier,
+    /// A running statistic: saved, never trained.
+    Statistic,
+}
+
+impl Kind {
+    /// The word that exclusion patterns see: parameters are matched as `label:name`.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Conv => "conv",
+            Self::Linear => "linear",
+            Self::BatchNorm => "batch_norm",
+            Self::Bias => "bias",
+            Self::Classifier => "classifier",
+            Self::Statistic => "statistic",
+        }
+    }
+}
+
+/// A named tensor. Its numbers change in place, its identity never: gradients are keyed by it.
+pub struct Param {
+    /// Name in checkpoints.
+    pub name: String,
+    /// What it is.
+    pub kind: Kind,
+    /// The numbers.
+    pub tensor: Tensor,
+}
+
+impl Param {
+    /// What exclusion patterns are matched against.
+    pub fn tag(&self) -> String {
+        format!("{}:{}", self.kind.label(), self.name)
+    }
+
+    fn on_disk(&self) -> bool {
+        self.kind == Kind::Conv && self.tensor.rank() == 4
+    }
+
+    fn disk_shape(&self) -> Vec<usize> {
+        match (self.on_disk(), self.tensor.dims()) {
+            (true, &[o, k, l, c]) => vec![o, c, k, l],
+            (_, dims) => dims.to_vec(),
+        }
+    }
+}
+
+/// Which differences between a store and a file are accepted when loading; all others are errors.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Match<'a> {
+    /// Name prefixes that the file may lack.
+    pub may_lack: &'a [&'a str],
+    /// Name prefixes in the file that are left aside (also when the store has them).
+    pub leave: &'a [&'a str],
+}
+
+impl Match<'_> {
+    /// Names and shapes agree one to one.
+    pub const EXACT: Match<'static> = Match { may_lack: &[], leave: &[] };
+}
+
+/// Parameters in order of declaration.
+pub struct ParamStore {
+    device: Device,
+    params: Vec<Param>,
+    index: HashMap<String, usize>,
+}
+
+impl ParamStore {
+    /// An empty store.
+    pub fn new(device: Device) -> Self {
+        Self { device, params: Vec::new(), index: HashMap::new() }
+    }
+
+    /// Adds a parameter at the end.
+    ///
+    /// # Errors
+    /// When the name is taken.
+    pub fn add(&mut self, name: &str, kind: Kind, tensor: Tensor) -> Result<ParamId> {
+        if self.index.insert(name.to_string(), self.params.len()).is_some() {
+            bail!("two parameters are called {name}")
+        }
+        let tensor = tensor.to_device(&self.device)?;
+        self.params.push(Param { name: name.to_string(), kind, tensor });
+        Ok(ParamId(self.params.len() - 1))
+    }
+
+    /// A parameter by id.
+    pub fn get(&self, id: ParamId) -> &Param {
+        &self.params[id.0]
+    }
+
+    /// A parameter by name.
+    pub fn by_name(&self, name: &str) -> Option<&Param> {
+        self.index.get(name).map(|i| &self.params[*i])
+    }
+
+    /// All parameters in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Param> {
+        self.params.iter()
+    }
+
+    /// All but running statistics, in order.
+    pub fn trainable(&self) -> impl Iterator<Item = &Param> {
+        self.params.iter().filter(|p| p.kind != Kind::Statistic)
+    }
+
+    /// Number of trained numbers whose parameter's name satisfies `keep`.
+    pub fn count(&self, keep: impl Fn(&str) -> bool) -> usize {
+        self.trainable().filter(|p| keep(&p.name)).map(|p| p.tensor.elem_count()).sum()
+    }
+
+    /// Copies of all tensors in the layout of the disk.
+    ///
+    /// # Errors
+    /// When a tensor cannot be copied.
+    pub fn save_map(&self) -> Result<BTreeMap<String, Tensor>> {
+        let mut map = BTreeMap::new();
+        for p in &self.params {
+            let t = if p.on_disk() { p.tensor.permute((0, 3, 1, 2))?.contiguous()? } else { p.tensor.copy()? };
+            map.insert(p.name.clone(), t);
+        }
+        Ok(map)
+    }
+
+    /// Takes over the numbers of `tensors` (in the layout of the disk) in place.
+    ///
+    /// # Errors
+    /// When tensors are missing, left over or of another shape, beyond what `matching` accepts: the message names them.
+    /// Nothing is changed then.
+    pub fn load_map(&self, tensors: &BTreeMap<String, Tensor>, matching: Match<'_>) -> Result<()> {
+        let begins = |list: &[&str], name: &str| list.iter().any(|p| name.starts_with(p));
+        let (mut missing, mut shapes) = (Vec::new(), Vec::new());
+        let mut pairs = Vec::new();
+        for p in &self.params {
+            match tensors.get(&p.name) {
+                _ if begins(matching.leave, &p.name) => (),
+                None if begins(matching.may_lack, &p.name) => (),
+                None => missing.push(p.name.clone()),
+                Some(t) if t.dims() != p.disk_shape() => {
+                    shapes.push(format!("{} is {:?}, expected {:?}", p.name, t.dims(), p.disk_shape()))
+                }
+                Some(t) => pairs.push((p, t)),
+            }
+        }
+        let unexpected: Vec<_> =
+            tensors.keys().filter(|n| !self.index.contains_key(*n) && !begins(matching.leave, n)).cloned().collect();
+        let mut problems = Vec::new();
+        for (what, list) in [("missing", missing), ("unexpected", unexpected), ("of another shape", shapes)] {
+            if !list.is_empty() {
+                let more = if list.len() > 5 { format!(" and {} more", list.len() - 5) } else { String::new() };
+                problems.push(format!("{what}: {}{more}", list[..list.len().min(5)].join(", ")));
+            }
+        }
+        if !problems.is_empty() {
+            bail!("the checkpoint's tensors do not fit this network; {}", problems.join("; "))
+        }
+        for (p, t) in pairs {
+            let t = t.to_dtype(candle_core::DType::F32)?;
+            let t = if p.on_disk() { t.permute((0, 2, 3, 1))?.contiguous()? } else { t.contiguous()? };
+            let t = t.to_device(&self.device)?;
+            cpu::update_with(&p.tensor, &t, |a, b| a.copy_from_slice(b)).with_context(|| p.name.clone())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn store() -> ParamStore {
+        let mut s = ParamStore::new(Device::Cpu);
+        let t = Tensor::arange(0f32, 24., &Device::Cpu).unwrap().reshape((2, 2, 2, 3)).unwrap();
+        s.add("conv1.weight", Kind::Conv, t).unwrap();
+        s.add("fc.bias", Kind::Bias, Tensor::zeros(3, candle_core::DType::F32, &Device::Cpu).unwrap()).unwrap();
+        s
+    }
+
+    #[test]
+    fn weights_change_layout_on_the_way_to_disk_and_back() {
+        let (a, b) = (store(), store());
+        let map = a.save_map().unwrap();
+        let w = &map["conv1.weight"];
+        assert_eq!(w.dims(), [2, 3, 2, 2]);
+        // [o 1, k 0 1, c 2] of memory is [o 1, c 2, k 0 1] of disk.
+        let at: f32 = w.get(1).unwrap().get(2).unwrap().get(0).unwrap().get(1).unwrap().to_scalar().unwrap();
+        assert_eq!(at, 12.0 + 3.0 + 2.0);
+        cpu::update(&b.params[0].tensor, |v| v.fill(0.0)).unwrap();
+        b.load_map(&map, Match::EXACT).unwrap();
+        let all = |s: &ParamStore| s.params[0].tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(all(&a), all(&b));
+    }
+
+    #[test]
+    fn misfits_are_named() {
+        let s = store();
+        let mut map = s.save_map().unwrap();
+        let bias = map.remove("fc.bias").unwrap();
+        map.insert("stray".into(), bias.clone());
+        map.insert("conv1.weight".into(), bias);
+        let message = s.load_map(&map, Match::EXACT).unwrap_err().to_string();
+        for part in ["missing: fc.bias", "unexpected: stray", "conv1.weight is [3], expected [2, 3, 2, 2]"] {
+            assert!(message.contains(part), "{message}");
+        }
+        let some = Match { may_lack: &["fc."], leave: &["stray", "conv1"] };
+        s.load_map(&map, some).unwrap();
+    }
+}

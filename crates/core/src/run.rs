@@ -1,0 +1,289 @@
+//! A run folder: what was asked for, what was measured on the way, what came out. Nothing in it is ever overwritten
+//! by another run.
+//!
+//! `manifest.json` says what decides the result, `config.toml` the whole experiment, `metrics.jsonl` and
+//! `events.out.tfevents.*` the course of training; `state.safetensors` resumes it, `checkpoint/` is handed on, and
+//! `result.json`, written last, marks the run as complete.
+
+use crate::config::Config;
+use crate::tensorboard::EventWriter;
+use crate::{checkpoint, disk};
+use anyhow::{Context, Result, bail};
+use serde_json::{Map, Value as Json, json};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Raised when a change of the code changes numbers: runs of different revisions do not continue each other.
+pub const NUMERICS: u32 = 1;
+
+const MANIFEST: &str = "manifest.json";
+const RESULT: &str = "result.json";
+const METRICS: &str = "metrics.jsonl";
+const EXPERIMENT: &str = "config.toml";
+
+/// What a run is.
+pub struct RunOptions<'a> {
+    /// The folder.
+    pub out: &'a Path,
+    /// `pretrain`, `finetune`, ...
+    pub stage: &'a str,
+    /// The whole experiment, resolved.
+    pub config: &'a Config,
+    /// The part of it that decides this stage's result.
+    pub matters: Json,
+    /// Names and SHA-256 of the files that it starts from.
+    pub inputs: Vec<(String, String)>,
+    /// Whatever else decides the result, such as the label fraction.
+    pub extra: Map<String, Json>,
+    /// Go on with an unfinished run.
+    pub resume: bool,
+}
+
+/// What was found at [`RunOptions::out`].
+pub enum Opened {
+    /// The same run, complete: its result.
+    Done(Json),
+    /// Nothing: the run begins.
+    Fresh(Run),
+    /// The same run, unfinished: it goes on.
+    Resume(Run),
+}
+
+/// A run that is being made. Its folder is locked against other processes.
+pub struct Run {
+    dir: PathBuf,
+    resumed: bool,
+    metrics: File,
+    events: EventWriter,
+    _lock: File,
+}
+
+impl Run {
+    /// Opens or begins the run in `options.out`.
+    ///
+    /// # Errors
+    /// When the folder holds another run (the message names what differs), an unfinished one and `resume` is not
+    /// asked for, files that are no run, or a run that another process works on.
+    pub fn open(options: RunOptions<'_>) -> Result<Opened> {
+        let (dir, path) = (options.out, options.out.join(MANIFEST));
+        let manifest = manifest(&options)?;
+        std::fs::create_dir_all(dir).with_context(|| format!("cannot make the folder {}", dir.display()))?;
+        let resumed = path.exists();
+        if resumed {
+            let found = disk::read_json(&path)?;
+            let mut differences = Vec::new();
+            differ("", &found, &manifest, &mut differences);
+            if !differences.is_empty() {
+                let shown = differences[..differences.len().min(5)].join("; ");
+                bail!("{} holds another run: {shown}. Choose another --out", dir.display())
+            }
+            if dir.join(RESULT).exists() {
+                return Ok(Opened::Done(disk::read_json(&dir.join(RESULT))?));
+            }
+            if !options.resume {
+                bail!("{} holds an unfinished run: add --resume to go on, or choose another --out", dir.display())
+            }
+        } else {
+            let ours = [METRICS, RESULT, EXPERIMENT, checkpoint::STATE, checkpoint::MODEL, checkpoint::FOLDER];
+            if let Some(name) = ours.iter().find(|name| dir.join(name).exists()) {
+                bail!("{} holds {name} but no {MANIFEST}: choose another --out", dir.display())
+            }
+            disk::write_json(&path, &manifest)?;
+        }
+        let lock = lock(&path)?;
+        if !dir.join(EXPERIMENT).exists() {
+            disk::write(&dir.join(EXPERIMENT), options.config.to_toml()?.as_bytes())?;
+        }
+        let (metrics, events) = (append(&dir.join(METRICS))?, EventWriter::create(dir)?);
+        let run = Self { dir: dir.into(), resumed, metrics, events, _lock: lock };
+        Ok(if resumed { Opened::Resume(run) } else { Opened::Fresh(run) })
+    }
+
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Where the checkpoint that is handed on belongs.
+    pub fn checkpoint_dir(&self) -> PathBuf {
+        self.dir.join(checkpoint::FOLDER)
+    }
+
+    /// Whether the folder held this run already, unfinished.
+    pub fn is_resumed(&self) -> bool {
+        self.resumed
+    }
+
+    /// Appends measurements after `step` steps. A value that is not finite is written as null.
+    ///
+    /// # Errors
+    /// When the files cannot be written.
+    pub fn log(&mut self, step: u64, values: &[(&str, f64)]) -> Result<()> {
+        let mut line = format!("{{\"step\":{step}");
+        for (name, value) in values {
+            line += &format!(",{}:{}", json!(name), json!(value));
+        }
+        line += "}\n";
+        self.metrics.write_all(line.as_bytes()).context("cannot write metrics.jsonl")?;
+        self.events.scalars(step, values)
+    }
+
+    /// Drops the measurements past `step`: the run goes on from there and makes them again.
+    ///
+    /// # Errors
+    /// When the file cannot be rewritten.
+    pub fn rewind(&mut self, step: u64) -> Result<()> {
+        let path = self.dir.join(METRICS);
+        let text = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        // A line that a crash cut short is no JSON, and goes too.
+        let kept = |line: &&[u8]| {
+            let line: Option<Json> = serde_json::from_slice(line).ok();
+            line.and_then(|l| l["step"].as_u64()).is_some_and(|s| s <= step)
+        };
+        let lines: Vec<&[u8]> = text.split_inclusive(|b| *b == b'\n').filter(kept).collect();
+        disk::write(&path, &lines.concat())?;
+        self.metrics = append(&path)?;
+        Ok(())
+    }
+
+    /// Writes the result, which completes the run.
+    ///
+    /// # Errors
+    /// When there is one already, or it cannot be written.
+    pub fn finish(self, result: &Json) -> Result<()> {
+        let path = self.dir.join(RESULT);
+        if path.exists() {
+            bail!("{} exists already", path.display())
+        }
+        disk::write_json(&path, result)
+    }
+}
+
+fn append(path: &Path) -> Result<File> {
+    let file = OpenOptions::new().create(true).append(true).open(path);
+    file.with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn lock(path: &Path) -> Result<File> {
+    let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => {
+            bail!("another process works on {}", path.parent().unwrap_or(path).display())
+        }
+        // A file system without locks: go on without.
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(file),
+    }
+}
+
+fn manifest(options: &RunOptions<'_>) -> Result<Json> {
+    let inputs: Map<String, Json> = options.inputs.iter().map(|(name, hash)| (name.clone(), json!(hash))).collect();
+    let mut manifest = json!({
+        "stage": options.stage,
+        "config_sha256": disk::sha256(options.matters.to_string().as_bytes()),
+        "config": options.matters,
+        "inputs": inputs,
+        "numerics": NUMERICS,
+        "version": env!("CARGO_PKG_VERSION"),
+    });
+    for (key, value) in &options.extra {
+        manifest[key] = value.clone();
+    }
+    // Through text once, as the one on the disk went: numbers then compare equal.
+    Ok(serde_json::from_str(&manifest.to_string())?)
+}
+
+/// Collects the dotted paths where two manifests differ, with both values.
+fn differ(path: &str, found: &Json, wanted: &Json, out: &mut Vec<String>) {
+    match (found, wanted) {
+        (Json::Object(a), Json::Object(b)) => {
+            for key in a.keys().chain(b.keys().filter(|k| !a.contains_key(*k))) {
+                // The hash repeats what `config` says, and another version may compute the same numbers.
+                if path.is_empty() && ["config_sha256", "version"].contains(&key.as_str()) {
+                    continue;
+                }
+                let dot = if path.is_empty() { "" } else { "." };
+                let value = |map: &Map<String, Json>| map.get(key).cloned().unwrap_or_default();
+                differ(&format!("{path}{dot}{key}"), &value(a), &value(b), out);
+            }
+        }
+        _ if found != wanted => out.push(format!("{path} is {found} there and {wanted} here")),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    pub(crate) fn config() -> Config {
+        toml::from_str(
+            r#"
+            name = "tiny"
+            data = { dataset = "textures", image_size = 16 }
+            model = { depth = 18, width = 0.125 }
+            pretrain.training = { length = { steps = 10 }, batch = 8, learning_rate = 0.3 }
+            finetune.training = { length = { steps = 10 }, batch = 8, learning_rate = 0.3 }
+            supervised.training = { length = { steps = 10 }, batch = 8, learning_rate = 0.3 }
+            "#,
+        )
+        .unwrap()
+    }
+
+    pub(crate) fn open(out: &Path, temperature: f64, resume: bool) -> Result<Opened> {
+        let matters = json!({"pretrain": {"temperature": temperature}});
+        let inputs = vec![("images".to_string(), "00ff".to_string())];
+        let config = config();
+        Run::open(RunOptions { out, stage: "pretrain", config: &config, matters, inputs, extra: Map::new(), resume })
+    }
+
+    fn message(opened: Result<Opened>) -> String {
+        format!("{:#}", opened.err().expect("an error"))
+    }
+
+    #[test]
+    fn the_life_of_a_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("a/b");
+        let Opened::Fresh(mut run) = open(&out, 0.1, false).unwrap() else { panic!("a fresh run") };
+        assert!(message(open(&out, 0.1, true)).contains("another process"));
+        for step in 1..=5 {
+            run.log(step, &[("loss", 1.0 / step as f64), ("nan", f64::NAN)]).unwrap();
+        }
+        drop(run);
+        std::fs::write(out.join(METRICS), std::fs::read_to_string(out.join(METRICS)).unwrap() + "{\"step\":6,\"lo")
+            .unwrap();
+
+        assert!(message(open(&out, 0.1, false)).contains("--resume"));
+        let text = message(open(&out, 0.5, true));
+        assert!(
+            text.contains("config.pretrain.temperature is 0.1 there and 0.5 here") && text.contains("--out"),
+            "{text}"
+        );
+
+        let Opened::Resume(mut run) = open(&out, 0.1, true).unwrap() else { panic!("a resumed run") };
+        assert!(run.is_resumed());
+        run.rewind(3).unwrap();
+        run.log(4, &[("loss", 9.0)]).unwrap();
+        let metrics = std::fs::read_to_string(out.join(METRICS)).unwrap();
+        let steps: Vec<u64> =
+            metrics.lines().map(|l| serde_json::from_str::<Json>(l).unwrap()["step"].as_u64().unwrap()).collect();
+        assert_eq!(steps, [1, 2, 3, 4]);
+        assert!(metrics.starts_with("{\"step\":1,\"loss\":1.0,\"nan\":null}\n"), "{metrics}");
+        run.finish(&json!({"top1": 0.5})).unwrap();
+
+        let Opened::Done(result) = open(&out, 0.1, false).unwrap() else { panic!("a finished run") };
+        assert_eq!(result["top1"], 0.5);
+        assert!(message(open(&out, 0.5, false)).contains("another run"));
+        let resolved = std::fs::read_to_string(out.join(EXPERIMENT)).unwrap();
+        assert!(resolved.contains("knn_temperature"), "defaults are written out: {resolved}");
+    }
+
+    #[test]
+    fn files_of_others_are_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(METRICS), "mine").unwrap();
+        assert!(message(open(dir.path(), 0.1, true)).contains("metrics.jsonl but no manifest.json"));
+    }
+}

@@ -1,0 +1,196 @@
+//! A tiny regression, trained straight, in pieces, and on several threads.
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::checkpoint::{MODEL as MODEL_FILE, STATE};
+use crate::config::Duration;
+use crate::rng::{Purpose, Rng};
+use crate::run::Opened;
+use candle_core::Device;
+use std::path::Path;
+use std::sync::Arc;
+
+/// `y = x W^T` against fixed targets; a statistic follows the mean of x, a spare weight gets no gradient.
+struct Regression {
+    store: ParamStore,
+    poisoned: Option<u64>,
+}
+
+const ROWS: usize = 6;
+const IN: usize = 5;
+const OUT: usize = 3;
+
+fn random(path: &[u64], shape: &[usize]) -> Tensor {
+    let mut rng = Rng::stream(3, Purpose::Test, path);
+    let data: Vec<f32> = (0..shape.iter().product()).map(|_| rng.normal()).collect();
+    Tensor::from_vec(data, shape, &Device::Cpu).unwrap()
+}
+
+impl Regression {
+    fn new() -> Self {
+        let mut store = ParamStore::new(Device::Cpu);
+        store.add("fc.weight", Kind::Classifier, random(&[1], &[OUT, IN])).unwrap();
+        store.add("bn.weight", Kind::BatchNorm, random(&[2], &[OUT])).unwrap();
+        store.add("spare.weight", Kind::Linear, random(&[3], &[2, 2])).unwrap();
+        store.add("running_mean", Kind::Statistic, random(&[4], &[1])).unwrap();
+        Self { store, poisoned: None }
+    }
+
+    fn numbers(&self, name: &str) -> Vec<f32> {
+        self.store.by_name(name).unwrap().tensor.flatten_all().unwrap().to_vec1().unwrap()
+    }
+}
+
+impl Task for Regression {
+    type Batch = Tensor;
+
+    fn store(&self) -> &ParamStore {
+        &self.store
+    }
+
+    fn batches(&self) -> Batches<Tensor> {
+        let poisoned = self.poisoned;
+        Arc::new(move |step| {
+            let x = random(&[9, step], &[ROWS, IN]);
+            Ok(if poisoned == Some(step) { (x * f64::NAN)? } else { x })
+        })
+    }
+
+    fn loss(&mut self, tape: &Tape, x: &Tensor) -> Result<Loss> {
+        let weight = tape.leaf(&self.store.by_name("fc.weight").unwrap().tensor);
+        let gamma = tape.leaf(&self.store.by_name("bn.weight").unwrap().tensor);
+        let (w, g) = (weight.tensor().clone(), gamma.tensor().clone());
+        let y = x.matmul(&w.t()?)?;
+        let error = (y.broadcast_mul(&g)? - 1.0)?;
+        let value = error.sqr()?.mean_all()?;
+        let mean = x.mean_all()?.to_scalar::<f32>()?;
+        cpu::update(&self.store.by_name("running_mean").unwrap().tensor, |m| m[0] = 0.9 * m[0] + 0.1 * mean)?;
+        let (wn, gn, x) = (weight.node(), gamma.node(), x.clone());
+        let value = tape.record(&[&weight, &gamma], value, move |_, grads| {
+            let error = (error * (2.0 / (ROWS * OUT) as f64))?;
+            // Not contiguous on purpose.
+            grads.add(wn, x.t()?.matmul(&error.broadcast_mul(&g)?)?.t()?)?;
+            grads.add(gn, (error * y)?.sum(0)?)
+        });
+        Ok(Loss { value, metrics: vec![("input_mean", mean as f64)] })
+    }
+
+    fn evaluate(&mut self) -> Result<Vec<(&'static str, f64)>> {
+        Ok(vec![("figure", self.numbers("fc.weight")[0] as f64)])
+    }
+
+    fn model_config(&self) -> Json {
+        json!({"kind": "regression"})
+    }
+}
+
+fn training(optimizer: OptimizerKind) -> TrainingConfig {
+    let mut training = crate::run::tests::config().pretrain.training;
+    training.optimizer = optimizer;
+    training.length = Duration::Steps(10);
+    training.warmup = Duration::Steps(2);
+    training.weight_decay = 0.01;
+    training.eval_every = Some(Duration::Steps(5));
+    training.checkpoint_every = Some(Duration::Steps(3));
+    training
+}
+
+fn go(task: &mut Regression, out: &Path, training: &TrainingConfig, stop_after: Option<u64>) -> Result<Outcome> {
+    let mut run = match crate::run::tests::open(out, 0.1, true)? {
+        Opened::Fresh(run) | Opened::Resume(run) => run,
+        Opened::Done(_) => panic!("done already"),
+    };
+    let progress = ProgressMode::Off;
+    let options = TrainOptions { training, examples: 60, prefetch: 2, progress, title: "test".into(), stop_after };
+    train(task, &options, &mut run)
+}
+
+/// All lines of metrics.jsonl without the speed, which no two runs share.
+fn metrics(out: &Path) -> Vec<Json> {
+    let text = std::fs::read_to_string(out.join("metrics.jsonl")).unwrap();
+    let strip = |line: &str| {
+        let mut value: Json = serde_json::from_str(line).unwrap();
+        value.as_object_mut().unwrap().remove("images_per_s");
+        value
+    };
+    text.lines().map(strip).collect()
+}
+
+#[test]
+fn a_resumed_run_and_any_number_of_threads_give_the_same_bytes() {
+    for kind in [OptimizerKind::Lars, OptimizerKind::Sgd, OptimizerKind::Adam] {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let training = training(kind);
+        let outcome = go(&mut Regression::new(), &at("straight"), &training, None).unwrap();
+        assert_eq!(outcome.steps, 10);
+        go(&mut Regression::new(), &at("pieces"), &training, Some(4)).unwrap();
+        assert!(!at("pieces").join("checkpoint").exists());
+        assert_eq!(metrics(&at("pieces")).len(), 4);
+        go(&mut Regression::new(), &at("pieces"), &training, Some(9)).unwrap();
+        let resumed = go(&mut Regression::new(), &at("pieces"), &training, None).unwrap();
+        assert_eq!((resumed.steps, resumed.metrics), (10, outcome.metrics.clone()));
+        for threads in [1, 2] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let out = at(&format!("threads{threads}"));
+            pool.install(|| go(&mut Regression::new(), &out, &training, None).unwrap());
+        }
+        let bytes = |name: &str| std::fs::read(at(name).join("checkpoint").join(MODEL_FILE)).unwrap();
+        for other in ["pieces", "threads1", "threads2"] {
+            assert!(bytes("straight") == bytes(other), "{kind:?}: {other} differs");
+            assert_eq!(metrics(&at("straight")), metrics(&at(other)), "{kind:?}: {other}");
+        }
+        // Killed after the last state and before the result: nothing is logged twice.
+        let again = go(&mut Regression::new(), &at("straight"), &training, None).unwrap();
+        assert_eq!((again.steps, again.metrics), (10, outcome.metrics));
+        assert_eq!(metrics(&at("straight")), metrics(&at("pieces")));
+    }
+}
+
+#[test]
+fn decay_reaches_what_the_reference_decays() {
+    let moved = |kind, decay| {
+        let dir = tempfile::tempdir().unwrap();
+        let mut training = training(kind);
+        training.weight_decay = decay;
+        let mut task = Regression::new();
+        go(&mut task, dir.path(), &training, None).unwrap();
+        let first = metrics(dir.path())[0].clone();
+        let spare = task.numbers("spare.weight") != Regression::new().numbers("spare.weight");
+        (spare, first["weight_decay"].as_f64().unwrap(), first["grad_norm"].as_f64().unwrap())
+    };
+    let half = |names: &[&str]| -> f64 {
+        let task = Regression::new();
+        names.iter().flat_map(|n| task.numbers(n)).map(|v| 0.005 * (v as f64).powi(2)).sum()
+    };
+    let (spare, decay, _) = moved(OptimizerKind::Lars, 0.01);
+    assert!(!spare && (decay - half(&["fc.weight"])).abs() < 1e-9);
+    let (spare, decay, norm) = moved(OptimizerKind::Sgd, 0.01);
+    assert!(spare && (decay - half(&["fc.weight", "spare.weight"])).abs() < 1e-9);
+    let (spare, decay, bare) = moved(OptimizerKind::Sgd, 0.0);
+    assert!(!spare && decay == 0.0 && bare != norm, "the norm is that of all gradients, decay included");
+}
+
+#[test]
+fn a_loss_that_is_not_finite_stops_and_keeps_the_last_state() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut task = Regression::new();
+    task.poisoned = Some(7);
+    let message = format!("{:#}", go(&mut task, dir.path(), &training(OptimizerKind::Lars), None).unwrap_err());
+    for part in ["step 7 of 10", "NaN", "learning_rate", "saved state is that of step 6"] {
+        assert!(message.contains(part), "{message}");
+    }
+    assert!(dir.path().join(STATE).exists() && !dir.path().join("checkpoint").exists());
+}
+
+#[test]
+fn it_learns() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut training = training(OptimizerKind::Sgd);
+    (training.length, training.learning_rate, training.weight_decay) = (Duration::Steps(200), 1.0, 0.0);
+    go(&mut Regression::new(), dir.path(), &training, None).unwrap();
+    let lines = metrics(dir.path());
+    let loss = |line: &Json| line["loss"].as_f64();
+    let (first, last) = (loss(&lines[0]).unwrap(), lines.iter().rev().find_map(loss).unwrap());
+    assert!(last < 0.6 * first, "{first} -> {last}");
+}
