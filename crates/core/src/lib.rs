@@ -4,6 +4,7 @@
 pub mod checkpoint;
 pub mod cli;
 pub mod config;
+mod config_check;
 pub mod config_file;
 pub mod disk;
 pub mod metrics;

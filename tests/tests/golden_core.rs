@@ -1,0 +1,114 @@
+//! Optimisers and learning rates against the reference's numbers.
+#![allow(clippy::unwrap_used)]
+
+use candle_core::backprop::GradStore;
+use candle_core::{Device, Tensor};
+use simclr_core::config::{Duration, OptimizerKind, Scaling, TrainingConfig};
+use simclr_core::optimizer::{Adam, Lars, Optimizer, Sgd};
+use simclr_core::params::{Kind, ParamStore};
+use simclr_core::schedule::Schedule;
+use simclr_tests::{Golden, assert_close, golden_json};
+
+fn tensor((shape, data): &(Vec<usize>, Vec<f32>)) -> Tensor {
+    Tensor::from_slice(data, shape.as_slice(), &Device::Cpu).unwrap()
+}
+
+/// The six steps of the file; `after2` and `after6` are held where the file has them.
+fn six_steps(golden: &Golden, case: &str, build: impl FnOnce(&ParamStore) -> Box<dyn Optimizer>, lr: Option<f64>) {
+    let names: Vec<&str> = golden.names().filter_map(|n| n.strip_prefix("init.")).collect();
+    assert_eq!(names.len(), 7);
+    let mut store = ParamStore::new(Device::Cpu);
+    for name in &names {
+        store.add(name, Kind::Linear, tensor(golden.get(&format!("init.{name}")))).unwrap();
+    }
+    let mut optimizer = build(&store);
+    let mut held = 0;
+    for step in 0..6 {
+        let mut grads = GradStore::default();
+        for name in &names {
+            grads.insert(&store.by_name(name).unwrap().tensor, tensor(golden.get(&format!("grad.{step}.{name}"))));
+        }
+        let lr = lr.unwrap_or_else(|| golden.get("lr").1[step] as f64);
+        optimizer.step(&store, &grads, lr).unwrap();
+        for name in &names {
+            let key = format!("{case}.after{}.{name}", step + 1);
+            if golden.names().any(|n| n == key) {
+                let got: Vec<f32> = store.by_name(name).unwrap().tensor.flatten_all().unwrap().to_vec1().unwrap();
+                assert_close(&key, &got, &golden.get(&key).1, 1e-5);
+                held += 1;
+            }
+        }
+    }
+    assert!(held >= names.len(), "{case}: the file holds no weights to compare with");
+}
+
+#[test]
+fn lars() {
+    let golden = Golden::load("optimizers.safetensors");
+    let meta = &golden.metadata;
+    let rule = meta["excluded_from_decay_and_adaptation"].strip_prefix("names containing ").unwrap();
+    let exclude: Vec<String> = rule.replace(" or ", ", ").split(", ").map(String::from).collect();
+    let cases: Vec<String> = serde_json::from_str(&meta["cases"]).unwrap();
+    assert_eq!(cases.len(), 12);
+    for case in cases {
+        let part = |name: &str| {
+            let at = case.find(name).unwrap() + name.len();
+            case[at..].split(".nesterov").next().unwrap().split(".classic").next().unwrap().to_string()
+        };
+        six_steps(
+            &golden,
+            &case,
+            |store| {
+                let momentum = meta["momentum"].parse().unwrap();
+                let mut lars = Lars::new(store, momentum, part(".wd").parse().unwrap(), &exclude).unwrap();
+                lars.eta = meta["eeta"].parse().unwrap();
+                (lars.nesterov, lars.classic) = (part(".nesterov") == "1", part(".classic") == "1");
+                Box::new(lars)
+            },
+            None,
+        );
+    }
+}
+
+#[test]
+fn sgd_and_adam() {
+    let golden = Golden::load("optimizers.safetensors");
+    let parameters = |key: &str| serde_json::from_str::<serde_json::Value>(&golden.metadata[key]).unwrap();
+    let (sgd, adam) = (parameters("sgd_nesterov"), parameters("adam"));
+    let momentum = sgd["momentum"].as_f64().unwrap() as f32;
+    six_steps(&golden, "sgd_nesterov", |s| Box::new(Sgd::new(s, momentum).unwrap()), sgd["lr"].as_f64());
+    six_steps(&golden, "adam", |s| Box::new(Adam::new(s).unwrap()), adam["lr"].as_f64());
+}
+
+#[test]
+fn learning_rates() {
+    let cases = golden_json("lr_schedule");
+    assert!(!cases.as_array().unwrap().is_empty());
+    for case in cases.as_array().unwrap() {
+        let number = |key: &str| case[key].as_f64().unwrap();
+        let training = TrainingConfig {
+            length: Duration::Epochs(number("epochs")),
+            warmup: Duration::Epochs(number("warmup_epochs")),
+            batch: number("batch") as usize,
+            learning_rate: number("base_lr"),
+            scaling: match case["scaling"].as_str().unwrap() {
+                "linear" => Scaling::Linear,
+                "sqrt" => Scaling::Sqrt,
+                other => panic!("scaling {other}"),
+            },
+            optimizer: OptimizerKind::Lars,
+            momentum: 0.9,
+            weight_decay: 0.0,
+            exclude: Vec::new(),
+            eval_every: None,
+            checkpoint_every: None,
+        };
+        let schedule = Schedule::new(&training, number("num_examples") as usize);
+        assert_eq!((schedule.total, schedule.warmup), (number("train_steps") as u64, number("warmup_steps") as u64));
+        let list = |key: &str| case[key].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect::<Vec<_>>();
+        let got: Vec<f32> = list("steps").iter().map(|s| schedule.lr(*s as u64) as f32).collect();
+        let want: Vec<f32> = list("lr").iter().map(|v| *v as f32).collect();
+        // The reference computes in float32: the cosine's last steps differ by some of its units.
+        assert_close(&case.to_string(), &got, &want, 1e-6);
+    }
+}
