@@ -73,7 +73,7 @@ mod tests {
         let table = render(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
         let lines: Vec<_> = table.lines().collect();
-        assert_eq!(lines[1], "finetuned     1 %  50.00 % ± 1.00 (n = 3)   90.00 %      1.50 M       5.0 s");
+        assert_eq!(lines[1], "finetuned     1 %  50.00 % ± 1.00 (n = 3)   90.00 %      1.50 M      5.0 s");
         assert_eq!(lines[1].chars().count(), lines[2].chars().count());
     }
 }

@@ -1,0 +1,282 @@
+//! The page of the report: headline, table, charts, pictures, configuration.
+
+use super::chart::{Chart, Scale, Series, escape};
+use super::curves::Curves;
+use super::pictures::Pictures;
+use super::results::{ResultRow, Results};
+use crate::plan::percent;
+use anyhow::Result;
+use simclr_core::config::Config;
+use std::fmt::Write;
+
+/// What the page shows.
+pub struct Page<'a> {
+    /// The experiment.
+    pub config: &'a Config,
+    /// Its results.
+    pub results: &'a Results,
+    /// Learning curves by stage.
+    pub curves: Vec<Curves>,
+    /// Views and neighbours.
+    pub pictures: Pictures,
+}
+
+impl Page<'_> {
+    /// The whole file.
+    ///
+    /// # Errors
+    /// When the configuration cannot be written as TOML.
+    pub fn html(&self) -> Result<String> {
+        let name = escape(&self.config.name);
+        let parts = [
+            format!(
+                "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+                 <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+                 <title>{name} · SimCLRv2</title>\n<style>\n{}</style>\n</head>\n<body>\n",
+                include_str!("style.css")
+            ),
+            self.header(&name),
+            self.table(),
+            self.by_labels(),
+            self.learning(),
+            self.pictures.html(),
+            self.footer()?,
+        ];
+        Ok(parts.concat())
+    }
+
+    fn header(&self, name: &str) -> String {
+        let r = self.results;
+        let mut out = format!("<header><h1>{name}</h1>\n<p class=\"lead\">{}</p>\n", headline(&r.rows));
+        let m = &self.config.model;
+        let width = if m.width == 1.0 { String::new() } else { format!(", {}x wide", m.width) };
+        let sk = if m.sk_ratio > 0.0 { ", selective kernels" } else { "" };
+        let _ = writeln!(
+            out,
+            "<p class=\"facts\">{}, {} px · ResNet-{}{width}{sk} · device {} · seed {} · {} of training and \
+             evaluation</p>",
+            escape(&self.config.data.dataset),
+            self.config.data.image_size,
+            m.depth,
+            escape(&r.device),
+            r.seed,
+            duration(r.seconds)
+        );
+        if !r.missing.is_empty() {
+            let _ = writeln!(
+                out,
+                "<p class=\"note\">The run is not complete. Not finished: {}.</p>",
+                escape(&r.missing.join(", "))
+            );
+        }
+        out + "</header>\n"
+    }
+
+    fn table(&self) -> String {
+        let mut out = String::from(
+            "<section><h2>Results</h2>\n<div class=\"scroll\"><table class=\"results\">\n<thead><tr><th>Method</th>\
+             <th>Top-1</th><th>Top-5</th><th>Parameters</th><th>Time</th></tr></thead>\n<tbody>\n",
+        );
+        let mut group = String::new();
+        for row in &self.results.rows {
+            let title = group_title(row);
+            if title != group {
+                let _ = writeln!(out, "<tr class=\"group\"><th colspan=\"5\">{title}</th></tr>");
+                group = title;
+            }
+            let rivals = self.results.rows.iter().filter(|r| group_title(r) == group);
+            let best = rivals.map(|r| r.top1).fold(0.0, f64::max);
+            let class = if row.top1 >= best { " class=\"best\"" } else { "" };
+            let spread = match row.top1_std {
+                Some(d) => format!(" <small>± {:.2} (n = {})</small>", 100.0 * d, row.n),
+                None => String::new(),
+            };
+            let _ = writeln!(
+                out,
+                "<tr><td>{}</td><td{class}>{:.2} %{spread}</td><td>{:.2} %</td><td>{}</td><td>{}</td></tr>",
+                escape(&title_of(&row.name)),
+                100.0 * row.top1,
+                100.0 * row.top5,
+                count(row.params),
+                duration(row.seconds)
+            );
+        }
+        out += "</tbody></table></div>\n";
+        if self.results.rows.iter().any(|r| r.n > 1) {
+            out += "<p class=\"facts\">Mean ± sample standard deviation over label subsets; time of one run.</p>\n";
+        }
+        out + "</section>\n"
+    }
+
+    fn by_labels(&self) -> String {
+        let mut series: Vec<Series> = Vec::new();
+        for row in self.results.rows.iter().filter(|r| !is_probe(r)) {
+            let name = title_of(&row.name);
+            let at = series.iter().position(|s| s.name == name).unwrap_or_else(|| {
+                series.push(Series { name, points: vec![], deviations: vec![], dots: true });
+                series.len() - 1
+            });
+            series[at].points.push((row.labels, row.top1));
+            series[at].deviations.push(row.top1_std);
+        }
+        if series.is_empty() {
+            return String::new();
+        }
+        let chart = Chart {
+            title: "Top-1 accuracy on the test images",
+            x_label: "share of the training labels",
+            x: Scale::LogPercent,
+            y: Scale::Percent,
+            series,
+        };
+        format!("<section><h2>Accuracy by labels</h2>\n{}</section>\n", chart.html())
+    }
+
+    fn learning(&self) -> String {
+        if self.curves.is_empty() {
+            return String::new();
+        }
+        let mut out = String::from("<section><h2>Learning curves</h2>\n<div class=\"charts\">\n");
+        let lines = |what: &str, all: &[Vec<(f64, f64)>], dots: bool| -> Vec<Series> {
+            let name = |i: usize| if all.len() > 1 { format!("subset {i}") } else { what.into() };
+            let line = |(i, points): (usize, &Vec<(f64, f64)>)| Series {
+                name: name(i),
+                points: points.clone(),
+                deviations: vec![],
+                dots,
+            };
+            all.iter().enumerate().map(line).collect()
+        };
+        for c in &self.curves {
+            for (what, y, points, dots) in
+                [("loss", Scale::Linear, &c.loss, false), ("test top-1", Scale::Percent, &c.accuracy, true)]
+            {
+                // A single measurement is in the table.
+                if points.iter().any(|p| p.len() > 1) {
+                    let title = format!("{}: {what}", c.title);
+                    let series = lines(what, points, dots);
+                    out += &Chart { title: &title, x_label: "step", x: Scale::Linear, y, series }.html();
+                }
+            }
+        }
+        out + "</div></section>\n"
+    }
+
+    fn footer(&self) -> Result<String> {
+        Ok(format!(
+            "<section><h2>Configuration</h2>\n<details><summary>Every value, defaults written out</summary>\n\
+             <pre>{}</pre></details></section>\n\
+             <footer>SimCLRv2 in Rust, simclr-eval {} on {} {}. Method: Chen et al., Big Self-Supervised Models are \
+             Strong Semi-Supervised Learners, NeurIPS 2020.</footer>\n</body>\n</html>\n",
+            escape(&self.config.to_toml()?),
+            env!("CARGO_PKG_VERSION"),
+            std::env::consts::OS,
+            std::env::consts::ARCH
+        ))
+    }
+}
+
+fn is_probe(row: &ResultRow) -> bool {
+    ["linear-eval", "knn"].contains(&row.name.as_str())
+}
+
+fn group_title(row: &ResultRow) -> String {
+    if is_probe(row) {
+        "Pretrained encoder, frozen, all labels".into()
+    } else {
+        format!("{} of the labels", percent(row.labels))
+    }
+}
+
+fn title_of(row: &str) -> String {
+    match row {
+        "supervised" => "Supervised from scratch".into(),
+        "finetuned" => "Pretrained, fine-tuned".into(),
+        "linear-eval" => "Linear probe".into(),
+        "knn" => "Nearest neighbours".into(),
+        "distilled-self" => "Distilled: same network".into(),
+        other => other.strip_prefix("distilled-").map_or_else(|| other.into(), |s| format!("Distilled: {s}")),
+    }
+}
+
+/// What the run shows, in a sentence: the fewest labels, with and without pretraining, and the best student.
+fn headline(rows: &[ResultRow]) -> String {
+    let find = |name: &str| rows.iter().find(|r| r.name == name);
+    let Some(tuned) = find("finetuned") else {
+        return "Three steps: pretrain without labels, fine-tune on a few, distil on all images.".into();
+    };
+    let mut out = format!(
+        "With {} of the labels, pretraining and fine-tuning reach <b>{:.1} %</b>",
+        percent(tuned.labels),
+        100.0 * tuned.top1
+    );
+    if let Some(base) = find("supervised").filter(|b| b.labels == tuned.labels) {
+        let _ = write!(out, "; the same network from scratch reaches {:.1} %", 100.0 * base.top1);
+    }
+    let students = rows.iter().filter(|r| r.labels == tuned.labels && r.name.starts_with("distilled-"));
+    if let Some(best) = students.max_by(|a, b| a.top1.total_cmp(&b.top1)) {
+        let _ = write!(out, ". Distilled on images without labels: {:.1} %", 100.0 * best.top1);
+    }
+    out + "."
+}
+
+/// `1 h 2 min`, `3 min 4 s`, `5.6 s`.
+fn duration(seconds: f64) -> String {
+    let whole = seconds.round() as u64;
+    match whole {
+        0..60 => format!("{seconds:.1} s"),
+        60..3600 => format!("{} min {} s", whole / 60, whole % 60),
+        _ => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+/// `11.7 M`, `84 k`.
+fn count(n: u64) -> String {
+    match n {
+        0..10_000 => n.to_string(),
+        10_000..1_000_000 => format!("{:.0} k", n as f64 / 1e3),
+        _ => format!("{:.1} M", n as f64 / 1e6),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(name: &str, labels: f64, top1: f64) -> ResultRow {
+        ResultRow {
+            name: name.into(),
+            labels,
+            top1,
+            top5: 1.0,
+            params: 1,
+            seconds: 1.0,
+            n: 1,
+            top1_std: None,
+            top1_each: vec![top1],
+        }
+    }
+
+    #[test]
+    fn the_headline_compares_equal_labels() {
+        let rows = [
+            row("supervised", 0.01, 0.25),
+            row("finetuned", 0.01, 0.5),
+            row("distilled-self", 0.01, 0.55),
+            row("distilled-self", 0.1, 0.9),
+        ];
+        let expected = "With 1 % of the labels, pretraining and fine-tuning reach <b>50.0 %</b>; the same network from \
+            scratch reaches 25.0 %. Distilled on images without labels: 55.0 %.";
+        assert_eq!(headline(&rows), expected);
+        assert!(!headline(&rows[1..2]).contains("scratch"));
+    }
+
+    #[test]
+    fn numbers_for_people() {
+        assert_eq!(
+            (duration(59.4), duration(61.0), duration(7260.0)),
+            ("59.4 s".into(), "1 min 1 s".into(), "2 h 1 min".into())
+        );
+        assert_eq!((count(11_689_512), count(84_210), count(999)), ("11.7 M".into(), "84 k".into(), "999".into()));
+    }
+}

@@ -1,0 +1,149 @@
+//! Pictures of the report as inline PNGs: augmented views, and test images with their nearest training images.
+
+use super::chart::escape;
+use anyhow::{Context, Result, ensure};
+use base64::Engine;
+use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
+use serde::Deserialize;
+use simclr_core::config::Config;
+use simclr_core::rng::{Purpose, Rng};
+use simclr_data::{Dataset, Images, ViewMaker, sheet::contact_sheet};
+use std::fmt::Write;
+use std::path::Path;
+
+/// Training images whose views are shown, and views of each.
+const EXAMPLES: usize = 6;
+const VIEWS: usize = 10;
+
+/// Longest side of a picture of a neighbour; bigger images are thinned, to keep the page light.
+const SIDE: usize = 64;
+
+/// The pictures that could be drawn, or why not.
+pub struct Pictures {
+    views: Result<String>,
+    neighbours: Result<String>,
+}
+
+/// An entry of `neighbours.json`.
+#[derive(Deserialize)]
+struct Query {
+    query: usize,
+    label: usize,
+    neighbours: Vec<(usize, usize, f64)>,
+}
+
+impl Pictures {
+    /// Draws what there is. The images may be gone since the run: the page then says so in their place.
+    pub fn draw(config: &Config, run: &Path) -> Self {
+        match simclr_data::load(&config.data) {
+            Ok(data) => Self { views: views(config, &data), neighbours: neighbours(&data, run) },
+            Err(error) => {
+                let error = format!("{error:#}");
+                Self { views: Err(anyhow::anyhow!(error.clone())), neighbours: Err(anyhow::anyhow!(error)) }
+            }
+        }
+    }
+
+    /// The two sections of the page.
+    pub fn html(&self) -> String {
+        let section = |title: &str, about: &str, body: &Result<String>| {
+            let body = match body {
+                Ok(html) => html.clone(),
+                Err(error) => format!("<p class=\"note\">Not drawn: {}</p>", escape(&format!("{error:#}"))),
+            };
+            format!("<section><h2>{title}</h2>\n<p>{about}</p>\n{body}</section>\n")
+        };
+        section(
+            "Augmented views",
+            "What pretraining compares: each row holds random views of one image. Two views of the same image are to \
+             be close, views of different images far apart.",
+            &self.views,
+        ) + &section(
+            "Nearest neighbours",
+            "Test images, and the training images that the pretrained encoder, which saw no label, finds most \
+             similar. Framed in the accent colour where the class is the same.",
+            &self.neighbours,
+        )
+    }
+}
+
+fn uri(png: &[u8]) -> String {
+    format!("data:image/png;base64,{}", base64::engine::general_purpose::STANDARD.encode(png))
+}
+
+fn views(config: &Config, data: &Dataset) -> Result<String> {
+    let size = config.data.image_size;
+    let channels = data.train.channels;
+    let maker = ViewMaker::contrastive(&config.augment, size);
+    let mut tiles = Vec::new();
+    let count = EXAMPLES.min(data.train.len());
+    for example in 0..count {
+        // Spread over the set, and not by a round number: classes may take turns in it.
+        let index = example * (data.train.len() / count) + example.min(data.train.len() % count);
+        for view in 0..VIEWS {
+            let mut rng = Rng::stream(config.seed, Purpose::Test, &[index as u64, view as u64]);
+            let mut tile = vec![0.0; size * size * channels];
+            maker.view(data.train.get(index), &mut rng, &mut tile);
+            tiles.push(tile);
+        }
+    }
+    let scale = (SIDE / size).max(1);
+    let png = contact_sheet(&tiles, size, channels, VIEWS, scale)?;
+    Ok(format!("<img class=\"sheet\" alt=\"{count} images, {VIEWS} random views of each\" src=\"{}\">\n", uri(&png)))
+}
+
+fn neighbours(data: &Dataset, run: &Path) -> Result<String> {
+    let path = run.join("eval/neighbours.json");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    let queries: Vec<Query> =
+        serde_json::from_str(&text).with_context(|| format!("{} holds no neighbours", path.display()))?;
+    let class = |label: usize| data.classes.get(label).map_or_else(|| format!("class {label}"), |c| escape(c));
+    let mut out = String::from("<div class=\"scroll\"><table class=\"pictures\"><tbody>\n");
+    for q in queries {
+        let _ = write!(
+            out,
+            "<tr><th><img alt=\"\" src=\"{}\"><span>{}</span></th>",
+            uri(&png(&data.test, q.query)?),
+            class(q.label)
+        );
+        for (index, label, similarity) in q.neighbours {
+            let same = if label == q.label { " class=\"same\"" } else { "" };
+            let _ = write!(
+                out,
+                "<td{same} title=\"similarity {similarity:.3}\"><img alt=\"\" src=\"{}\"><span>{}</span></td>",
+                uri(&png(&data.train, index)?),
+                class(label)
+            );
+        }
+        out += "</tr>\n";
+    }
+    Ok(out + "</tbody></table></div>\n")
+}
+
+/// One image as PNG, thinned to at most [`SIDE`] pixels a side.
+fn png(images: &Images, index: usize) -> Result<Vec<u8>> {
+    let (h, w, c) = (images.height, images.width, images.channels);
+    ensure!(
+        index < images.len(),
+        "neighbours.json names image {index} of {}; was the run made of other data?",
+        images.len()
+    );
+    let color = match c {
+        1 => ExtendedColorType::L8,
+        3 => ExtendedColorType::Rgb8,
+        _ => anyhow::bail!("images of {c} channels cannot be drawn"),
+    };
+    let whole = &images.data[index * h * w * c..][..h * w * c];
+    let stride = h.max(w).div_ceil(SIDE);
+    let mut pixels = Vec::new();
+    for y in (0..h).step_by(stride) {
+        for x in (0..w).step_by(stride) {
+            pixels.extend_from_slice(&whole[(y * w + x) * c..][..c]);
+        }
+    }
+    let mut out = Vec::new();
+    PngEncoder::new(&mut out)
+        .write_image(&pixels, w.div_ceil(stride) as u32, h.div_ceil(stride) as u32, color)
+        .context("encoding a picture")?;
+    Ok(out)
+}

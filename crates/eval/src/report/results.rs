@@ -1,0 +1,195 @@
+//! The rows of the results: what every stage measured, and mean and deviation over label subsets.
+
+use crate::plan::{Job, Row};
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use simclr_core::config::Config;
+use std::path::Path;
+
+/// What a run measured: the contents of `results.json`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Results {
+    /// Name of the configuration.
+    pub config: String,
+    /// What the networks were trained on.
+    pub device: String,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Wall time of all finished stages together.
+    pub seconds: f64,
+    /// Stages of the plan that have not finished; empty for a whole run.
+    pub missing: Vec<String>,
+    /// One a method and label fraction.
+    pub rows: Vec<ResultRow>,
+}
+
+/// One method at one label fraction. Accuracies are fractions of 1, means over `n` label subsets.
+#[derive(Clone, Debug, Serialize)]
+pub struct ResultRow {
+    /// `supervised`, `finetuned`, `distilled-NAME`, `linear-eval` or `knn`.
+    pub name: String,
+    /// Share of the training labels that it saw.
+    pub labels: f64,
+    /// The most likely class is right.
+    pub top1: f64,
+    /// The right class is among the five most likely.
+    pub top5: f64,
+    /// Trained parameters of the network.
+    pub params: u64,
+    /// Wall time of one run.
+    pub seconds: f64,
+    /// Runs.
+    pub n: usize,
+    /// Sample standard deviation of top-1; nothing for a single run.
+    pub top1_std: Option<f64>,
+    /// Top-1 of every run.
+    pub top1_each: Vec<f64>,
+}
+
+#[derive(Deserialize)]
+struct Accuracy {
+    top1: f64,
+    top5: f64,
+}
+
+/// A stage's `result.json`, as far as the report needs it.
+#[derive(Deserialize)]
+struct StageResult {
+    seconds: f64,
+    #[serde(default)]
+    params: u64,
+    top1: Option<f64>,
+    top5: Option<f64>,
+    linear: Option<Accuracy>,
+    knn: Option<Accuracy>,
+    device: Option<String>,
+}
+
+impl StageResult {
+    fn read(path: &Path) -> Result<Option<Self>> {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
+        };
+        let parsed = serde_json::from_str(&text);
+        parsed.map(Some).with_context(|| format!("{} is not the result of a stage", path.display()))
+    }
+}
+
+impl Results {
+    /// Reads the `result.json` of every job.
+    ///
+    /// # Errors
+    /// When there is none at all, or one that cannot be read or lacks its accuracy.
+    pub fn gather(config: &Config, jobs: &[Job], run: &Path) -> Result<Self> {
+        let (mut seconds, mut device, mut missing) = (0.0, None, Vec::new());
+        let mut rows: Vec<ResultRow> = Vec::new();
+        let mut encoder = Vec::new();
+        for job in jobs {
+            let path = job.dir.join("result.json");
+            let Some(result) = StageResult::read(&path)? else {
+                missing.push(job.id.clone());
+                continue;
+            };
+            seconds += result.seconds;
+            device = device.or_else(|| result.device.clone());
+            if let Some(row) = &job.row {
+                let (Some(top1), Some(top5)) = (result.top1, result.top5) else {
+                    bail!("{}: no `top1` and `top5`; remove the folder {} and run again", path.display(), job.id)
+                };
+                ResultRow::add(&mut rows, row, &Accuracy { top1, top5 }, &result);
+            }
+            for (name, accuracy) in [("linear-eval", &result.linear), ("knn", &result.knn)] {
+                if let Some(accuracy) = accuracy {
+                    let row = Row { name: name.into(), labels: 1.0, subset: 0 };
+                    ResultRow::add(&mut encoder, &row, accuracy, &result);
+                }
+            }
+        }
+        if missing.len() == jobs.len() {
+            bail!("{}: no stage of this experiment has finished there; run it first", run.display())
+        }
+        // The plan trains every baseline first; readers want the methods of one fraction together.
+        let rank = |row: &ResultRow| match row.name.as_str() {
+            "supervised" => 0,
+            "finetuned" => 1,
+            _ => 2,
+        };
+        rows.sort_by(|a, b| a.labels.total_cmp(&b.labels).then(rank(a).cmp(&rank(b))));
+        rows.append(&mut encoder);
+        rows.iter_mut().for_each(ResultRow::finish);
+        let device = device.unwrap_or_else(|| "unknown".into());
+        Ok(Self { config: config.name.clone(), device, seed: config.seed, seconds, missing, rows })
+    }
+}
+
+impl ResultRow {
+    /// Adds one run to its row; sums stand in the means' places until [`finish`](Self::finish).
+    fn add(rows: &mut Vec<Self>, row: &Row, accuracy: &Accuracy, result: &StageResult) {
+        let at = rows.iter().position(|r| r.name == row.name && r.labels == row.labels).unwrap_or_else(|| {
+            rows.push(Self {
+                name: row.name.clone(),
+                labels: row.labels,
+                top1: 0.0,
+                top5: 0.0,
+                params: result.params,
+                seconds: 0.0,
+                n: 0,
+                top1_std: None,
+                top1_each: Vec::new(),
+            });
+            rows.len() - 1
+        });
+        let r = &mut rows[at];
+        r.n += 1;
+        r.top5 += accuracy.top5;
+        r.seconds += result.seconds;
+        r.top1_each.push(accuracy.top1);
+    }
+
+    fn finish(&mut self) {
+        let n = self.n as f64;
+        self.top5 /= n;
+        self.seconds /= n;
+        self.top1 = self.top1_each.iter().sum::<f64>() / n;
+        if self.n > 1 {
+            let squares: f64 = self.top1_each.iter().map(|x| (x - self.top1).powi(2)).sum();
+            self.top1_std = Some((squares / (n - 1.0)).sqrt());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn add(rows: &mut Vec<ResultRow>, labels: f64, subset: usize, top1: f64) {
+        let row = Row { name: "finetuned".into(), labels, subset };
+        let result = StageResult {
+            seconds: 10.0,
+            params: 7,
+            top1: Some(top1),
+            top5: Some(0.9),
+            linear: None,
+            knn: None,
+            device: None,
+        };
+        ResultRow::add(rows, &row, &Accuracy { top1, top5: 0.9 }, &result);
+    }
+
+    #[test]
+    fn mean_and_sample_deviation_over_subsets() {
+        let mut rows = Vec::new();
+        for (subset, top1) in [0.5, 0.6, 0.7].into_iter().enumerate() {
+            add(&mut rows, 0.1, subset, top1);
+        }
+        add(&mut rows, 1.0, 0, 0.8);
+        rows.iter_mut().for_each(ResultRow::finish);
+        assert_eq!((rows.len(), rows[0].n, rows[1].n), (2, 3, 1));
+        assert!((rows[0].top1 - 0.6).abs() < 1e-12 && (rows[0].top1_std.unwrap() - 0.1).abs() < 1e-12);
+        assert!((rows[0].top5 - 0.9).abs() < 1e-12 && (rows[0].seconds - 10.0).abs() < 1e-12);
+        assert_eq!(rows[1].top1_std, None);
+    }
+}
