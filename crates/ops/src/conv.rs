@@ -54,16 +54,16 @@ pub fn conv2d(tape: &Tape, x: &Value, weight: &Value, stride: usize, padding: Pa
     }))
 }
 
-/// `x` `[R, D]` times `weight` `[O, D]` transposed, plus `bias` `[O]`.
+/// `x` `[R, D]` times `weight` `[O, D]` (or `[O, 1, 1, D]`) transposed, plus `bias` `[O]`.
 ///
 /// # Errors
 /// When shapes do not fit one another.
 pub fn linear(tape: &Tape, x: &Value, weight: &Value, bias: Option<&Value>) -> Result<Value> {
     let (r, d) = x.tensor().dims2()?;
-    let (o, wd) = weight.tensor().dims2()?;
-    if d != wd {
-        bail!("linear: weight [{o}, {wd}] does not fit an input of {d} columns")
-    }
+    let o = match *weight.tensor().dims() {
+        [o, wd] | [o, 1, 1, wd] if wd == d => o,
+        _ => bail!("linear: weight {:?} does not fit an input of {d} columns", weight.tensor().shape()),
+    };
     let g = Geometry { n: r, h: 1, w: 1, c: d, o, k: 1, stride: 1, before: 0, oh: 1, ow: 1 };
     let mut out = with_slice(x.tensor(), |x| with_slice(weight.tensor(), |w| Ok(conv::forward(&g, x, w))))?;
     if let Some(bias) = bias {

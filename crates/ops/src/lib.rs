@@ -14,7 +14,7 @@ mod tape;
 
 pub use conv::{Padding, conv2d, linear};
 pub use gate::{add_relu, relu, sigmoid_gate, stream_mean, stream_select};
-pub use loss::{NtXent, cross_entropy, distillation, nt_xent, weighted_sum};
+pub use loss::{NtXent, cross_entropy, distillation, nt_xent, partial_cross_entropy, weighted_sum};
 pub use norm::{Fused, Moments, Statistics, batch_norm};
 pub use pool::{PoolPadding, avg_pool2d, global_avg_pool, max_pool2d};
 pub use tape::{Gradients, NodeId, Tape, Value};

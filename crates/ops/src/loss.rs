@@ -35,20 +35,32 @@ fn scalar(tape: &Tape, input: &Value, loss: f64, gradient: Vec<f32>) -> Result<V
 /// # Errors
 /// When there is not one label a row, or a label is not below `D`.
 pub fn cross_entropy(tape: &Tape, logits: &Value, labels: &[u32]) -> Result<Value> {
+    partial_cross_entropy(tape, logits, &labels.iter().map(|l| Some(*l)).collect::<Vec<_>>())
+}
+
+/// As [`cross_entropy`], where some rows have no label: the sum over labeled rows, divided by the number of all rows.
+///
+/// # Errors
+/// As [`cross_entropy`].
+pub fn partial_cross_entropy(tape: &Tape, logits: &Value, labels: &[Option<u32>]) -> Result<Value> {
     let (r, d) = logits.tensor().dims2()?;
     if labels.len() != r {
         bail!("cross_entropy: {} labels for {r} rows", labels.len())
     }
-    if let Some(bad) = labels.iter().find(|l| **l as usize >= d) {
+    if let Some(bad) = labels.iter().flatten().find(|l| **l as usize >= d) {
         bail!("cross_entropy: label {bad} for {d} classes")
     }
-    with_slice(logits.tensor(), |logits_data| {
-        let mut gradient = logits_data.to_vec();
+    with_slice(logits.tensor(), |data| {
+        let mut gradient = data.to_vec();
         let mut loss = 0.0f64;
-        for (row, &label) in gradient.chunks_exact_mut(d).zip(labels) {
-            let logit = row[label as usize] as f64;
+        for (row, label) in gradient.chunks_exact_mut(d).zip(labels) {
+            let Some(label) = label.map(|l| l as usize) else {
+                row.fill(0.0);
+                continue;
+            };
+            let logit = row[label] as f64;
             loss += softmax_row(row) - logit;
-            row[label as usize] -= 1.0;
+            row[label] -= 1.0;
             row.iter_mut().for_each(|g| *g /= r as f32);
         }
         scalar(tape, logits, loss / r as f64, gradient)

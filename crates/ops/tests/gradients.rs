@@ -233,6 +233,8 @@ fn gates() {
 fn losses() {
     let logits = numbers(&[4, 5], 1);
     check("cross entropy", std::slice::from_ref(&logits), &|t, v| cross_entropy(t, &v[0], &[0, 4, 2, 2]));
+    let some = [Some(1), None, Some(0), None];
+    check("partly labeled", std::slice::from_ref(&logits), &|t, v| partial_cross_entropy(t, &v[0], &some));
     let teacher = Value::constant((numbers(&[4, 5], 2) * 3.0).unwrap());
     for temperature in [0.5, 1.0, 4.0] {
         check("distillation", std::slice::from_ref(&logits), &|t, v| distillation(t, &v[0], &teacher, temperature));

@@ -1,0 +1,120 @@
+//! Views: what becomes of an image before a network sees it.
+
+use crate::resize::{self, Scratch};
+use crate::dataset::ImageRef;
+use crate::{blur, color, crop};
+use simclr_core::config::AugmentConfig;
+use simclr_core::rng::Rng;
+use std::cell::RefCell;
+
+/// Images of at most this side are not cropped for evaluation.
+const NO_CROP_SIDE: usize = 32;
+/// Share of labeled views that are jittered, where a strength is set.
+const JITTER: f32 = 0.8;
+
+#[derive(Clone, Debug)]
+enum Recipe {
+    Random(AugmentConfig),
+    Central(f32),
+}
+
+/// Makes views of side `size`: f32 `[S, S, C]` in 0..1.
+#[derive(Clone, Debug)]
+pub struct ViewMaker {
+    recipe: Recipe,
+    size: usize,
+}
+
+#[derive(Default)]
+struct Buffers {
+    resize: Scratch,
+    planes: Vec<f32>,
+    blur: Vec<f32>,
+}
+
+thread_local! {
+    static BUFFERS: RefCell<Buffers> = RefCell::default();
+}
+
+impl ViewMaker {
+    /// The random views of contrastive learning: crop, flip, colour jitter, grayscale, blur.
+    pub fn contrastive(config: &AugmentConfig, size: usize) -> Self {
+        Self { recipe: Recipe::Random(config.clone()), size }
+    }
+
+    /// Random crop and flip, as in fine-tuning and distillation; jitter too where `color_strength` is above 0.
+    pub fn labeled(min_area: f32, color_strength: f32, flip: bool, size: usize) -> Self {
+        let config = AugmentConfig {
+            min_area,
+            color_strength,
+            color_probability: if color_strength > 0.0 { JITTER } else { 0.0 },
+            grayscale_probability: 0.0,
+            blur_probability: 0.0,
+            flip,
+        };
+        Self { recipe: Recipe::Random(config), size }
+    }
+
+    /// The evaluation view: a central crop of `share` of the shorter side (none up to 32 pixels), bicubic, clipped.
+    pub fn eval(share: f32, size: usize) -> Self {
+        Self { recipe: Recipe::Central(share), size }
+    }
+
+    /// Side of the views.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Makes one view. `out` is `[S, S, C]`; `rng` is not used by evaluation views.
+    pub fn view(&self, image: ImageRef<'_>, rng: &mut Rng, out: &mut [f32]) {
+        BUFFERS.with_borrow_mut(|buffers| {
+            let (s, c) = (self.size, image.channels);
+            buffers.planes.resize(s * s * c, 0.0);
+            let Buffers { resize, planes, blur } = buffers;
+            match &self.recipe {
+                Recipe::Central(share) => {
+                    let share = if s <= NO_CROP_SIDE { 1.0 } else { *share };
+                    let rect = crop::central(image.height, image.width, share);
+                    resize::bicubic(image, rect, (s, s), false, resize, planes);
+                }
+                Recipe::Random(config) => {
+                    let rect = crop::random(image.height, image.width, config.min_area, rng);
+                    let flip = rng.chance(0.5) && config.flip;
+                    resize::bicubic(image, rect, (s, s), flip, resize, planes);
+                    self.distort(config, planes, c, rng, blur);
+                }
+            }
+            interleave(planes, c, out);
+        });
+    }
+
+    fn distort(&self, config: &AugmentConfig, planes: &mut [f32], c: usize, rng: &mut Rng, scratch: &mut Vec<f32>) {
+        if rng.chance(config.color_probability) {
+            color::jitter(planes, c, config.color_strength, rng);
+        }
+        if rng.chance(config.grayscale_probability) && c == 3 {
+            color::grayscale(planes);
+        }
+        if rng.chance(config.blur_probability) {
+            color::clip(planes);
+            let sigma = rng.uniform(0.1, 2.0);
+            blur::gaussian(planes, (self.size, self.size), blur::radius(self.size), sigma, scratch);
+        }
+    }
+}
+
+/// Planes `[C, pixels]` to `[pixels, C]`, clipped to 0..1.
+fn interleave(planes: &[f32], c: usize, out: &mut [f32]) {
+    let pixels = planes.len() / c;
+    if c == 3 {
+        let (r, rest) = planes.split_at(pixels);
+        let (g, b) = rest.split_at(pixels);
+        for (((out, r), g), b) in out.chunks_exact_mut(3).zip(r).zip(g).zip(b) {
+            (out[0], out[1], out[2]) = (r.clamp(0.0, 1.0), g.clamp(0.0, 1.0), b.clamp(0.0, 1.0));
+        }
+    } else {
+        for (i, out) in out.iter_mut().enumerate() {
+            *out = planes[i % c * pixels + i / c].clamp(0.0, 1.0);
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Declaring parameters: a name, a shape and the initial numbers of the reference.
+
+use anyhow::Result;
+use candle_core::{Device, Tensor};
+use simclr_core::params::{Kind, ParamId, ParamStore};
+use simclr_core::rng::{Purpose, Rng};
+
+/// Adds parameters to a store under a name prefix.
+pub struct Builder<'a> {
+    store: &'a mut ParamStore,
+    prefix: String,
+    seed: Option<u64>,
+}
+
+impl<'a> Builder<'a> {
+    /// Parameters go to `store`; their numbers follow from `seed` and their names, and are zero without one.
+    pub fn new(store: &'a mut ParamStore, seed: Option<u64>) -> Self {
+        Self { store, prefix: String::new(), seed }
+    }
+
+    /// The same builder for what stands under `name.`.
+    pub fn under(&mut self, name: impl AsRef<str>) -> Builder<'_> {
+        let prefix = self.full(name.as_ref());
+        Builder { store: self.store, prefix, seed: self.seed }
+    }
+
+    fn full(&self, name: &str) -> String {
+        if self.prefix.is_empty() { name.to_string() } else { format!("{}.{name}", self.prefix) }
+    }
+
+    fn add(&mut self, name: &str, kind: Kind, shape: &[usize], f: impl FnMut(&mut Rng) -> f32) -> Result<ParamId> {
+        let (name, mut f) = (self.full(name), f);
+        let len = shape.iter().product();
+        let Some(seed) = self.seed else {
+            return self.store.add(&name, kind, Tensor::from_vec(vec![0.0f32; len], shape, &Device::Cpu)?);
+        };
+        // The stream is named by the parameter, so one layer's shape never changes another's numbers.
+        let path: Vec<u64> = name.bytes().map(u64::from).collect();
+        let mut rng = Rng::stream(seed, Purpose::Init, &path);
+        let data: Vec<f32> = (0..len).map(|_| f(&mut rng)).collect();
+        self.store.add(&name, kind, Tensor::from_vec(data, shape, &Device::Cpu)?)
+    }
+
+    /// A convolution `[O, K, K, C]`: truncated normal of variance 1 / fan-in, as Keras' `VarianceScaling`.
+    pub fn conv(&mut self, name: &str, o: usize, k: usize, c: usize) -> Result<ParamId> {
+        // The deviation of a normal cut at two deviations is 0.8796 of the uncut one.
+        let std = (1.0 / (k * k * c) as f32).sqrt() / 0.879_626;
+        self.add(name, Kind::Conv, &[o, k, k, c], |rng| {
+            loop {
+                let x = rng.normal();
+                if x.abs() < 2.0 {
+                    return x * std;
+                }
+            }
+        })
+    }
+
+    /// A linear layer's weight `[O, D]`: normal with deviation 0.01.
+    pub fn linear(&mut self, name: &str, kind: Kind, o: usize, d: usize) -> Result<ParamId> {
+        self.add(name, kind, &[o, d], |rng| 0.01 * rng.normal())
+    }
+
+    /// A vector of one value.
+    pub fn constant(&mut self, name: &str, kind: Kind, len: usize, value: f32) -> Result<ParamId> {
+        self.add(name, kind, &[len], |_| value)
+    }
+}

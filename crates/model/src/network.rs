@@ -1,0 +1,197 @@
+//! The encoder, and the network of every stage: encoder, projection head, classifier.
+
+use crate::blocks::{Block, Style};
+use crate::heads::{Classifier, ProjectionHead};
+use crate::init::Builder;
+use crate::layers::{BatchNorm, Conv};
+use crate::pass::Pass;
+use anyhow::{Context, Result, bail};
+use candle_core::Device;
+use serde::{Deserialize, Serialize};
+use simclr_core::config::{ModelConfig, Stem};
+use simclr_core::params::ParamStore;
+use simclr_ops::{PoolPadding, Value, global_avg_pool, max_pool2d};
+
+/// Images of at most this side get the CIFAR stem when it is chosen by size.
+const CIFAR_SIDE: usize = 32;
+/// Channels of the stem at width 1.
+const BASE_CHANNELS: f64 = 64.0;
+
+/// All that determines a network; `config.json` of a checkpoint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelSpec {
+    /// Shape of encoder and projection head; the stem is resolved, never `auto`.
+    #[serde(flatten)]
+    pub model: ModelConfig,
+    /// Channels of an image: 1 or 3.
+    pub in_channels: usize,
+    /// Side of the images that it was trained on.
+    pub image_size: usize,
+    /// Classes of the classifier; 0 for none.
+    pub classes: usize,
+    /// The head layer that the classifier stands on.
+    pub proj_selector: i64,
+}
+
+impl ModelSpec {
+    /// Resolves `auto` by the image size.
+    pub fn new(model: &ModelConfig, in_channels: usize, image_size: usize, classes: usize, proj_selector: i64) -> Self {
+        let stem = match model.stem {
+            Stem::Auto if image_size <= CIFAR_SIDE => Stem::Cifar,
+            Stem::Auto => Stem::Imagenet,
+            chosen => chosen,
+        };
+        Self { model: ModelConfig { stem, ..model.clone() }, in_channels, image_size, classes, proj_selector }
+    }
+
+    /// From `config.json`.
+    ///
+    /// # Errors
+    /// When keys are missing or of another type.
+    pub fn from_json(json: &serde_json::Value) -> Result<Self> {
+        serde_json::from_value(json.clone()).context("config.json of the checkpoint does not describe a network")
+    }
+}
+
+/// A ResNet without its classifier.
+pub struct Encoder {
+    stem: Vec<(Conv, BatchNorm)>,
+    max_pool: bool,
+    groups: Vec<Vec<Block>>,
+    features: usize,
+}
+
+impl Encoder {
+    /// Declares the encoder's parameters.
+    ///
+    /// # Errors
+    /// When the depth is none of 18, 34, 50, 101, 152, 200, or a name is taken.
+    pub fn new(b: &mut Builder<'_>, spec: &ModelSpec) -> Result<Self> {
+        let m = &spec.model;
+        let blocks: [usize; 4] = match m.depth {
+            18 => [2, 2, 2, 2],
+            34 | 50 => [3, 4, 6, 3],
+            101 => [3, 4, 23, 3],
+            152 => [3, 8, 36, 3],
+            200 => [3, 24, 36, 3],
+            depth => bail!("depth {depth}: must be 18, 34, 50, 101, 152 or 200"),
+        };
+        let style = Style { bottleneck: m.depth >= 50, sk_ratio: m.sk_ratio, se_ratio: m.se_ratio };
+        let base = ((BASE_CHANNELS * m.width).round() as usize).max(1);
+        let imagenet = m.stem == Stem::Imagenet;
+        let input = spec.in_channels;
+        let stem = if imagenet && m.sk_ratio > 0.0 {
+            let half = (base / 2).max(1);
+            let mut c = b.under("conv1");
+            let first = (Conv::new(&mut c, "0", half, 3, input, 2)?, BatchNorm::new(&mut c, "1", half, 1.0, true)?);
+            let second = (Conv::new(&mut c, "3", half, 3, half, 1)?, BatchNorm::new(&mut c, "4", half, 1.0, true)?);
+            let third = Conv::new(&mut c, "6", base, 3, half, 1)?;
+            vec![first, second, (third, BatchNorm::new(b, "bn1", base, 1.0, true)?)]
+        } else {
+            let (k, stride) = if imagenet { (7, 2) } else { (3, 1) };
+            vec![(Conv::new(b, "conv1", base, k, input, stride)?, BatchNorm::new(b, "bn1", base, 1.0, true)?)]
+        };
+        let (mut groups, mut channels) = (Vec::new(), base);
+        for (g, &count) in blocks.iter().enumerate() {
+            let (f, mut b) = (base << g, b.under(format!("layer{}", g + 1)));
+            let mut group = Vec::new();
+            for i in 0..count {
+                let stride = if g > 0 && i == 0 { 2 } else { 1 };
+                group.push(Block::new(&mut b.under(i.to_string()), style, channels, f, stride, i == 0)?);
+                channels = style.out_channels(f);
+            }
+            groups.push(group);
+        }
+        Ok(Self { stem, max_pool: imagenet, groups, features: channels })
+    }
+
+    /// Width of the pooled features.
+    pub fn features(&self) -> usize {
+        self.features
+    }
+
+    /// Pooled features `[N, D]` of images `[N, H, W, C]` in 0..1.
+    ///
+    /// # Errors
+    /// When the images have other channels than the network.
+    pub fn forward(&self, pass: &Pass<'_>, images: &Value) -> Result<Value> {
+        self.forward_with(pass, images, |_| ())
+    }
+
+    /// As [`Encoder::forward`], handing each intermediate map (stem, four groups) to `see`.
+    ///
+    /// # Errors
+    /// As [`Encoder::forward`].
+    pub fn forward_with(&self, pass: &Pass<'_>, images: &Value, mut see: impl FnMut(&Value)) -> Result<Value> {
+        let mut x = images.clone();
+        for (conv, bn) in &self.stem {
+            x = bn.relu(pass, &conv.forward(pass, &x)?)?;
+        }
+        if self.max_pool {
+            x = max_pool2d(pass.tape, &x, 3, 2, PoolPadding::Same)?;
+        }
+        see(&x);
+        for group in &self.groups {
+            for block in group {
+                x = block.forward(pass, &x)?;
+            }
+            see(&x);
+        }
+        Ok(global_avg_pool(pass.tape, &x)?)
+    }
+}
+
+/// The network of every stage, with its parameters.
+pub struct SimClr {
+    /// What it is.
+    pub spec: ModelSpec,
+    /// Its parameters.
+    pub store: ParamStore,
+    /// The ResNet.
+    pub encoder: Encoder,
+    /// The projection head.
+    pub projection: ProjectionHead,
+    /// The classifier, where there is one.
+    pub classifier: Option<Classifier>,
+}
+
+impl SimClr {
+    /// A fresh network; its numbers follow from `seed`.
+    ///
+    /// # Errors
+    /// When the spec is not a valid one.
+    pub fn new(spec: &ModelSpec, seed: u64) -> Result<Self> {
+        Self::declare(spec, Some(seed))
+    }
+
+    /// A network of zeros, to be filled from a checkpoint.
+    ///
+    /// # Errors
+    /// When the spec is not a valid one.
+    pub fn blank(spec: &ModelSpec) -> Result<Self> {
+        Self::declare(spec, None)
+    }
+
+    fn declare(spec: &ModelSpec, seed: Option<u64>) -> Result<Self> {
+        let mut store = ParamStore::new(Device::Cpu);
+        let mut b = Builder::new(&mut store, seed);
+        let encoder = Encoder::new(&mut b, spec)?;
+        let m = &spec.model;
+        let projection = ProjectionHead::new(&mut b, encoder.features(), m.proj_layers, m.proj_dim)?;
+        let classifier = match spec.classes {
+            0 => None,
+            n => Some(Classifier::new(&mut b, projection.width(spec.proj_selector)?, n)?),
+        };
+        Ok(Self { spec: spec.clone(), store, encoder, projection, classifier })
+    }
+
+    /// Logits `[N, classes]` of images, from the head layer of the spec.
+    ///
+    /// # Errors
+    /// When the network has no classifier.
+    pub fn logits(&self, pass: &Pass<'_>, images: &Value) -> Result<Value> {
+        let features = self.encoder.forward(pass, images)?;
+        let selected = self.projection.forward(pass, &features, self.spec.proj_selector)?;
+        self.classifier.as_ref().context("this network has no classifier")?.forward(pass, &selected)
+    }
+}
