@@ -1,7 +1,7 @@
 //! How many source images a second become two contrastive views.
 
-use crate::augment::ViewMaker;
 use crate::dataset::ImageRef;
+use crate::view::ViewMaker;
 use anyhow::{Context, Result, ensure};
 use rayon::prelude::*;
 use simclr_core::config::AugmentConfig;

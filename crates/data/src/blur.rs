@@ -8,13 +8,7 @@ pub fn radius(size: usize) -> usize {
 }
 
 /// Blurs each plane of `image` (`[C, height, width]`) with a kernel of `2 radius + 1`; `scratch` grows to a plane.
-pub fn gaussian(
-    image: &mut [f32],
-    (height, width): (usize, usize),
-    radius: usize,
-    sigma: f32,
-    scratch: &mut Vec<f32>,
-) {
+pub fn gaussian(image: &mut [f32], (height, width): (usize, usize), radius: usize, sigma: f32, scratch: &mut Vec<f32>) {
     let mut kernel: Vec<f32> =
         (0..=2 * radius).map(|i| (-(i as f32 - radius as f32).powi(2) / (2.0 * sigma * sigma)).exp()).collect();
     let sum: f32 = kernel.iter().sum();

@@ -122,7 +122,8 @@ pub fn jitter(image: &mut [f32], channels: usize, s: f32, rng: &mut Rng) {
     rng.shuffle(&mut order);
     // All factors are drawn, used or not: a stream does not depend on the number of channels.
     let brighter = rng.uniform((1.0 - 0.8 * s).max(0.0), 1.0 + 0.8 * s);
-    let (contrasted, saturated) = (rng.uniform(1.0 - 0.8 * s, 1.0 + 0.8 * s), rng.uniform(1.0 - 0.8 * s, 1.0 + 0.8 * s));
+    let (contrasted, saturated) =
+        (rng.uniform(1.0 - 0.8 * s, 1.0 + 0.8 * s), rng.uniform(1.0 - 0.8 * s, 1.0 + 0.8 * s));
     let turned = rng.uniform(-0.2 * s, 0.2 * s);
     for op in order {
         match op {

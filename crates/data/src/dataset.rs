@@ -1,6 +1,6 @@
 //! A labelled image dataset in memory, and the choice of its source.
 
-use crate::sources::textures;
+use crate::sources::{cifar, fashion, textures};
 use anyhow::{Context, Result, bail, ensure};
 use simclr_core::config::DataConfig;
 
@@ -81,12 +81,12 @@ pub struct Dataset {
 /// # Errors
 /// When the name is unknown, or when files are missing or malformed; the message says what to do.
 pub fn load(config: &DataConfig) -> Result<Dataset> {
-    let _dir = config.dir.as_deref();
+    let dir = config.dir.as_deref();
     let mut dataset = match config.dataset.as_str() {
         "textures" => textures::load(),
-        // "fashion-mnist" => fashion::load(dir)?,
-        // "cifar10" => cifar::load(cifar::CIFAR10, dir)?,
-        // "cifar100" => cifar::load(cifar::CIFAR100, dir)?,
+        "fashion-mnist" => fashion::load(dir)?,
+        "cifar10" => cifar::load(cifar::CIFAR10, dir)?,
+        "cifar100" => cifar::load(cifar::CIFAR100, dir)?,
         other => bail!("data.dataset = \"{other}\": must be one of {}", NAMES.join(", ")),
     };
     for (split, images) in [("training", &dataset.train), ("test", &dataset.test)] {
@@ -121,10 +121,7 @@ mod tests {
     #[test]
     fn names_and_limits() {
         let message = load(&config("cifar-10", None)).unwrap_err().to_string();
-        assert_eq!(
-            message,
-            "data.dataset = \"cifar-10\": must be one of textures, fashion-mnist, cifar10, cifar100"
-        );
+        assert_eq!(message, "data.dataset = \"cifar-10\": must be one of textures, fashion-mnist, cifar10, cifar100");
         assert!(load(&config("textures", Some(0))).is_err());
         let data = load(&config("textures", Some(25))).unwrap();
         assert_eq!((data.train.len(), data.train.data.len(), data.test.len()), (25, 25 * 3072, 2000));

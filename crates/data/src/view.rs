@@ -1,7 +1,7 @@
 //! Views: what becomes of an image before a network sees it.
 
-use crate::resize::{self, Scratch};
 use crate::dataset::ImageRef;
+use crate::resize::{self, Scratch};
 use crate::{blur, color, crop};
 use simclr_core::config::AugmentConfig;
 use simclr_core::rng::Rng;

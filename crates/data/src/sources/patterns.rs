@@ -29,7 +29,7 @@ fn edge(x: f32, soft: f32) -> f32 {
     t * t * (3.0 - 2.0 * t)
 }
 
-/// Distance to the nearest whole number, 0..=0.5.
+/// A triangle wave of period 1: 0.5 at whole numbers, 0 halfway between.
 #[inline(always)]
 fn fold(x: f32) -> f32 {
     (x - x.floor() - 0.5).abs()
