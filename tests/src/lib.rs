@@ -59,7 +59,9 @@ impl Golden {
         for (name, view) in file.tensors() {
             let data = view.data();
             let numbers = match view.dtype() {
-                safetensors::Dtype::F32 => data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+                safetensors::Dtype::F32 => {
+                    data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+                }
                 safetensors::Dtype::U8 => data.iter().map(|b| f32::from(*b)).collect(),
                 safetensors::Dtype::I64 => {
                     data.chunks_exact(8).map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]]) as f32).collect()

@@ -115,10 +115,8 @@ fn heads() {
         let out = base.projection.forward(&pass, &features, -1).unwrap();
         let want = golden.get("projection.out");
         assert_close(&format!("{file} projection.out"), &flat(out.tensor()), &want.1, TOLERANCE);
-        let selectors: Vec<i64> = golden
-            .names()
-            .filter_map(|n| n.strip_prefix("select")?.strip_suffix(".logits")?.parse().ok())
-            .collect();
+        let selectors: Vec<i64> =
+            golden.names().filter_map(|n| n.strip_prefix("select")?.strip_suffix(".logits")?.parse().ok()).collect();
         assert!(!selectors.is_empty());
         for selector in selectors {
             let spec = ModelSpec { classes, proj_selector: selector, ..spec(&golden) };
@@ -171,7 +169,12 @@ fn distillation_loss() {
         for t in temperatures {
             let tape = Tape::new();
             let loss = distillation(&tape, &tape.leaf(&student), &teacher, t.parse().unwrap()).unwrap();
-            assert_close(&format!("{file} loss at {t}"), &flat(loss.tensor()), &golden.get(&format!("t{t}.loss")).1, TOLERANCE);
+            assert_close(
+                &format!("{file} loss at {t}"),
+                &flat(loss.tensor()),
+                &golden.get(&format!("t{t}.loss")).1,
+                TOLERANCE,
+            );
             let grads = tape.backward(&loss).unwrap();
             let want = golden.get(&format!("t{t}.grad"));
             assert_close(&format!("{file} gradient at {t}"), &flat(grads.get(&student).unwrap()), &want.1, TOLERANCE);

@@ -65,6 +65,11 @@ pub fn set_threads(threads: Option<usize>) -> Result<()> {
     }
 }
 
+/// How many threads compute.
+pub fn threads() -> usize {
+    rayon::current_num_threads()
+}
+
 /// Sends log messages to stderr; `RUST_LOG` chooses them, `info` where it is not set.
 pub fn init_log() {
     use tracing_subscriber::EnvFilter;

@@ -2,7 +2,8 @@
 
 use crate::sources::textures;
 use anyhow::{Context, Result, ensure};
-use image::{ColorType, ImageEncoder, codecs::png::PngEncoder};
+use image::codecs::png::{CompressionType, FilterType, PngEncoder};
+use image::{ColorType, ImageEncoder};
 
 /// Pixels between tiles.
 const GAP: usize = 2;
@@ -44,7 +45,8 @@ pub fn contact_sheet(
         }
     }
     let mut png = Vec::new();
-    PngEncoder::new(&mut png)
+    // Pixels repeat as they are: prediction between neighbours would only make them longer.
+    PngEncoder::new_with_quality(&mut png, CompressionType::Best, FilterType::NoFilter)
         .write_image(&pixels, width as u32, height as u32, ColorType::Rgb8.into())
         .context("encoding a contact sheet")?;
     Ok(png)

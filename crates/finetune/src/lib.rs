@@ -1,1 +1,111 @@
 //! Step two: fine-tuning on few labels, and the supervised baseline.
+#![forbid(unsafe_code)]
+
+mod task;
+pub use task::{Finetune, frozen};
+
+use anyhow::{Result, bail};
+use serde_json::{Map, Value as Json, json};
+use simclr_core::cli::CommonArgs;
+use simclr_core::config::Config;
+use simclr_core::params::Match;
+use simclr_core::rng::Purpose;
+use simclr_data::{LabelSubset, Loader, ViewMaker};
+use simclr_model::{ModelSpec, SimClr};
+use simclr_stage::{Checkpoint, HeldOut, Launch, Plan, batches, launch, subset_seed, used_parameters};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Options of this stage.
+#[derive(Clone, Debug, clap::Args)]
+pub struct FinetuneArgs {
+    /// Options of every stage
+    #[command(flatten)]
+    pub common: CommonArgs,
+
+    /// The pretrained checkpoint: a run folder, a checkpoint folder or a model.safetensors; `scratch` trains the
+    /// supervised baseline instead, by the table [supervised]
+    #[arg(long, value_name = "CHECKPOINT")]
+    pub from: String,
+
+    /// Share of the training labels that may be used, in (0, 1]
+    #[arg(long, value_name = "FRACTION")]
+    pub labels: f64,
+
+    /// Which random subset of that share; subset 0, 1, 2, ... are independent draws
+    #[arg(long, value_name = "INDEX", default_value_t = 0)]
+    pub subset: usize,
+}
+
+/// Name of the list of labeled images in the run folder.
+const LABELS: &str = "labels.json";
+
+/// Fine-tunes, or trains the baseline, into the run folder of the command line.
+///
+/// # Errors
+/// When the data, the checkpoint, the folder or training fails.
+pub fn run(args: &FinetuneArgs, config: &Config) -> Result<()> {
+    if !(args.labels > 0.0 && args.labels <= 1.0) {
+        bail!("--labels {}: a label fraction lies in (0, 1], such as 0.01 for 1 %", args.labels)
+    }
+    let config = &config.at_labels(args.labels)?;
+    let scratch = args.from == "scratch";
+    let (stage, table) = if scratch { ("supervised", &config.supervised) } else { ("finetune", &config.finetune) };
+    let checkpoint = if scratch { None } else { Some(Checkpoint::load(Path::new(&args.from))?) };
+    let mut matters = json!({
+        "seed": config.seed, "data": config.data, "eval_crop": config.eval.crop, "flip": config.augment.flip, stage: table,
+    });
+    if scratch {
+        matters["model"] = json!(config.model);
+    }
+    let mut extra = Map::new();
+    extra.insert("labels".into(), json!(args.labels));
+    extra.insert("subset".into(), json!(args.subset));
+    let inputs = checkpoint.iter().map(|c| ("checkpoint".to_string(), c.sha256.clone())).collect();
+    let start = Launch { args: &args.common, config, stage, matters, inputs, extra };
+    launch(
+        start,
+        |run| {
+            let data = simclr_data::load(&config.data)?;
+            let (train, size, classes) = (Arc::new(data.train), config.data.image_size, data.classes.len());
+            let seed = subset_seed(config.seed, args.subset);
+            let subset = LabelSubset::choose(&train.labels, classes, args.labels, seed)?;
+            subset.save(&run.dir().join(LABELS))?;
+            let model = match &checkpoint {
+                None => {
+                    let spec = ModelSpec::new(&config.model, train.channels, size, classes, table.proj_selector);
+                    SimClr::new(&spec, seed)?
+                }
+                Some(checkpoint) => {
+                    checkpoint.expect_channels(train.channels)?;
+                    let spec = ModelSpec {
+                        classes,
+                        proj_selector: table.proj_selector,
+                        image_size: size,
+                        ..checkpoint.spec.clone()
+                    };
+                    let model = SimClr::new(&spec, seed)?;
+                    model.reset_classifier()?;
+                    checkpoint.fill(&model, Match { may_lack: &[], leave: &["fc."] })?;
+                    model
+                }
+            };
+            let (examples, training) = (subset.indices.len(), &table.training);
+            let maker = ViewMaker::labeled(table.min_area, table.color_strength, config.augment.flip, size);
+            let loader = Loader::new(train, subset.indices, maker, (1, training.batch), (seed, Purpose::Labeled));
+            let task =
+                Finetune::new(model, batches(loader), table.freeze_after, HeldOut::new(config, Arc::new(data.test)));
+            Ok(Plan { task, training, examples, title: stage.into() })
+        },
+        |task, _| result(&task.model, &task.test),
+    )
+}
+
+/// The figures of a trained classifier for `result.json`.
+///
+/// # Errors
+/// When the test images do not fit the network.
+pub fn result(model: &SimClr, test: &HeldOut) -> Result<Json> {
+    let accuracy = test.accuracy(model)?;
+    Ok(json!({"top1": accuracy.top1, "top5": accuracy.top5, "params": used_parameters(model)}))
+}

@@ -45,9 +45,7 @@ impl SimClr {
     /// # Errors
     /// When the images do not fit the network.
     pub fn features(&self, batches: impl Iterator<Item = Result<Tensor>>, selector: i64) -> Result<Vec<f32>> {
-        self.rows(batches, |pass, images| {
-            self.projection.forward(pass, &self.encoder.forward(pass, images)?, selector)
-        })
+        self.rows(batches, |pass, images| self.projection.forward(pass, &self.encoder.forward(pass, images)?, selector))
     }
 
     /// Logits of each image, row-major `[N, classes]`.

@@ -64,8 +64,8 @@ impl BatchNorm {
             Mode::Eval => Statistics::Running(pass.statistic(self.mean), pass.statistic(self.var)),
         };
         let (gamma, beta) = (pass.param(self.gamma), self.beta.map(|b| pass.param(b)));
-        let (y, moments) = batch_norm(pass.tape, x, Some(&gamma), beta.as_ref(), &statistics, BN_EPS, fused)
-            .context("batch norm")?;
+        let (y, moments) =
+            batch_norm(pass.tape, x, Some(&gamma), beta.as_ref(), &statistics, BN_EPS, fused).context("batch norm")?;
         if let Some(moments) = moments {
             pass.update_statistics(self.mean, self.var, &moments)?;
         }

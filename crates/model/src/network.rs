@@ -44,6 +44,11 @@ impl ModelSpec {
         Self { model: ModelConfig { stem, ..model.clone() }, in_channels, image_size, classes, proj_selector }
     }
 
+    /// As `config.json` of a checkpoint.
+    pub fn to_json(&self) -> serde_json::Value {
+        serde_json::to_value(self).unwrap_or_default()
+    }
+
     /// From `config.json`.
     ///
     /// # Errors
@@ -170,6 +175,17 @@ impl SimClr {
     /// When the spec is not a valid one.
     pub fn blank(spec: &ModelSpec) -> Result<Self> {
         Self::declare(spec, None)
+    }
+
+    /// Sets the classifier to zero, as the reference does before fine-tuning.
+    ///
+    /// # Errors
+    /// When the parameters cannot be changed.
+    pub fn reset_classifier(&self) -> Result<()> {
+        for p in self.store.iter().filter(|p| p.name.starts_with("fc.")) {
+            simclr_ops::cpu::update(&p.tensor, |v| v.fill(0.0))?;
+        }
+        Ok(())
     }
 
     fn declare(spec: &ModelSpec, seed: Option<u64>) -> Result<Self> {

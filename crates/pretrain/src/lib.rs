@@ -1,1 +1,54 @@
 //! Step one: contrastive pretraining without labels.
+#![forbid(unsafe_code)]
+
+mod task;
+pub use task::Pretrain;
+
+use anyhow::Result;
+use serde_json::{Map, json};
+use simclr_core::cli::CommonArgs;
+use simclr_core::config::Config;
+use simclr_core::rng::Purpose;
+use simclr_data::{Loader, ViewMaker};
+use simclr_model::{ModelSpec, SimClr};
+use simclr_stage::{HeldOut, Launch, Plan, batches, launch, used_parameters};
+use std::sync::Arc;
+
+/// Pretrains as the experiment says, into the run folder of the command line.
+///
+/// # Errors
+/// When the data, the folder or training fails.
+pub fn run(args: &CommonArgs, config: &Config) -> Result<()> {
+    let matters = json!({
+        "seed": config.seed, "data": config.data, "model": config.model, "augment": config.augment,
+        "pretrain": config.pretrain,
+    });
+    let start = Launch { args, config, stage: "pretrain", matters, inputs: vec![], extra: Map::new() };
+    launch(
+        start,
+        |_| {
+            let data = simclr_data::load(&config.data)?;
+            let (train, size) = (Arc::new(data.train), config.data.image_size);
+            let spec = ModelSpec::new(&config.model, train.channels, size, data.classes.len(), 0);
+            let (examples, training) = (train.len(), &config.pretrain.training);
+            let maker = ViewMaker::contrastive(&config.augment, size);
+            let samples = (0..examples as u32).collect();
+            let loader = Loader::new(train, samples, maker, (2, training.batch), (config.seed, Purpose::Contrastive));
+            let task = Pretrain::new(
+                SimClr::new(&spec, config.seed)?,
+                batches(loader),
+                config.pretrain.temperature,
+                HeldOut::new(config, Arc::new(data.test)),
+            );
+            Ok(Plan { task, training, examples, title: "pretrain".into() })
+        },
+        |task, outcome| {
+            let figures: Map<_, _> = outcome.metrics.iter().map(|(k, v)| (format!("online_{k}"), json!(v))).collect();
+            let mut result = json!({"params": used_parameters(&task.model), "loss": task.last_loss});
+            if let Some(result) = result.as_object_mut() {
+                result.extend(figures);
+            }
+            Ok(result)
+        },
+    )
+}

@@ -1,0 +1,25 @@
+//! `simclr-distill`: step three of SimCLRv2.
+
+use clap::Parser;
+use simclr_core::cli::exit_with;
+use simclr_distill::DistillArgs;
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Distil a fine-tuned teacher into a student on unlabeled images (SimCLRv2, step three).
+///
+/// The student is described by a table [distill.NAME]: of the teacher's own shape (self-distillation) or smaller. It
+/// learns the teacher's probabilities for random crops of all training images; labels may be mixed in.
+#[derive(Parser)]
+#[command(version)]
+struct Args {
+    #[command(flatten)]
+    args: DistillArgs,
+}
+
+fn main() -> ExitCode {
+    let Args { args } = Args::parse();
+    exit_with(args.common.prepare().and_then(|config| simclr_distill::run(&args, &config)))
+}

@@ -1,0 +1,150 @@
+//! Evaluating one checkpoint: its classifier, a linear probe on its features, nearest neighbours among them.
+
+use crate::knn::Gallery;
+use crate::probe::{Features, Probe, standardise, training};
+use anyhow::{Context, Result};
+use serde_json::{Map, json};
+use simclr_core::cli::CommonArgs;
+use simclr_core::config::Config;
+use simclr_core::disk;
+use simclr_core::rng::Purpose;
+use simclr_core::run::{Opened, Run, RunOptions};
+use simclr_core::trainer::{TrainOptions, train};
+use simclr_data::{Dataset, Images, Loader, ViewMaker};
+use simclr_model::{Accuracy, SimClr};
+use simclr_stage::{Checkpoint, HeldOut, images, used_parameters};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Test images whose neighbours are shown in the report, and how many of each.
+const SHOWN: (usize, usize) = (10, 8);
+/// The list of them in the run folder.
+const NEIGHBOURS: &str = "neighbours.json";
+
+/// Options of this stage.
+#[derive(Clone, Debug, clap::Args)]
+pub struct EvalArgs {
+    /// Options of every stage
+    #[command(flatten)]
+    pub common: CommonArgs,
+
+    /// What to evaluate: a run folder, a checkpoint folder or a model.safetensors
+    #[arg(long, value_name = "CHECKPOINT")]
+    pub checkpoint: PathBuf,
+
+    /// Train a linear classifier on the frozen features
+    #[arg(long)]
+    pub linear: bool,
+
+    /// Classify by the nearest training features
+    #[arg(long)]
+    pub knn: bool,
+}
+
+/// Evaluates into the run folder of the command line. Without `--linear` and `--knn` the checkpoint's own classifier is
+/// measured.
+///
+/// # Errors
+/// When the data, the checkpoint or the folder fails.
+pub fn run(args: &EvalArgs, config: &Config) -> Result<()> {
+    let checkpoint = Checkpoint::load(&args.checkpoint)?;
+    let matters = json!({"seed": config.seed, "data": config.data, "eval": config.eval});
+    let mut extra = Map::new();
+    extra.insert("linear".into(), json!(args.linear));
+    extra.insert("knn".into(), json!(args.knn));
+    let inputs = vec![("checkpoint".to_string(), checkpoint.sha256.clone())];
+    let (out, resume) = (&args.common.out, args.common.resume);
+    let mut run = match Run::open(RunOptions { out, stage: "eval", config, matters, inputs, extra, resume })? {
+        Opened::Done(_) => {
+            tracing::info!("{} holds this evaluation already, finished", out.display());
+            return Ok(());
+        }
+        Opened::Fresh(run) | Opened::Resume(run) => run,
+    };
+    let clock = Instant::now();
+    let data = simclr_data::load(&config.data)?;
+    checkpoint.expect_channels(data.train.channels)?;
+    let model = checkpoint.model()?;
+    let mut result = json!({"stage": "eval", "device": "cpu", "params": used_parameters(&model)});
+    if args.linear || args.knn {
+        let figures = features_figures(args, config, &model, data, &mut run)?;
+        result["params"] = json!(model.store.count(|n| !n.starts_with("projection.") && !n.starts_with("fc.")));
+        for (name, accuracy) in figures {
+            result[name] = json!(accuracy);
+        }
+    } else {
+        let accuracy = HeldOut::new(config, Arc::new(data.test)).accuracy(&model).with_context(|| {
+            format!("{}: measure a checkpoint without a classifier by --linear or --knn", args.checkpoint.display())
+        })?;
+        result["top1"] = json!(accuracy.top1);
+        result["top5"] = json!(accuracy.top5);
+    }
+    result["seconds"] = json!(clock.elapsed().as_secs_f64());
+    println!("{result}");
+    run.finish(&result)
+}
+
+fn features_figures(
+    args: &EvalArgs,
+    config: &Config,
+    model: &SimClr,
+    data: Dataset,
+    run: &mut Run,
+) -> Result<Vec<(&'static str, Accuracy)>> {
+    let (classes, eval) = (data.classes.len(), &config.eval);
+    let (train_set, test_set) = (Arc::new(data.train), Arc::new(data.test));
+    let encode = |images: &Arc<Images>| -> Result<Features> {
+        let held = HeldOut::new(config, images.clone());
+        Ok(Features { rows: model.features(held.batches(), 0)?, labels: images.labels.clone() })
+    };
+    let mut train_features = encode(&train_set)?;
+    let mut test_features = encode(&test_set)?;
+    let mut figures = Vec::new();
+    if args.knn {
+        let gallery = Gallery::new(&train_features.rows, &train_features.labels)?;
+        let (rows, labels) = (&test_features.rows, &test_features.labels);
+        figures.push(("knn", gallery.accuracy(rows, labels, classes, eval.knn_k, eval.knn_temperature)?));
+        let chosen = one_of_each_class(labels, classes);
+        disk::write_json(&run.dir().join(NEIGHBOURS), &json!(gallery.show(rows, labels, &chosen, SHOWN.1)?))?;
+    }
+    if args.linear {
+        for view in 1..eval.linear.views {
+            let more = random_view_features(config, model, &train_set, view)?;
+            train_features.rows.extend(more.rows);
+            train_features.labels.extend(more.labels);
+        }
+        standardise(&mut train_features, &mut test_features);
+        let (examples, table) = (train_features.labels.len(), training(&eval.linear));
+        let mut probe = Probe::new(train_features, test_features, classes, table.batch, config.seed)?;
+        let (progress, title) = (args.common.progress, "linear probe".to_string());
+        let options = TrainOptions { training: &table, examples, prefetch: 1, progress, title, stop_after: None };
+        train(&mut probe, &options, run)?;
+        figures.push(("linear", probe.accuracy()?));
+    }
+    Ok(figures)
+}
+
+/// Features of a random crop of every training image.
+fn random_view_features(config: &Config, model: &SimClr, set: &Arc<Images>, view: usize) -> Result<Features> {
+    let (size, batch) = (config.data.image_size, config.eval.batch);
+    let maker = ViewMaker::labeled(0.08, 0.0, config.augment.flip, size);
+    let samples = (0..set.len() as u32).collect();
+    let seed = (config.seed.wrapping_add(view as u64), Purpose::Labeled);
+    let loader = Loader::new(set.clone(), samples, maker, (1, batch), seed);
+    // Whole batches: the few images that the last one repeats from the next epoch do no harm.
+    let mut labels = Vec::new();
+    let mut views = Vec::new();
+    for step in 0..set.len().div_ceil(batch) as u64 {
+        let batch = loader.batch(step);
+        labels.extend(&batch.labels);
+        views.push(images(&batch)?.tensor().clone());
+    }
+    Ok(Features { rows: model.features(views.into_iter().map(Ok), 0)?, labels })
+}
+
+/// Index of the first image of each class, as many as are shown.
+fn one_of_each_class(labels: &[u32], classes: usize) -> Vec<usize> {
+    let first = |class| labels.iter().position(|l| *l as usize == class % classes);
+    (0..SHOWN.0.min(classes)).filter_map(first).collect()
+}

@@ -1,0 +1,133 @@
+//! Weighted k-nearest-neighbour classification on features (Wu et al. 2018).
+
+use anyhow::{Result, ensure};
+use candle_core::{Device, Tensor};
+use rayon::prelude::*;
+use serde::Serialize;
+use simclr_model::Accuracy;
+
+/// Queries of one matrix product.
+const QUERIES: usize = 256;
+
+/// Features of labeled images: rows of unit length.
+pub struct Gallery<'a> {
+    rows: Tensor,
+    labels: &'a [u32],
+    dim: usize,
+}
+
+/// The most similar gallery images of one query.
+#[derive(Clone, Debug, Serialize)]
+pub struct Neighbours {
+    /// Index of the query image.
+    pub query: usize,
+    /// Its class.
+    pub label: u32,
+    /// (gallery index, class, cosine similarity), most similar first.
+    pub neighbours: Vec<(usize, u32, f32)>,
+}
+
+/// Rows `[N, D]` scaled to unit length.
+fn unit(features: &[f32], dim: usize) -> Result<Tensor> {
+    let mut rows = features.to_vec();
+    rows.par_chunks_mut(dim).for_each(|row| {
+        let norm = row.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt().max(1e-12) as f32;
+        row.iter_mut().for_each(|v| *v /= norm);
+    });
+    Ok(Tensor::from_vec(rows, (features.len() / dim, dim), &Device::Cpu)?)
+}
+
+impl<'a> Gallery<'a> {
+    /// Takes features `[N, D]` and a label each.
+    ///
+    /// # Errors
+    /// When their numbers differ or there are none.
+    pub fn new(features: &[f32], labels: &'a [u32]) -> Result<Self> {
+        ensure!(!labels.is_empty() && features.len() % labels.len() == 0, "features and labels differ in number");
+        let dim = features.len() / labels.len();
+        Ok(Self { rows: unit(features, dim)?, labels, dim })
+    }
+
+    /// For each query the `k` most similar gallery rows as (index, similarity), most similar first.
+    fn nearest(&self, queries: &[f32], k: usize) -> Result<Vec<Vec<(usize, f32)>>> {
+        let (k, transposed) = (k.min(self.labels.len()), self.rows.t()?);
+        let mut all = Vec::new();
+        for chunk in queries.chunks(QUERIES * self.dim) {
+            let similar = unit(chunk, self.dim)?.matmul(&transposed)?.flatten_all()?.to_vec1::<f32>()?;
+            all.par_extend(similar.par_chunks(self.labels.len()).map(|row| {
+                let mut order: Vec<usize> = (0..row.len()).collect();
+                // Ties go to the smaller index, so that the result does not depend on the selection's inner order.
+                let by = |a: &usize, b: &usize| row[*b].total_cmp(&row[*a]).then(a.cmp(b));
+                if k < order.len() {
+                    order.select_nth_unstable_by(k, by);
+                    order.truncate(k);
+                }
+                order.sort_unstable_by(by);
+                order.into_iter().map(|i| (i, row[i])).collect::<Vec<_>>()
+            }));
+        }
+        Ok(all)
+    }
+
+    /// Accuracy of a vote among the `k` nearest, each weighing exp(similarity / temperature).
+    ///
+    /// # Errors
+    /// When the queries' width differs from the gallery's.
+    pub fn accuracy(
+        &self,
+        queries: &[f32],
+        labels: &[u32],
+        classes: usize,
+        k: usize,
+        temperature: f64,
+    ) -> Result<Accuracy> {
+        let votes: Vec<f32> = self
+            .nearest(queries, k)?
+            .into_iter()
+            .flat_map(|near| {
+                let mut votes = vec![0.0f32; classes];
+                for (i, similarity) in near {
+                    // Relative to 1, the largest similarity there is: no overflow at low temperatures.
+                    votes[self.labels[i] as usize] += ((f64::from(similarity) - 1.0) / temperature).exp() as f32;
+                }
+                votes
+            })
+            .collect();
+        Ok(Accuracy::of(&votes, classes, labels))
+    }
+
+    /// The `k` nearest of some queries, by their index.
+    ///
+    /// # Errors
+    /// As [`Gallery::accuracy`].
+    pub fn show(&self, queries: &[f32], labels: &[u32], chosen: &[usize], k: usize) -> Result<Vec<Neighbours>> {
+        let rows: Vec<f32> =
+            chosen.iter().flat_map(|i| queries[i * self.dim..(i + 1) * self.dim].iter().copied()).collect();
+        let near = self.nearest(&rows, k)?;
+        let named = |near: Vec<(usize, f32)>| near.into_iter().map(|(i, s)| (i, self.labels[i], s)).collect();
+        Ok(chosen
+            .iter()
+            .zip(near)
+            .map(|(&query, near)| Neighbours { query, label: labels[query], neighbours: named(near) })
+            .collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn votes_are_weighted_by_similarity() {
+        // One near neighbour of class 1 against two far ones of class 0.
+        let gallery = [1.0, 0.0, 0.0, 1.0, 0.0, 2.0];
+        let g = Gallery::new(&gallery, &[1, 0, 0]).unwrap();
+        let query = [5.0, 1.0];
+        assert_eq!(g.accuracy(&query, &[1], 2, 3, 0.1).unwrap().top1, 1.0);
+        assert_eq!(g.accuracy(&query, &[1], 2, 3, 100.0).unwrap().top1, 0.0, "near equal weights: the majority wins");
+        let shown = g.show(&query, &[1], &[0], 2).unwrap();
+        assert_eq!(shown[0].neighbours[0].0, 0);
+        assert_eq!(shown[0].neighbours[1].0, 1, "ties go to the smaller index");
+    }
+}

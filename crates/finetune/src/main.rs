@@ -1,0 +1,26 @@
+//! `simclr-finetune`: step two of SimCLRv2, and the supervised baseline.
+
+use clap::Parser;
+use simclr_core::cli::exit_with;
+use simclr_finetune::FinetuneArgs;
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Fine-tune a pretrained encoder on a few labels (SimCLRv2, step two), or train the supervised baseline.
+///
+/// The classifier stands on a layer of the projection head (finetune.proj_selector), which is fine-tuned with the
+/// encoder. The labeled images are a class-balanced random subset that depends on dataset, fraction and seed alone; the
+/// run folder keeps their list in labels.json.
+#[derive(Parser)]
+#[command(version)]
+struct Args {
+    #[command(flatten)]
+    args: FinetuneArgs,
+}
+
+fn main() -> ExitCode {
+    let Args { args } = Args::parse();
+    exit_with(args.common.prepare().and_then(|config| simclr_finetune::run(&args, &config)))
+}

@@ -1,0 +1,162 @@
+//! `simclr-bench`: how fast a training step and the augmentation are on this machine.
+
+use anyhow::{Context, Result};
+use candle_core::{Device, Tensor};
+use clap::{Parser, Subcommand};
+use serde_json::json;
+use simclr_core::cli::{exit_with, set_threads};
+use simclr_core::config::{ModelConfig, OptimizerKind, Scaling, Stem, TrainingConfig};
+use simclr_core::rng::{Purpose, Rng};
+use simclr_core::{config::Duration, optimizer};
+use simclr_model::{Mode, ModelSpec, Pass, SimClr};
+use simclr_ops::{Tape, Value, nt_xent};
+use std::process::ExitCode;
+use std::time::Instant;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Measure a training step or the augmentation; prints one JSON line last.
+#[derive(Parser)]
+#[command(version)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// One contrastive step: forward over both views, NT-Xent, backward, LARS. Inputs are ready made.
+    Step(Step),
+    /// Two views of each image, from pixels in memory.
+    Augment {
+        /// Side of the views
+        #[arg(long, default_value_t = 224)]
+        image_size: usize,
+        /// Source images
+        #[arg(long, default_value_t = 200)]
+        count: usize,
+        /// Threads
+        #[arg(long, default_value_t = 1)]
+        threads: usize,
+    },
+}
+
+#[derive(clap::Args)]
+struct Step {
+    /// Depth of the ResNet
+    #[arg(long, default_value_t = 18)]
+    depth: usize,
+    /// Width multiplier
+    #[arg(long, default_value_t = 0.25)]
+    width: f64,
+    /// Selective kernel ratio, 0 for none
+    #[arg(long, default_value_t = 0.0)]
+    sk: f64,
+    /// Side of the images
+    #[arg(long, default_value_t = 32)]
+    image_size: usize,
+    /// Images a step; the network sees two views of each
+    #[arg(long, default_value_t = 256)]
+    batch: usize,
+    /// Numbers to compute with; this build knows f32
+    #[arg(long, default_value = "f32", value_parser = ["f32"])]
+    dtype: String,
+    /// Threads
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Steps that are measured, after two that are not; their median counts
+    #[arg(long, default_value_t = 5)]
+    steps: usize,
+}
+
+fn main() -> ExitCode {
+    exit_with(match Args::parse().command {
+        Command::Step(step) => bench_step(&step),
+        Command::Augment { image_size, count, threads } => bench_augment(image_size, count, threads),
+    })
+}
+
+fn bench_step(a: &Step) -> Result<()> {
+    set_threads(a.threads)?;
+    let model = ModelConfig {
+        depth: a.depth,
+        width: a.width,
+        sk_ratio: a.sk,
+        se_ratio: 0.0,
+        stem: Stem::Auto,
+        proj_layers: 3,
+        proj_dim: 128,
+    };
+    let model = SimClr::new(&ModelSpec::new(&model, 3, a.image_size, 0, 0), 0)?;
+    let training = TrainingConfig {
+        length: Duration::Steps(1),
+        warmup: Duration::Steps(0),
+        batch: a.batch,
+        learning_rate: 0.1,
+        scaling: Scaling::None,
+        optimizer: OptimizerKind::Lars,
+        momentum: 0.9,
+        weight_decay: 1e-4,
+        exclude: vec!["batch_norm:".into()],
+        eval_every: None,
+        checkpoint_every: None,
+    };
+    let mut optimizer = optimizer::build(&training, &model.store)?;
+    let (mut rng, s) = (Rng::stream(0, Purpose::Test, &[]), a.image_size);
+    let pixels = (0..2 * a.batch * s * s * 3).map(|_| rng.unit()).collect();
+    let images = Tensor::from_vec(pixels, (2 * a.batch, s, s, 3), &Device::Cpu)?;
+    let mut step = || -> Result<f32> {
+        let tape = Tape::new();
+        let pass = Pass::new(&tape, &model.store, Mode::Train);
+        let features = model.encoder.forward(&pass, &Value::constant(images.clone()))?;
+        let hidden = model.projection.forward(&pass, &features, -1)?;
+        drop((pass, features));
+        let loss = nt_xent(&tape, &hidden, 0.1, true)?.loss;
+        drop(hidden);
+        let value = loss.tensor().to_scalar::<f32>()?;
+        let grads = tape.backward(&loss)?;
+        optimizer.step(&model.store, &grads, training.learning_rate)?;
+        Ok(value)
+    };
+    step()?;
+    step()?;
+    let mut seconds = Vec::new();
+    let mut loss = 0.0;
+    for _ in 0..a.steps.max(1) {
+        let clock = Instant::now();
+        loss = step()?;
+        seconds.push(clock.elapsed().as_secs_f64());
+    }
+    seconds.sort_by(f64::total_cmp);
+    let median = seconds[seconds.len() / 2];
+    let line = json!({
+        "bench": "step", "mode": a.dtype, "depth": a.depth, "width": a.width, "sk": a.sk, "image_size": s,
+        "batch": a.batch, "threads": threads(), "steps": a.steps, "loss": loss, "step_ms": median * 1e3,
+        "images_per_s": a.batch as f64 / median, "peak_rss_mib": peak_rss_mib()?,
+    });
+    println!("{line}");
+    Ok(())
+}
+
+fn bench_augment(image_size: usize, count: usize, threads: usize) -> Result<()> {
+    let rate = simclr_data::bench::bench_augment(image_size, count, threads)?;
+    let line = json!({
+        "bench": "augment", "image_size": image_size, "count": count, "threads": threads, "images_per_s": rate,
+        "us_per_view": 1e6 / rate / 2.0,
+    });
+    println!("{line}");
+    Ok(())
+}
+
+fn threads() -> usize {
+    simclr_core::cli::threads()
+}
+
+/// The most memory that this process held, from the kernel's own account.
+fn peak_rss_mib() -> Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").context("reading /proc/self/status")?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).context("no VmHWM in /proc/self/status")?;
+    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().context("VmHWM in /proc/self/status")?;
+    Ok(kib / 1024)
+}

@@ -1,0 +1,25 @@
+//! `simclr-pretrain`: step one of SimCLRv2.
+
+use clap::Parser;
+use simclr_core::cli::{CommonArgs, exit_with};
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Pretrain an encoder without labels (SimCLRv2, step one).
+///
+/// Two random views of each image, a ResNet, a projection head and the NT-Xent loss. A linear head on the features is
+/// trained beside it and tells how good they are; it has no influence on them. The run folder ends with
+/// checkpoint/model.safetensors, which simclr-finetune and simclr-eval take.
+#[derive(Parser)]
+#[command(version)]
+struct Args {
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    exit_with(args.common.prepare().and_then(|config| simclr_pretrain::run(&args.common, &config)))
+}

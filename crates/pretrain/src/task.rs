@@ -1,0 +1,73 @@
+//! The loss of pretraining: NT-Xent on two views, and an online linear head that the encoder does not feel.
+
+use anyhow::Result;
+use serde_json::Value as Json;
+use simclr_core::metrics::top_k;
+use simclr_core::params::ParamStore;
+use simclr_core::trainer::{Batches, Loss, Task};
+use simclr_data::Batch;
+use simclr_model::{Mode, Pass, SimClr};
+use simclr_ops::{Tape, cpu, cross_entropy, nt_xent, weighted_sum};
+use simclr_stage::{HeldOut, images};
+
+/// Pretraining as the training loop sees it.
+pub struct Pretrain {
+    /// The network; its classifier is the online linear head.
+    pub model: SimClr,
+    /// The contrastive loss of the last batch.
+    pub last_loss: f64,
+    batches: Batches<Batch>,
+    temperature: f64,
+    test: HeldOut,
+}
+
+impl Pretrain {
+    /// Pretrains `model` on two views of each image of `batches`.
+    pub fn new(model: SimClr, batches: Batches<Batch>, temperature: f64, test: HeldOut) -> Self {
+        Self { model, last_loss: f64::NAN, batches, temperature, test }
+    }
+}
+
+impl Task for Pretrain {
+    type Batch = Batch;
+
+    fn store(&self) -> &ParamStore {
+        &self.model.store
+    }
+
+    fn batches(&self) -> Batches<Batch> {
+        self.batches.clone()
+    }
+
+    fn loss(&mut self, tape: &Tape, batch: &Batch) -> Result<Loss> {
+        let pass = Pass::new(tape, &self.model.store, Mode::Train);
+        let features = self.model.encoder.forward(&pass, &images(batch)?)?;
+        let hidden = self.model.projection.forward(&pass, &features, -1)?;
+        let contrast = nt_xent(tape, &hidden, self.temperature, true)?;
+        self.last_loss = f64::from(contrast.loss.tensor().to_scalar::<f32>()?);
+        let mut metrics = vec![
+            ("contrast_loss", self.last_loss),
+            ("contrast_acc", contrast.accuracy),
+            ("contrast_entropy", contrast.entropy),
+        ];
+        let Some(head) = &self.model.classifier else {
+            return Ok(Loss { value: contrast.loss, metrics });
+        };
+        // The head learns to read the features and must not shape them. Both views of an image have its label.
+        let logits = head.forward(&pass, &features.detach())?;
+        let labels = [batch.labels.as_slice(), &batch.labels].concat();
+        let supervised = cross_entropy(tape, &logits, &labels)?;
+        metrics.push(("supervised_loss", f64::from(supervised.tensor().to_scalar::<f32>()?)));
+        let hits = cpu::with_slice(logits.tensor(), |l| Ok(top_k(l, self.model.spec.classes, &labels, 1)))?;
+        metrics.push(("supervised_acc", hits as f64 / labels.len() as f64));
+        Ok(Loss { value: weighted_sum(tape, &[(1.0, &contrast.loss), (1.0, &supervised)])?, metrics })
+    }
+
+    fn evaluate(&mut self) -> Result<Vec<(&'static str, f64)>> {
+        self.test.metrics(&self.model)
+    }
+
+    fn model_config(&self) -> Json {
+        self.model.spec.to_json()
+    }
+}

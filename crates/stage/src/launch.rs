@@ -1,0 +1,75 @@
+//! From the command line to a finished run folder: open, train, write the result.
+
+use anyhow::Result;
+use serde_json::{Map, Value as Json, json};
+use simclr_core::cli::CommonArgs;
+use simclr_core::config::{Config, TrainingConfig};
+use simclr_core::run::{Opened, Run, RunOptions};
+use simclr_core::trainer::{Outcome, Task, TrainOptions, train};
+
+/// Where this build computes.
+const DEVICE: &str = "cpu";
+
+/// What a stage's run is, before anything is loaded.
+pub struct Launch<'a> {
+    /// The command line.
+    pub args: &'a CommonArgs,
+    /// The experiment.
+    pub config: &'a Config,
+    /// The stage's name.
+    pub stage: &'static str,
+    /// The tables of the experiment that decide the result.
+    pub matters: Json,
+    /// Names and SHA-256 of files that it starts from.
+    pub inputs: Vec<(String, String)>,
+    /// Whatever else decides the result.
+    pub extra: Map<String, Json>,
+}
+
+/// What to train, once the run folder is open.
+pub struct Plan<'a, T> {
+    /// The task.
+    pub task: T,
+    /// How it optimises.
+    pub training: &'a TrainingConfig,
+    /// Images in an epoch.
+    pub examples: usize,
+    /// What progress is called.
+    pub title: String,
+}
+
+/// Opens the run folder, trains unless a finished run of the same experiment is there, and writes `result.json`.
+///
+/// # Errors
+/// When the folder holds something else, or a part of the stage fails.
+pub fn launch<'p, T: Task>(
+    launch: Launch<'_>,
+    plan: impl FnOnce(&Run) -> Result<Plan<'p, T>>,
+    result: impl FnOnce(&T, &Outcome) -> Result<Json>,
+) -> Result<()> {
+    let Launch { args, config, stage, matters, inputs, extra } = launch;
+    let mut facts = extra.clone();
+    let opened = Run::open(RunOptions { out: &args.out, stage, config, matters, inputs, extra, resume: args.resume })?;
+    let mut run = match opened {
+        Opened::Done(_) => {
+            tracing::info!("{} holds this run already, finished", args.out.display());
+            return Ok(());
+        }
+        Opened::Fresh(run) | Opened::Resume(run) => run,
+    };
+    let Plan { mut task, training, examples, title } = plan(&run)?;
+    let (prefetch, progress) = (config.data.prefetch, args.progress);
+    let options = TrainOptions { training, examples, prefetch, progress, title, stop_after: None };
+    let outcome = train(&mut task, &options, &mut run)?;
+    facts.insert("stage".into(), json!(stage));
+    facts.insert("examples".into(), json!(examples));
+    facts.insert("device".into(), json!(DEVICE));
+    facts.insert("steps".into(), json!(outcome.steps));
+    facts.insert("seconds".into(), json!(outcome.seconds));
+    let images = (outcome.steps * training.batch as u64) as f64;
+    facts.insert("images_per_s".into(), json!(images / outcome.seconds.max(1e-9)));
+    if let Json::Object(more) = result(&task, &outcome)? {
+        facts.extend(more);
+    }
+    run.finish(&Json::Object(facts))
+}
