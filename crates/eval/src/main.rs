@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: simclr_ops::alloc::Recycling = simclr_ops::alloc::Recycling::new();
 
 /// Evaluate a checkpoint: its own classifier, a linear probe (--linear), nearest neighbours (--knn).
 #[derive(Parser)]

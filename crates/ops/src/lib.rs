@@ -4,6 +4,7 @@
 //! `R` rows and `D` columns of a matrix. Feature maps are `[N, H, W, C]` f32, contiguous; convolution weights are
 //! `[O, K, K, C]` in memory (`[O, C, K, K]` on disk); linear weights are `[O, D]`.
 
+pub mod alloc;
 mod conv;
 pub mod cpu;
 mod gate;

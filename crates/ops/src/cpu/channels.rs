@@ -88,8 +88,13 @@ pub fn vector(values: &[f32]) -> &Vector {
 
 /// A vector computed lane by lane.
 #[inline(always)]
-pub fn lanes(f: impl FnMut(usize) -> f32) -> Vector {
-    std::array::from_fn(f)
+pub fn lanes(f: impl Fn(usize) -> f32) -> Vector {
+    // Not `array::from_fn`, which is not always inlined and then runs without vector instructions.
+    let mut out = [0.0; LANES];
+    for (lane, out) in out.iter_mut().enumerate() {
+        *out = f(lane);
+    }
+    out
 }
 
 #[cfg(test)]

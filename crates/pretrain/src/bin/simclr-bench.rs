@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: simclr_ops::alloc::Recycling = simclr_ops::alloc::Recycling::new();
 
 /// Measure a training step or the augmentation; prints one JSON line last.
 #[derive(Parser)]
