@@ -88,6 +88,11 @@ fn convolutions() {
         (6, 6, 2, 3, 3, 1, Padding::Explicit(4)),
         (6, 7, 2, 3, 2, 1, Padding::Fixed),
         (40, 40, 3, 8, 3, 1, Padding::Fixed),
+        (7, 21, 3, 16, 3, 1, Padding::Fixed),
+        (9, 19, 16, 32, 3, 1, Padding::Fixed),
+        (5, 6, 32, 48, 3, 1, Padding::Fixed),
+        (33, 5, 48, 16, 5, 1, Padding::Fixed),
+        (60, 40, 16, 16, 3, 1, Padding::Fixed),
     ];
     for (h, w, c, o, k, stride, padding) in cases {
         let what = format!("conv {h}x{w}x{c} -> {o}, {k}x{k}/{stride} {padding:?}");

@@ -3,7 +3,7 @@
 //! How work is cut depends on shapes alone, never on the number of threads: sums are taken in the same order always.
 
 use super::gemm::{View, gemm};
-use super::{filled, vectorized};
+use super::{direct, filled, vectorized};
 use rayon::prelude::*;
 use std::cell::RefCell;
 
@@ -11,6 +11,8 @@ use std::cell::RefCell;
 const BUFFER: usize = 1 << 16;
 /// Floats that the partial sums of a weight gradient may take together.
 const PARTIALS: usize = 1 << 23;
+/// Most groups whose partial sums are added up in order.
+const GROUPS: usize = 16;
 
 /// The geometry of one convolution; letters as in the crate's documentation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,6 +131,9 @@ pub fn forward(g: &Geometry, x: &[f32], weight: &[f32]) -> Vec<f32> {
 
 /// The forward product with weights already laid out as `[K, K, C, O]`.
 fn product(g: &Geometry, x: &[f32], weight: &[f32]) -> Vec<f32> {
+    if direct::fits(g) {
+        return direct::forward(g, x, weight);
+    }
     let (patch, tile) = (g.patch(), g.tile());
     filled(g.pixels() * g.o, |out| {
         out.par_chunks_mut(tile * g.o).enumerate().for_each(|(i, out)| {
@@ -183,10 +188,25 @@ pub fn input_gradient(g: &Geometry, dy: &[f32], weight: &[f32]) -> Vec<f32> {
 
 /// Gradient of the weights, `[O, K, K, C]`.
 pub fn weight_gradient(g: &Geometry, x: &[f32], dy: &[f32]) -> Vec<f32> {
+    if direct::fits(g) {
+        // Groups of whole images, in an order of weights whose vectors run along output channels.
+        let (image, size) = (g.h * g.w, g.o * g.patch());
+        let each = g.n.div_ceil(GROUPS.min(g.n));
+        let partials = x
+            .par_chunks(each * image * g.c)
+            .zip(dy.par_chunks(each * image * g.o))
+            .map(|(x, dy)| {
+                let mut sum = vec![0.0; size];
+                direct::weight_gradient(g, x, dy, &mut sum);
+                sum
+            })
+            .collect();
+        return transposed(&total(partials, size), g.patch());
+    }
     let (patch, tile, size) = (g.patch(), g.tile(), g.o * g.patch());
     let tiles = g.pixels().div_ceil(tile);
     // Partial sums over a fixed number of groups of tiles, added up in order.
-    let groups = (PARTIALS / size).clamp(2, 16).min(tiles).max(1);
+    let groups = (PARTIALS / size).clamp(2, GROUPS).min(tiles).max(1);
     let each = tiles.div_ceil(groups);
     let partials: Vec<Vec<f32>> = (0..groups)
         .into_par_iter()
@@ -211,6 +231,11 @@ pub fn weight_gradient(g: &Geometry, x: &[f32], dy: &[f32]) -> Vec<f32> {
             sum
         })
         .collect();
+    total(partials, size)
+}
+
+/// The partial sums added up in order.
+fn total(partials: Vec<Vec<f32>>, size: usize) -> Vec<f32> {
     let mut partials = partials.into_iter();
     let mut total = partials.next().unwrap_or_else(|| vec![0.0; size]);
     for partial in partials {

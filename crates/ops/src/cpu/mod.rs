@@ -3,6 +3,7 @@
 mod access;
 pub(crate) mod channels;
 pub(crate) mod conv;
+pub(crate) mod direct;
 pub(crate) mod gemm;
 pub(crate) mod norm;
 pub(crate) mod pool;
