@@ -1,7 +1,7 @@
 //! `simclr-eval`: what a checkpoint is worth, and the report of an experiment.
 
-use anyhow::{Context, Result};
-use clap::{Parser, Subcommand};
+use anyhow::Result;
+use clap::Parser;
 use simclr_core::cli::exit_with;
 use simclr_core::config::Config;
 use simclr_eval::{EvalArgs, plan, report};
@@ -12,17 +12,20 @@ use std::process::ExitCode;
 static ALLOCATOR: simclr_ops::alloc::Recycling = simclr_ops::alloc::Recycling::new();
 
 /// Evaluate a checkpoint: its own classifier, a linear probe (--linear), nearest neighbours (--knn).
+///
+/// Two more commands serve whole experiments: `simclr-eval plan` prints the jobs of one as JSON, `simclr-eval report`
+/// writes its report; each has a --help of its own.
 #[derive(Parser)]
-#[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
-struct Args {
+#[command(version)]
+struct Evaluate {
     #[command(flatten)]
-    eval: Option<EvalArgs>,
-    #[command(subcommand)]
-    command: Option<Command>,
+    args: EvalArgs,
 }
 
-#[derive(Subcommand)]
-enum Command {
+/// What serves a whole experiment.
+#[derive(Parser)]
+#[command(version)]
+enum Whole {
     /// Print the jobs of an experiment as JSON
     Plan(Experiment),
     /// Write report/index.html and report/results.json of an experiment's folder
@@ -43,19 +46,18 @@ struct Experiment {
 }
 
 fn main() -> ExitCode {
-    exit_with(run(Args::parse()))
+    let whole = std::env::args().nth(1).is_some_and(|first| ["plan", "report"].contains(&first.as_str()));
+    exit_with(if whole { experiment(Whole::parse()) } else { evaluate(&Evaluate::parse().args) })
 }
 
-fn run(args: Args) -> Result<()> {
-    match args.command {
-        Some(Command::Plan(e)) => println!("{}", plan::json(&Config::load(&e.config, &e.set)?, &e.run)?),
-        Some(Command::Report(e)) => {
-            println!("{}", report::write(&Config::load(&e.config, &e.set)?, &e.run)?.display());
-        }
-        None => {
-            let eval = args.eval.context("what to evaluate is missing; see simclr-eval --help")?;
-            simclr_eval::run(&eval, &eval.common.prepare()?)?;
-        }
+fn evaluate(args: &EvalArgs) -> Result<()> {
+    simclr_eval::run(args, &args.common.prepare()?)
+}
+
+fn experiment(command: Whole) -> Result<()> {
+    match command {
+        Whole::Plan(e) => println!("{}", plan::json(&Config::load(&e.config, &e.set)?, &e.run)?),
+        Whole::Report(e) => println!("{}", report::write(&Config::load(&e.config, &e.set)?, &e.run)?.display()),
     }
     Ok(())
 }

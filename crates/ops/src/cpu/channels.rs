@@ -1,12 +1,16 @@
 //! Loops over a row-major `[R, C]` matrix whose work depends on the channel.
 //!
-//! The matrix is read as one with `period` columns, the least common multiple of `C` and the vector length, so that
-//! every channel count runs through the same full vectors. Values of a channel are repeated to one period.
+//! The matrix is read as one with `period` columns, a common multiple of `C` and the vector length, so that every channel
+//! count runs through the same full vectors. Values of a channel are repeated to one period, which is long enough for
+//! the loops over it to be worth their set-up.
 
 /// Floats of one vector.
 pub const LANES: usize = 16;
 /// Floats that one task handles: with three inputs 192 KiB, inside L2.
 const CHUNK: usize = 1 << 14;
+
+/// Least length of a period.
+const LEAST_PERIOD: usize = 256;
 
 type Vector = [f32; LANES];
 
@@ -23,7 +27,8 @@ impl Columns {
         while b > 0 {
             (a, b) = (b, a % b);
         }
-        Self { channels, period: channels / a * LANES }
+        let common = channels / a * LANES;
+        Self { channels, period: LEAST_PERIOD.div_ceil(common) * common }
     }
 
     /// One value a channel, repeated to a period.
