@@ -2,7 +2,7 @@
 
 use crate::init::Builder;
 use crate::layers::BatchNorm;
-use crate::pass::Pass;
+use crate::pass::{Mode, Pass};
 use anyhow::{Result, bail};
 use simclr_core::params::{Kind, ParamId};
 use simclr_ops::{Fused, Value, linear};
@@ -28,18 +28,23 @@ impl ProjectionHead {
         Ok(Self { layers: list, dims })
     }
 
-    /// The outputs of the layers that `selector` needs: the last is what it selects. 0 selects the input itself, `k`
-    /// the output of layer `k`, -1 that of the last.
+    /// What `selector` selects: 0 the input itself, `k` the output of layer `k`, -1 that of the last. Layers past it do
+    /// not run, except in training, where their running statistics move as they do in the reference.
     ///
     /// # Errors
     /// When there is no such layer.
     pub fn forward(&self, pass: &Pass<'_>, features: &Value, selector: i64) -> Result<Value> {
-        let mut x = features.clone();
-        for (j, (weight, bn)) in self.layers[..self.position(selector)?].iter().enumerate() {
+        let position = self.position(selector)?;
+        let run = if pass.mode == Mode::Train { self.layers.len() } else { position };
+        let (mut x, mut selected) = (features.clone(), features.clone());
+        for (j, (weight, bn)) in self.layers[..run].iter().enumerate() {
             let y = linear(pass.tape, &x, &pass.param(*weight), None)?;
             x = bn.forward(pass, &y, Fused { residual: None, relu: j + 1 < self.layers.len() })?;
+            if j + 1 == position {
+                selected = x.clone();
+            }
         }
-        Ok(x)
+        Ok(selected)
     }
 
     fn position(&self, selector: i64) -> Result<usize> {

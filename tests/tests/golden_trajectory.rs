@@ -1,0 +1,193 @@
+//! Whole training runs against the reference: the stages' own tasks in the training loop, step by step.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use candle_core::{Device, Tensor};
+use serde_json::{Value as Json, json};
+use simclr_core::config::{Config, TrainingConfig};
+use simclr_core::params::Match;
+use simclr_core::progress::ProgressMode;
+use simclr_core::run::{Opened, Run, RunOptions};
+use simclr_core::trainer::{Batches, Task, TrainOptions, train};
+use simclr_data::{Batch, Images};
+use simclr_finetune::Finetune;
+use simclr_model::{ModelSpec, SimClr};
+use simclr_pretrain::Pretrain;
+use simclr_stage::HeldOut;
+use simclr_tests::{Golden, assert_close, golden_files};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Losses and weights; the reference's own float32 runs differ by less.
+const TOLERANCE: f32 = 2e-3;
+const GRADIENT_NORMS: f32 = 2e-2;
+
+fn phase(golden: &Golden, name: &str) -> Json {
+    serde_json::from_str(&golden.metadata[name]).unwrap()
+}
+
+fn training(phase: &Json) -> TrainingConfig {
+    let optimizer = match phase["optimizer"].as_str().unwrap_or("lars") {
+        "momentum" => "sgd",
+        other => other,
+    };
+    serde_json::from_value(json!({
+        "length": {"epochs": phase["train_epochs"].as_f64().unwrap()},
+        "warmup": {"epochs": phase["warmup_epochs"].as_f64().unwrap()},
+        "batch": phase["train_batch_size"], "learning_rate": phase["learning_rate"],
+        "scaling": phase["learning_rate_scaling"], "weight_decay": phase["weight_decay"], "optimizer": optimizer,
+    }))
+    .unwrap()
+}
+
+fn model(golden: &Golden, prefix: &str, selector: i64) -> SimClr {
+    let number = |key: &str| golden.metadata[key].parse::<f64>().unwrap();
+    let config = serde_json::from_value(json!({
+        "depth": number("depth") as usize, "width": number("base_channels") / 64.0, "sk_ratio": number("sk_ratio"),
+        "proj_layers": number("num_proj_layers") as usize, "proj_dim": number("proj_out_dim") as usize,
+    }))
+    .unwrap();
+    let (size, classes) = (number("image_size") as usize, number("num_classes") as usize);
+    let model = SimClr::blank(&ModelSpec::new(&config, 3, size, classes, selector)).unwrap();
+    let weights: BTreeMap<String, Tensor> = golden
+        .names()
+        .filter_map(|n| Some((n.strip_prefix(prefix)?.to_string(), n)))
+        .map(|(short, n)| {
+            let (shape, data) = golden.get(n);
+            (short, Tensor::from_vec(data.clone(), shape.clone(), &Device::Cpu).unwrap())
+        })
+        .collect();
+    // Fine-tuning starts from a classifier of zeros, which is what a blank network has.
+    let matching = if prefix == "init." { Match::EXACT } else { Match { may_lack: &["fc."], leave: &["fc."] } };
+    model.store.load_map(&weights, matching).unwrap();
+    model
+}
+
+/// The stored batch, the same at every step: the first `views` of its two views.
+fn batches(golden: &Golden, views: usize) -> Batches<Batch> {
+    let (shape, data) = golden.get("views");
+    let (n, s) = (shape[0], shape[1]);
+    let images = (0..views).flat_map(|v| data.chunks_exact(6).flat_map(move |p| p[3 * v..3 * v + 3].to_vec()));
+    let labels: Vec<u32> = golden.get("labels").1.iter().map(|l| *l as u32).collect();
+    let batch = Batch {
+        images: images.collect(),
+        labels,
+        samples: (0..n as u32).collect(),
+        shape: [views * n, s, s, 3],
+    };
+    Arc::new(move |_| Ok(batch.clone()))
+}
+
+fn experiment(size: usize) -> Config {
+    let training = json!({"length": {"steps": 1}, "batch": 1, "learning_rate": 1.0});
+    serde_json::from_value(json!({
+        "name": "trajectory", "data": {"dataset": "textures", "image_size": size}, "model": {"depth": 18},
+        "pretrain": {"training": training}, "finetune": {"training": training}, "supervised": {"training": training},
+    }))
+    .unwrap()
+}
+
+fn held_out(size: usize) -> HeldOut {
+    let images = Images { height: size, width: size, channels: 3, data: vec![9; 2 * size * size * 3], labels: vec![0, 1] };
+    HeldOut::new(&experiment(size), Arc::new(images))
+}
+
+/// Trains through the stored steps and returns what was logged at each.
+fn run<T: Task>(task: &mut T, phase: &Json) -> Vec<Json> {
+    let training = training(phase);
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("run");
+    let config = experiment(24);
+    let options = RunOptions {
+        out: &out,
+        stage: "test",
+        config: &config,
+        matters: json!({}),
+        inputs: vec![],
+        extra: serde_json::Map::new(),
+        resume: false,
+    };
+    let Opened::Fresh(mut run) = Run::open(options).unwrap() else { panic!("a fresh folder") };
+    let options = TrainOptions {
+        training: &training,
+        examples: phase["num_examples"].as_u64().unwrap() as usize,
+        prefetch: 1,
+        progress: ProgressMode::Off,
+        title: "test".into(),
+        stop_after: Some(phase["steps"].as_array().unwrap().len() as u64),
+    };
+    train(task, &options, &mut run).unwrap();
+    let text = std::fs::read_to_string(out.join("metrics.jsonl")).unwrap();
+    text.lines().map(|l| serde_json::from_str(l).unwrap()).filter(|l: &Json| l["loss"].is_number()).collect()
+}
+
+fn compare(what: &str, phase: &Json, logged: &[Json], names: &[(&str, &str, f32)]) {
+    let steps = phase["steps"].as_array().unwrap();
+    assert!(logged.len() >= steps.len(), "{what}: {} steps logged, {} stored", logged.len(), steps.len());
+    for (ours, theirs, tolerance) in names {
+        let column = |rows: &[Json], name: &str| -> Vec<f32> {
+            rows[..steps.len()].iter().map(|r| r[name].as_f64().unwrap_or_else(|| panic!("{name} in {r}")) as f32).collect()
+        };
+        assert_close(&format!("{what} {theirs}"), &column(logged, ours), &column(steps, theirs), *tolerance);
+    }
+}
+
+fn compare_weights(what: &str, golden: &Golden, model: &SimClr, prefix: &str) {
+    let weights = model.store.save_map().unwrap();
+    let mut seen = 0;
+    for name in golden.names().filter(|n| n.starts_with(prefix)) {
+        let short = name.strip_prefix(prefix).unwrap();
+        let got = weights[short].flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_close(&format!("{what} {short}"), &got, &golden.get(name).1, TOLERANCE);
+        seen += 1;
+    }
+    assert!(seen > 0, "{what}: no weights under {prefix}");
+}
+
+#[test]
+fn pretraining() {
+    for file in golden_files("trajectory") {
+        let golden = Golden::load(&file);
+        let phase = phase(&golden, "pretrain");
+        let model = model(&golden, "init.", phase["ft_proj_selector"].as_i64().unwrap());
+        let size = model.spec.image_size;
+        let temperature = phase["temperature"].as_f64().unwrap();
+        let mut task = Pretrain::new(model, batches(&golden, 2), temperature, held_out(size));
+        let logged = run(&mut task, &phase);
+        let names = [
+            ("contrast_loss", "contrast_loss", TOLERANCE),
+            ("contrast_acc", "contrast_acc", TOLERANCE),
+            ("supervised_loss", "supervised_loss", TOLERANCE),
+            ("weight_decay", "weight_decay", TOLERANCE),
+            ("total_loss", "total_loss", TOLERANCE),
+            ("lr", "lr", 1e-5),
+            ("grad_norm", "grad_norm", GRADIENT_NORMS),
+        ];
+        compare(&file, &phase, &logged, &names);
+        compare_weights(&file, &golden, &task.model, "pretrained.");
+    }
+}
+
+#[test]
+fn fine_tuning() {
+    for file in golden_files("trajectory") {
+        let golden = Golden::load(&file);
+        for name in ["finetune", "linear_eval", "finetune_momentum_wd"] {
+            let phase = phase(&golden, name);
+            let model = model(&golden, "pretrained.", phase["ft_proj_selector"].as_i64().unwrap());
+            let size = model.spec.image_size;
+            let freeze = phase["fine_tune_after_block"].as_i64().unwrap();
+            let mut task = Finetune::new(model, batches(&golden, 1), freeze, held_out(size));
+            let logged = run(&mut task, &phase);
+            let names = [
+                ("loss", "supervised_loss", TOLERANCE),
+                ("weight_decay", "weight_decay", TOLERANCE),
+                ("total_loss", "total_loss", TOLERANCE),
+                ("lr", "lr", 1e-5),
+                ("grad_norm", "grad_norm", GRADIENT_NORMS),
+            ];
+            let what = format!("{file} {name}");
+            compare(&what, &phase, &logged, &names);
+            compare_weights(&what, &golden, &task.model, &format!("{name}.final."));
+        }
+    }
+}
