@@ -1,0 +1,179 @@
+//! Image operations against the reference, op by op, and the distribution of random crops.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use simclr_core::rng::{Purpose, Rng};
+use simclr_data::crop::{self, Rect};
+use simclr_data::resize::{self, Scratch};
+use simclr_data::{ImageRef, ViewMaker, blur, color};
+use simclr_tests::{Golden, assert_within, golden_files, golden_json};
+
+const OPS: f32 = 1e-5;
+const HUE: f32 = 1e-4;
+
+fn planar(hwc: &[f32], c: usize) -> Vec<f32> {
+    (0..c).flat_map(|k| hwc.iter().skip(k).step_by(c).copied()).collect()
+}
+
+fn interleaved(planes: &[f32], c: usize) -> Vec<f32> {
+    let pixels = planes.len() / c;
+    (0..planes.len()).map(|i| planes[i % c * pixels + i / c]).collect()
+}
+
+fn bytes(golden: &Golden, name: &str) -> (usize, usize, Vec<u8>) {
+    let (shape, data) = golden.get(name);
+    (shape[0], shape[1], data.iter().map(|v| *v as u8).collect())
+}
+
+fn numbers(text: &str) -> Vec<usize> {
+    text.split('_').filter_map(|n| n.parse().ok()).collect()
+}
+
+#[test]
+fn resizing() {
+    for file in golden_files("augment_ops") {
+        let golden = Golden::load(&file);
+        let (height, width, data) = bytes(&golden, "u8");
+        let image = ImageRef { height, width, channels: 3, data: &data };
+        let mut seen = 0;
+        for name in golden.names().filter(|n| n.starts_with("bicubic.")) {
+            let [y, x, h, w, to_h, to_w] = numbers(name.strip_prefix("bicubic.").unwrap())[..] else { panic!("{name}") };
+            let mut out = vec![0.0; to_h * to_w * 3];
+            let rect = Rect { y, x, height: h, width: w };
+            resize::bicubic(image, rect, (to_h, to_w), false, &mut Scratch::default(), &mut out);
+            assert_within(&format!("{file} {name}"), &interleaved(&out, 3), &golden.get(name).1, OPS);
+            // Mirrored is mirrored.
+            let mut flipped = vec![0.0; out.len()];
+            resize::bicubic(image, rect, (to_h, to_w), true, &mut Scratch::default(), &mut flipped);
+            for (a, b) in out.chunks(to_w).zip(flipped.chunks(to_w)) {
+                assert!(a.iter().eq(b.iter().rev()), "{name}: flip");
+            }
+            seen += 1;
+        }
+        assert!(seen > 0);
+    }
+}
+
+#[test]
+fn evaluation_views() {
+    for file in golden_files("augment_ops") {
+        let golden = Golden::load(&file);
+        for name in golden.names().filter(|n| n.starts_with("eval.") && !n.ends_with(".u8")) {
+            let (shape, want) = golden.get(name);
+            let source = match name.strip_prefix("eval.").unwrap() {
+                rest if rest.starts_with("nocrop") => "u8_32".to_string(),
+                rest => format!("eval.{}.u8", rest.split('.').next().unwrap()),
+            };
+            let (height, width, data) = bytes(&golden, &source);
+            let image = ImageRef { height, width, channels: 3, data: &data };
+            let mut out = vec![0.0; want.len()];
+            let mut rng = Rng::stream(0, Purpose::Test, &[]);
+            ViewMaker::eval(0.875, shape[0]).view(image, &mut rng, &mut out);
+            assert_within(&format!("{file} {name}"), &out, want, OPS);
+        }
+    }
+}
+
+#[test]
+fn colours() {
+    for file in golden_files("augment_ops") {
+        let golden = Golden::load(&file);
+        let source = planar(&golden.get("float").1, 3);
+        let mut seen = 0;
+        for name in golden.names() {
+            let (op, value) = match name.split_once('.') {
+                Some((op, value)) => (op, value.parse::<f32>().unwrap_or(f32::NAN)),
+                None => (name, f32::NAN),
+            };
+            let mut image = source.clone();
+            match op {
+                "brightness_v1" => color::brightness_v1(&mut image, value),
+                "brightness_v2" => color::brightness(&mut image, value),
+                "contrast" => color::contrast(&mut image, 3, value),
+                "saturation" => color::saturation(&mut image, value),
+                "hue" => color::hue(&mut image, value),
+                "grayscale" => color::grayscale(&mut image),
+                _ => continue,
+            }
+            if op.starts_with("brightness") {
+                color::clip(&mut image);
+            }
+            let tolerance = if op == "hue" { HUE } else { OPS };
+            assert_within(&format!("{file} {name}"), &interleaved(&image, 3), &golden.get(name).1, tolerance);
+            seen += 1;
+        }
+        assert!(seen >= 6, "{file}: only {seen} operations");
+        // The four in turn, clipped after each.
+        let p = &golden.get("chain.params").1;
+        let mut image = source;
+        color::brightness(&mut image, p[0]);
+        color::clip(&mut image);
+        color::contrast(&mut image, 3, p[1]);
+        color::clip(&mut image);
+        color::saturation(&mut image, p[2]);
+        color::clip(&mut image);
+        color::hue(&mut image, p[3]);
+        color::clip(&mut image);
+        assert_within(&format!("{file} chain"), &interleaved(&image, 3), &golden.get("chain").1, HUE);
+    }
+}
+
+#[test]
+fn blurs() {
+    for file in golden_files("augment_ops") {
+        let golden = Golden::load(&file);
+        let mut seen = 0;
+        for name in golden.names().filter(|n| n.starts_with("blur.") && n.contains(".sigma")) {
+            let (size, sigma) = name.strip_prefix("blur.").unwrap().split_once(".sigma").unwrap();
+            let (shape, input) = golden.get(&format!("blur.{size}.input"));
+            let mut image = planar(input, 3);
+            let radius = blur::radius(size.parse().unwrap());
+            blur::gaussian(&mut image, (shape[0], shape[1]), radius, sigma.parse().unwrap(), &mut Vec::new());
+            assert_within(&format!("{file} {name}"), &interleaved(&image, 3), &golden.get(name).1, OPS);
+            seen += 1;
+        }
+        assert!(seen > 0);
+    }
+}
+
+#[test]
+fn crops_have_the_reference_distribution() {
+    let stats = golden_json("augment_stats");
+    let mut seen = 0;
+    for (name, want) in stats.as_object().unwrap() {
+        let Some((height, width)) = name.split_once('x').and_then(|(h, w)| Some((h.parse().ok()?, w.parse().ok()?)))
+        else {
+            continue;
+        };
+        let (height, width): (usize, usize) = (height, width);
+        let n = want["n"].as_u64().unwrap() as usize;
+        let mut rng = Rng::stream(1, Purpose::Test, &[width as u64, height as u64]);
+        let crops: Vec<Rect> = (0..n).map(|_| crop::random(height, width, 0.08, &mut rng)).collect();
+        let area = (height * width) as f64;
+        let figures: [(&str, Box<dyn Fn(&Rect) -> f64>); 4] = [
+            ("area", Box::new(move |r| (r.height * r.width) as f64 / area)),
+            ("aspect", Box::new(|r| r.width as f64 / r.height as f64)),
+            ("center_y", Box::new(move |r| (r.y as f64 + r.height as f64 / 2.0) / height as f64)),
+            ("center_x", Box::new(move |r| (r.x as f64 + r.width as f64 / 2.0) / width as f64)),
+        ];
+        let probabilities: Vec<f64> =
+            want["quantiles"].as_array().unwrap().iter().map(|q| q.as_f64().unwrap()).collect();
+        for (figure, value) in figures {
+            let mut ours: Vec<f64> = crops.iter().map(value).collect();
+            ours.sort_by(f64::total_cmp);
+            for (p, theirs) in probabilities.iter().zip(want[figure].as_array().unwrap()) {
+                let theirs = theirs.as_f64().unwrap();
+                // Both are samples of `n`: the share of ours below (and at) their quantile is p within five standard
+                // errors of a difference of two such shares.
+                let error = 5.0 * (2.0 * p * (1.0 - p) / n as f64).sqrt();
+                let below = ours.partition_point(|v| *v < theirs - 1e-9) as f64 / n as f64;
+                let at = ours.partition_point(|v| *v <= theirs + 1e-9) as f64 / n as f64;
+                assert!(
+                    below - error <= *p && *p <= at + error,
+                    "{name} {figure}: quantile {p} is {theirs} there; of ours {below} lie below and {at} not above"
+                );
+            }
+        }
+        seen += 1;
+    }
+    assert!(seen >= 3, "crops of only {seen} image sizes");
+}
