@@ -36,7 +36,9 @@ fn resizing() {
         let image = ImageRef { height, width, channels: 3, data: &data };
         let mut seen = 0;
         for name in golden.names().filter(|n| n.starts_with("bicubic.")) {
-            let [y, x, h, w, to_h, to_w] = numbers(name.strip_prefix("bicubic.").unwrap())[..] else { panic!("{name}") };
+            let [y, x, h, w, to_h, to_w] = numbers(name.strip_prefix("bicubic.").unwrap())[..] else {
+                panic!("{name}")
+            };
             let mut out = vec![0.0; to_h * to_w * 3];
             let rect = Rect { y, x, height: h, width: w };
             resize::bicubic(image, rect, (to_h, to_w), false, &mut Scratch::default(), &mut out);

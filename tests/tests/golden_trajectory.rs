@@ -68,12 +68,8 @@ fn batches(golden: &Golden, views: usize) -> Batches<Batch> {
     let (n, s) = (shape[0], shape[1]);
     let images = (0..views).flat_map(|v| data.chunks_exact(6).flat_map(move |p| p[3 * v..3 * v + 3].to_vec()));
     let labels: Vec<u32> = golden.get("labels").1.iter().map(|l| *l as u32).collect();
-    let batch = Batch {
-        images: images.collect(),
-        labels,
-        samples: (0..n as u32).collect(),
-        shape: [views * n, s, s, 3],
-    };
+    let batch =
+        Batch { images: images.collect(), labels, samples: (0..n as u32).collect(), shape: [views * n, s, s, 3] };
     Arc::new(move |_| Ok(batch.clone()))
 }
 
@@ -87,7 +83,8 @@ fn experiment(size: usize) -> Config {
 }
 
 fn held_out(size: usize) -> HeldOut {
-    let images = Images { height: size, width: size, channels: 3, data: vec![9; 2 * size * size * 3], labels: vec![0, 1] };
+    let images =
+        Images { height: size, width: size, channels: 3, data: vec![9; 2 * size * size * 3], labels: vec![0, 1] };
     HeldOut::new(&experiment(size), Arc::new(images))
 }
 
@@ -125,7 +122,10 @@ fn compare(what: &str, phase: &Json, logged: &[Json], names: &[(&str, &str, f32)
     assert!(logged.len() >= steps.len(), "{what}: {} steps logged, {} stored", logged.len(), steps.len());
     for (ours, theirs, tolerance) in names {
         let column = |rows: &[Json], name: &str| -> Vec<f32> {
-            rows[..steps.len()].iter().map(|r| r[name].as_f64().unwrap_or_else(|| panic!("{name} in {r}")) as f32).collect()
+            rows[..steps.len()]
+                .iter()
+                .map(|r| r[name].as_f64().unwrap_or_else(|| panic!("{name} in {r}")) as f32)
+                .collect()
         };
         assert_close(&format!("{what} {theirs}"), &column(logged, ours), &column(steps, theirs), *tolerance);
     }

@@ -43,7 +43,10 @@ impl<'a> Gallery<'a> {
     /// # Errors
     /// When their numbers differ or there are none.
     pub fn new(features: &[f32], labels: &'a [u32]) -> Result<Self> {
-        ensure!(!labels.is_empty() && features.len() % labels.len() == 0, "features and labels differ in number");
+        ensure!(
+            !labels.is_empty() && features.len().is_multiple_of(labels.len()),
+            "features and labels differ in number"
+        );
         let dim = features.len() / labels.len();
         Ok(Self { rows: unit(features, dim)?, labels, dim })
     }

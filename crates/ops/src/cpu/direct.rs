@@ -119,7 +119,9 @@ fn band_weights(_: &Geometry, _: &[f32], _: &[f32], _: &mut [f32]) {
 #[allow(unsafe_code)]
 mod avx512 {
     use super::{Geometry, LANES};
-    use std::arch::x86_64::{__m512, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_storeu_ps};
+    use std::arch::x86_64::{
+        __m512, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_storeu_ps,
+    };
 
     /// A band of outputs `[rows, W, O]`.
     ///
