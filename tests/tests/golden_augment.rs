@@ -150,17 +150,18 @@ fn crops_have_the_reference_distribution() {
         let n = want["n"].as_u64().unwrap() as usize;
         let mut rng = Rng::stream(1, Purpose::Test, &[width as u64, height as u64]);
         let crops: Vec<Rect> = (0..n).map(|_| crop::random(height, width, 0.08, &mut rng)).collect();
-        let area = (height * width) as f64;
-        let figures: [(&str, Box<dyn Fn(&Rect) -> f64>); 4] = [
-            ("area", Box::new(move |r| (r.height * r.width) as f64 / area)),
-            ("aspect", Box::new(|r| r.width as f64 / r.height as f64)),
-            ("center_y", Box::new(move |r| (r.y as f64 + r.height as f64 / 2.0) / height as f64)),
-            ("center_x", Box::new(move |r| (r.x as f64 + r.width as f64 / 2.0) / width as f64)),
+        // Of a crop and the image's height and width.
+        type Figure = fn(&Rect, f64, f64) -> f64;
+        let figures: [(&str, Figure); 4] = [
+            ("area", |r, h, w| (r.height * r.width) as f64 / (h * w)),
+            ("aspect", |r, _, _| r.width as f64 / r.height as f64),
+            ("center_y", |r, h, _| (r.y as f64 + r.height as f64 / 2.0) / h),
+            ("center_x", |r, _, w| (r.x as f64 + r.width as f64 / 2.0) / w),
         ];
         let probabilities: Vec<f64> =
             want["quantiles"].as_array().unwrap().iter().map(|q| q.as_f64().unwrap()).collect();
         for (figure, value) in figures {
-            let mut ours: Vec<f64> = crops.iter().map(value).collect();
+            let mut ours: Vec<f64> = crops.iter().map(|r| value(r, height as f64, width as f64)).collect();
             ours.sort_by(f64::total_cmp);
             for (p, theirs) in probabilities.iter().zip(want[figure].as_array().unwrap()) {
                 let theirs = theirs.as_f64().unwrap();
