@@ -1,0 +1,105 @@
+//! The same seed gives the same bits: on any number of threads, and after an interruption.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use serde_json::{Map, Value as Json, json};
+use simclr_core::config::{Config, TrainingConfig};
+use simclr_core::progress::ProgressMode;
+use simclr_core::rng::Purpose;
+use simclr_core::run::{Opened, Run, RunOptions};
+use simclr_core::trainer::{TrainOptions, train};
+use simclr_data::{Loader, ViewMaker};
+use simclr_model::{ModelSpec, SimClr};
+use simclr_pretrain::Pretrain;
+use simclr_stage::{HeldOut, batches};
+use std::path::Path;
+use std::sync::Arc;
+
+const STEPS: u64 = 6;
+
+fn experiment() -> Config {
+    let training = json!({
+        "length": {"steps": STEPS}, "warmup": {"steps": 2}, "batch": 24, "learning_rate": 1.0, "weight_decay": 1e-4,
+        "checkpoint_every": {"steps": 2}, "eval_every": {"steps": 4},
+    });
+    serde_json::from_value(json!({
+        "name": "determinism", "seed": 3, "data": {"dataset": "textures", "image_size": 16, "limit": 50},
+        "model": {"depth": 18, "width": 0.25, "proj_layers": 2, "proj_dim": 16},
+        "pretrain": {"training": training}, "finetune": {"training": training}, "supervised": {"training": training},
+    }))
+    .unwrap()
+}
+
+/// Pretrains in `out` (on from what is there), and stops as if killed after `stop` steps.
+fn pretrain(out: &Path, stop: Option<u64>) {
+    let config = experiment();
+    let training: &TrainingConfig = &config.pretrain.training;
+    let options = RunOptions {
+        out,
+        stage: "pretrain",
+        config: &config,
+        matters: json!({}),
+        inputs: vec![],
+        extra: Map::new(),
+        resume: true,
+    };
+    let mut run = match Run::open(options).unwrap() {
+        Opened::Fresh(run) | Opened::Resume(run) => run,
+        Opened::Done(_) => panic!("{} is done already", out.display()),
+    };
+    let data = simclr_data::load(&config.data).unwrap();
+    let mut test = data.test;
+    test.truncate(40);
+    let (train_set, size) = (Arc::new(data.train), config.data.image_size);
+    let spec = ModelSpec::new(&config.model, 3, size, data.classes.len(), 0);
+    let maker = ViewMaker::contrastive(&config.augment, size);
+    let (samples, examples) = ((0..train_set.len() as u32).collect(), train_set.len());
+    let source = (config.seed, Purpose::Contrastive);
+    let loader = Loader::new(train_set, samples, maker, (2, training.batch), source);
+    let model = SimClr::new(&spec, config.seed).unwrap();
+    let mut task = Pretrain::new(model, batches(loader), 0.2, HeldOut::new(&config, Arc::new(test)));
+    let options = TrainOptions {
+        training,
+        examples,
+        prefetch: 2,
+        progress: ProgressMode::Off,
+        title: "test".into(),
+        stop_after: stop,
+    };
+    train(&mut task, &options, &mut run).unwrap();
+}
+
+/// The final weights, and every logged line without what depends on the clock.
+fn traces(out: &Path) -> (Vec<u8>, Vec<Map<String, Json>>) {
+    let lines = std::fs::read_to_string(out.join("metrics.jsonl")).unwrap();
+    let lines = lines.lines().map(|line| {
+        let mut line: Map<String, Json> = serde_json::from_str(line).unwrap();
+        line.remove("images_per_s");
+        line
+    });
+    (std::fs::read(out.join("checkpoint/model.safetensors")).unwrap(), lines.collect())
+}
+
+#[test]
+fn bits_do_not_depend_on_threads_or_interruptions() {
+    let dir = tempfile::tempdir().unwrap();
+    let on = |threads: usize, name: &str, stops: &[u64]| {
+        let out = dir.path().join(name);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            stops.iter().for_each(|stop| pretrain(&out, Some(*stop)));
+            pretrain(&out, None);
+        });
+        traces(&out)
+    };
+    let one = on(1, "one", &[]);
+    assert_eq!(one.1.iter().filter(|l| l.contains_key("loss")).count() as u64, STEPS);
+    assert_eq!(one.1.iter().filter(|l| l.contains_key("test_top1")).count(), 2, "after step 4 and at the end");
+    for (what, other) in [
+        ("two threads", on(2, "two", &[])),
+        ("five threads", on(5, "five", &[])),
+        ("stopped after a saved state, between two, and before the first", on(2, "stopped", &[1, 2, 5])),
+    ] {
+        assert_eq!(one.1, other.1, "{what}: logged figures");
+        assert!(one.0 == other.0, "{what}: weights");
+    }
+}
