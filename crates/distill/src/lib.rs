@@ -12,7 +12,7 @@ use simclr_core::params::Match;
 use simclr_core::rng::Purpose;
 use simclr_data::{LabelSubset, Loader, ViewMaker};
 use simclr_model::{ModelSpec, SimClr};
-use simclr_stage::{Checkpoint, HeldOut, Launch, Plan, batches, launch, subset_seed, used_parameters};
+use simclr_stage::{Checkpoint, HeldOut, Launch, Plan, batches, launch, subset_seed};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -106,10 +106,6 @@ pub fn run(args: &DistillArgs, config: &Config) -> Result<()> {
             );
             Ok(Plan { task, training, examples, title: format!("distill {}", args.student) })
         },
-        |task, _| {
-            let accuracy = task.test.accuracy(&task.student)?;
-            let params = used_parameters(&task.student);
-            Ok(json!({"top1": accuracy.top1, "top5": accuracy.top5, "params": params}))
-        },
+        |task, _| task.test.result(&task.student),
     )
 }

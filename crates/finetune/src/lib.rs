@@ -5,14 +5,14 @@ mod task;
 pub use task::{Finetune, frozen};
 
 use anyhow::{Result, bail};
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Map, json};
 use simclr_core::cli::CommonArgs;
 use simclr_core::config::Config;
 use simclr_core::params::Match;
 use simclr_core::rng::Purpose;
 use simclr_data::{LabelSubset, Loader, ViewMaker};
 use simclr_model::{ModelSpec, SimClr};
-use simclr_stage::{Checkpoint, HeldOut, Launch, Plan, batches, launch, subset_seed, used_parameters};
+use simclr_stage::{Checkpoint, HeldOut, Launch, Plan, batches, launch, subset_seed};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -97,15 +97,6 @@ pub fn run(args: &FinetuneArgs, config: &Config) -> Result<()> {
                 Finetune::new(model, batches(loader), table.freeze_after, HeldOut::new(config, Arc::new(data.test)));
             Ok(Plan { task, training, examples, title: stage.into() })
         },
-        |task, _| result(&task.model, &task.test),
+        |task, _| task.test.result(&task.model),
     )
-}
-
-/// The figures of a trained classifier for `result.json`.
-///
-/// # Errors
-/// When the test images do not fit the network.
-pub fn result(model: &SimClr, test: &HeldOut) -> Result<Json> {
-    let accuracy = test.accuracy(model)?;
-    Ok(json!({"top1": accuracy.top1, "top5": accuracy.top5, "params": used_parameters(model)}))
 }

@@ -1,7 +1,9 @@
 //! Held-out images: evaluation views in order, and accuracy on them.
 
+use crate::weights::used_parameters;
 use anyhow::Result;
 use candle_core::{Device, Tensor};
+use serde_json::{Value as Json, json};
 use simclr_core::config::Config;
 use simclr_data::{Images, ViewMaker, eval_batches};
 use simclr_model::{Accuracy, SimClr};
@@ -49,5 +51,14 @@ impl HeldOut {
     pub fn metrics(&self, model: &SimClr) -> Result<Vec<(&'static str, f64)>> {
         let accuracy = self.accuracy(model)?;
         Ok(vec![("test_top1", accuracy.top1), ("test_top5", accuracy.top5)])
+    }
+
+    /// The figures of a trained classifier for `result.json`.
+    ///
+    /// # Errors
+    /// As [`HeldOut::accuracy`].
+    pub fn result(&self, model: &SimClr) -> Result<Json> {
+        let accuracy = self.accuracy(model)?;
+        Ok(json!({"top1": accuracy.top1, "top5": accuracy.top5, "params": used_parameters(model)}))
     }
 }
