@@ -1,84 +1,20 @@
 //! Mistakes of users: each is one message that names what is wrong, and nothing panics.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod desk;
+
 use anyhow::Result;
+use desk::Desk;
 use serde_json::json;
-use simclr_core::cli::{CommonArgs, DeviceChoice};
+use simclr_core::checkpoint;
+use simclr_core::cli::DeviceChoice;
 use simclr_core::config::Config;
-use simclr_core::progress::ProgressMode;
-use simclr_finetune::FinetuneArgs;
-use std::path::{Path, PathBuf};
+use simclr_model::{ModelSpec, SimClr};
+use std::path::Path;
 
-const EXPERIMENT: &str = r#"
-name = "mistakes"
-[data]
-dataset = "textures"
-image_size = 16
-limit = 60
-[model]
-depth = 18
-width = 0.0625
-[pretrain.training]
-length = { steps = 1 }
-batch = 8
-learning_rate = 0.1
-[finetune.training]
-length = { steps = 1 }
-batch = 8
-learning_rate = 0.1
-[supervised.training]
-length = { steps = 1 }
-batch = 8
-learning_rate = 0.1
-[distill.self.training]
-length = { steps = 1 }
-batch = 8
-learning_rate = 0.1
-"#;
-
-struct Desk(tempfile::TempDir);
-
-impl Desk {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("experiment.toml"), EXPERIMENT).unwrap();
-        Self(dir)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn args(&self, out: &str) -> CommonArgs {
-        CommonArgs {
-            config: self.path("experiment.toml"),
-            out: self.path(out),
-            resume: false,
-            device: DeviceChoice::Auto,
-            set: vec![],
-            threads: None,
-            progress: ProgressMode::Off,
-        }
-    }
-
-    fn config(&self, set: &[&str]) -> Result<Config> {
-        Config::load(&self.path("experiment.toml"), &set.iter().map(|s| s.to_string()).collect::<Vec<_>>())
-    }
-
-    fn pretrain(&self, out: &str, set: &[&str]) -> Result<()> {
-        simclr_pretrain::run(&self.args(out), &self.config(set)?)
-    }
-
-    fn finetune(&self, from: &str, labels: f64, out: &str) -> Result<()> {
-        let from = if from == "scratch" { from.into() } else { self.path(from).to_string_lossy().into_owned() };
-        let args = FinetuneArgs { common: self.args(out), from, labels, subset: 0 };
-        simclr_finetune::run(&args, &self.config(&[])?)
-    }
-
-    fn load(&self, dataset: &str, dir: &Path) -> Result<simclr_data::Dataset> {
-        let set = [format!("data.dataset=\"{dataset}\""), format!("data.dir=\"{}\"", dir.display())];
-        simclr_data::load(&Config::load(&self.path("experiment.toml"), &set)?.data)
-    }
+fn load(desk: &Desk, dataset: &str, dir: &Path) -> Result<simclr_data::Dataset> {
+    let set = [format!("data.dataset=\"{dataset}\""), format!("data.dir=\"{}\"", dir.display())];
+    simclr_data::load(&desk.config(&[&set[0], &set[1]])?.data)
 }
 
 /// The message as a user sees it; it must hold every part.
@@ -95,52 +31,85 @@ fn configurations() {
     let desk = Desk::new();
     expect(Config::load(&desk.path("none.toml"), &[]), &["none.toml"]);
     expect(desk.config(&["pretrain.temprature=1"]), &["temprature", "temperature"]);
-    expect(desk.config(&["model.depth=\"deep\""]), &["depth"]);
+    expect(desk.config(&["model.depth=\"deep\""]), &["experiment.toml", "model.depth", "deep"]);
     expect(desk.config(&["model.depth=19"]), &["model.depth = 19", "18, 34"]);
     expect(desk.config(&["pretrain.training.learning_rate=-1.0"]), &["pretrain.training.learning_rate"]);
     expect(desk.config(&["pretrain.training"]), &["key=value"]);
     expect(desk.config(&["data.dataset=\"mnist\""]).and_then(|c| simclr_data::load(&c.data)), &["mnist", "textures"]);
-    expect(DeviceChoice::Cuda(0).open(), &["cuda"]);
+    expect(DeviceChoice::Cuda(0).open(), &["--device cuda", "--device cpu"]);
 }
 
 #[test]
-fn checkpoints_and_folders() {
+fn labels_and_heads() {
     let desk = Desk::new();
-    expect(desk.finetune("nowhere", 1.0, "a"), &["nowhere"]);
+    expect(desk.finetune("scratch", (0.0, 0), "a", &[]), &["--labels 0", "(0, 1]"]);
+    expect(desk.finetune("scratch", (2.0, 0), "a", &[]), &["--labels 2", "(0, 1]"]);
+    expect(desk.finetune("scratch", (f64::NAN, 0), "a", &[]), &["--labels NaN"]);
+    expect(desk.finetune("scratch", (0.01, 0), "b", &[]), &["0.01", "class 0", "at least"]);
+    expect(
+        desk.finetune("scratch", (1.0, 0), "c", &["supervised.proj_selector=4"]),
+        &["proj_selector = 4", "3 layers"],
+    );
+}
+
+#[test]
+fn checkpoints() {
+    let desk = Desk::new();
+    let finetune = |out: &str| desk.finetune("pretrained", (1.0, 0), out, &[]);
+    expect(finetune("a"), &["pretrained", "no such file or folder"]);
     desk.pretrain("pretrained", &[]).unwrap();
-    // The same run again is done; another in its place is refused, and the first stays.
-    let model = desk.path("pretrained/checkpoint/model.safetensors");
-    let before = std::fs::read(&model).unwrap();
-    desk.pretrain("pretrained", &[]).unwrap();
-    expect(desk.pretrain("pretrained", &["seed=9"]), &["pretrained", "--out"]);
-    assert_eq!(before, std::fs::read(&model).unwrap());
-    // Label fractions.
-    expect(desk.finetune("pretrained", 0.0, "b"), &["label", "0"]);
-    expect(desk.finetune("pretrained", 2.0, "b"), &["label", "2"]);
-    expect(desk.finetune("scratch", 0.01, "c"), &["0.01", "class 0", "at least"]);
-    // A teacher must have been given a classifier of these classes; a student must exist.
-    let distill = |teacher: &str, student: &str, out: &str| {
-        let args = simclr_distill::DistillArgs {
-            common: desk.args(out),
-            teacher: desk.path(teacher),
-            student: student.into(),
-            labels: 1.0,
-            subset: 0,
-        };
-        simclr_distill::run(&args, &desk.config(&[])?)
-    };
-    expect(distill("pretrained", "tiny", "d"), &["tiny", "self"]);
-    // A network of another shape beside the tensors.
+    let file = desk.path("pretrained/checkpoint/model.safetensors");
+    let bytes = std::fs::read(&file).unwrap();
+    // The configuration of another network beside the tensors.
     let config = desk.path("pretrained/checkpoint/config.json");
-    let mut json: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&config).unwrap()).unwrap();
+    let text = std::fs::read_to_string(&config).unwrap();
+    let mut json: serde_json::Value = serde_json::from_str(&text).unwrap();
     json["width"] = json!(0.125);
     std::fs::write(&config, json.to_string()).unwrap();
-    expect(desk.finetune("pretrained", 1.0, "e"), &["conv1.weight", "[4, 3, 3, 3]", "[8, 3, 3, 3]"]);
-    // Bytes that are no safetensors file.
-    std::fs::write(&model, &before[..before.len() / 2]).unwrap();
-    expect(desk.finetune("pretrained", 1.0, "f"), &["model.safetensors"]);
-    std::fs::write(&model, b"\xff\xff\xff\xff\xff\xff\xff\x7fgarbage").unwrap();
-    expect(desk.finetune("pretrained", 1.0, "g"), &["model.safetensors"]);
+    expect(finetune("b"), &["pretrained", "conv1.weight", "[4, 3, 3, 3]", "[8, 3, 3, 3]"]);
+    std::fs::write(&config, "{\"depth\": 18}").unwrap();
+    expect(finetune("c"), &["pretrained", "config.json", "missing field"]);
+    std::fs::write(&config, &text[..text.len() / 2]).unwrap();
+    expect(finetune("d"), &["config.json", "not valid JSON"]);
+    std::fs::write(&config, text).unwrap();
+    // Bytes that are no safetensors file: cut within the header, cut within the tensors, garbage.
+    let garbage = b"\xff\xff\xff\xff\xff\xff\xff\x7fgarbage";
+    for damaged in [&bytes[..5], &bytes[..100], &bytes[..bytes.len() / 2], garbage] {
+        std::fs::write(&file, damaged).unwrap();
+        expect(finetune("e"), &["model.safetensors is damaged"]);
+    }
+}
+
+#[test]
+fn folders_of_other_runs() {
+    let desk = Desk::new();
+    desk.pretrain("run", &[]).unwrap();
+    let model = desk.path("run/checkpoint/model.safetensors");
+    let before = std::fs::read(&model).unwrap();
+    // The same run again is done; another in its place is refused, and the first stays.
+    desk.pretrain("run", &[]).unwrap();
+    expect(desk.pretrain("run", &["seed=9"]), &["run holds another run", "seed is 0 there and 9 here", "--out"]);
+    expect(
+        desk.finetune("scratch", (1.0, 0), "run", &[]),
+        &["another run: stage is \"pretrain\" there and \"supervised\" here. Choose"],
+    );
+    assert_eq!(before, std::fs::read(&model).unwrap());
+    expect(desk.pretrain("experiment.toml", &[]), &["cannot make the folder", "experiment.toml"]);
+}
+
+#[test]
+fn teachers_and_students() {
+    let desk = Desk::new();
+    let config = desk.config(&[]).unwrap();
+    for (name, channels, classes) in [("headless", 3, 0), ("of three", 3, 3), ("gray", 1, 10)] {
+        let model = SimClr::new(&ModelSpec::new(&config.model, channels, 16, classes, 0), 0).unwrap();
+        checkpoint::save(&desk.path(name), &model.store, &model.spec.to_json()).unwrap();
+    }
+    expect(desk.distill("headless", "self", "a"), &["headless", "no classifier", "fine-tune"]);
+    expect(desk.distill("of three", "self", "b"), &["teacher knows 3 classes", "has 10"]);
+    expect(desk.distill("gray", "self", "c"), &["gray takes images of 1 channels", "has 3"]);
+    expect(desk.distill("gray", "tiny", "d"), &["[distill.tiny]", "self, small"]);
+    expect(desk.eval("headless", false, "e"), &["headless", "classifier", "--linear"]);
 }
 
 #[test]
@@ -151,7 +120,8 @@ fn a_loss_that_explodes_names_its_step() {
         "pretrain.training.learning_rate=1e30",
         "pretrain.training.optimizer=\"sgd\"",
     ];
-    expect(desk.pretrain("x", &set), &["step", "learning_rate"]);
+    expect(desk.pretrain("x", &set), &["step ", " of 60", "not a finite number", "learning_rate"]);
+    assert!(!desk.path("x/result.json").exists() && !desk.path("x/checkpoint").exists());
 }
 
 #[test]
@@ -159,7 +129,7 @@ fn image_files() {
     let desk = Desk::new();
     let dir = desk.path("images");
     std::fs::create_dir(&dir).unwrap();
-    expect(desk.load("cifar10", &dir), &["images", "data_batch_1.bin"]);
+    expect(load(&desk, "cifar10", &dir), &["images", "data_batch_1.bin"]);
     let header =
         |magic: u32, dims: &[u32]| -> Vec<u8> { [magic].iter().chain(dims).flat_map(|v| v.to_be_bytes()).collect() };
     let write = |name: &str, bytes: &[u8]| std::fs::write(dir.join(name), bytes).unwrap();
@@ -170,14 +140,14 @@ fn image_files() {
         write(&format!("{part}-images-idx3-ubyte"), &whole_images);
         write(&format!("{part}-labels-idx1-ubyte"), &whole_labels);
     }
-    assert_eq!(desk.load("fashion-mnist", &dir).unwrap().train.labels, [3, 9]);
+    assert_eq!(load(&desk, "fashion-mnist", &dir).unwrap().train.labels, [3, 9]);
     write("train-images-idx3-ubyte", &[header(0x802, &[2, 28, 28]).as_slice(), &[7; 2 * 784]].concat());
-    expect(desk.load("fashion-mnist", &dir), &["train-images-idx3-ubyte", "magic"]);
+    expect(load(&desk, "fashion-mnist", &dir), &["train-images-idx3-ubyte", "magic"]);
     write("train-images-idx3-ubyte", &whole_images[..800]);
-    expect(desk.load("fashion-mnist", &dir), &["train-images-idx3-ubyte"]);
+    expect(load(&desk, "fashion-mnist", &dir), &["train-images-idx3-ubyte", "bytes"]);
     write("train-images-idx3-ubyte", &header(0x803, &[u32::MAX, u32::MAX, u32::MAX]));
-    expect(desk.load("fashion-mnist", &dir), &["train-images-idx3-ubyte"]);
+    expect(load(&desk, "fashion-mnist", &dir), &["train-images-idx3-ubyte"]);
     write("train-images-idx3-ubyte", &whole_images);
     write("train-labels-idx1-ubyte", &header(0x801, &[3]));
-    expect(desk.load("fashion-mnist", &dir), &["train-labels-idx1-ubyte"]);
+    expect(load(&desk, "fashion-mnist", &dir), &["train-labels-idx1-ubyte"]);
 }
