@@ -73,7 +73,11 @@ impl Run {
         if resumed {
             let found = disk::read_json(&path)?;
             let mut differences = Vec::new();
-            differ("", &found, &manifest, &mut differences);
+            differ("stage", &found["stage"], &manifest["stage"], &mut differences);
+            // Stages differ in everything else, too: only runs of one stage are worth comparing.
+            if differences.is_empty() {
+                differ("", &found, &manifest, &mut differences);
+            }
             if !differences.is_empty() {
                 let shown = differences[..differences.len().min(5)].join("; ");
                 bail!("{} holds another run: {shown}. Choose another --out", dir.display())
