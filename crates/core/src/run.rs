@@ -50,10 +50,12 @@ pub enum Opened {
     Resume(Run),
 }
 
-/// A run that is being made. Its folder is locked against other processes.
+/// A run that is being made. Its folder is locked against other processes. One that ends before its first measurement,
+/// for a mistake in what it was given, leaves no trace: the corrected command finds the folder free.
 pub struct Run {
     dir: PathBuf,
     resumed: bool,
+    begun: bool,
     metrics: File,
     events: EventWriter,
     _lock: File,
@@ -100,7 +102,7 @@ impl Run {
             disk::write(&dir.join(EXPERIMENT), options.config.to_toml()?.as_bytes())?;
         }
         let (metrics, events) = (append(&dir.join(METRICS))?, EventWriter::create(dir)?);
-        let run = Self { dir: dir.into(), resumed, metrics, events, _lock: lock };
+        let run = Self { dir: dir.into(), resumed, begun: resumed, metrics, events, _lock: lock };
         Ok(if resumed { Opened::Resume(run) } else { Opened::Fresh(run) })
     }
 
@@ -129,6 +131,7 @@ impl Run {
             line += &format!(",{}:{}", json!(name), json!(value));
         }
         line += "}\n";
+        self.begun = true;
         self.metrics.write_all(line.as_bytes()).context("cannot write metrics.jsonl")?;
         self.events.scalars(step, values)
     }
@@ -155,12 +158,27 @@ impl Run {
     ///
     /// # Errors
     /// When there is one already, or it cannot be written.
-    pub fn finish(self, result: &Json) -> Result<()> {
+    pub fn finish(mut self, result: &Json) -> Result<()> {
+        self.begun = true;
         let path = self.dir.join(RESULT);
         if path.exists() {
             bail!("{} exists already", path.display())
         }
         disk::write_json(&path, result)
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        if self.begun {
+            return;
+        }
+        // What `open` made and no more. Where that fails the folder holds an unfinished run, as after a crash.
+        let made = [METRICS, EXPERIMENT, MANIFEST].map(|name| self.dir.join(name));
+        for path in [self.events.path()].into_iter().chain(made.iter().map(PathBuf::as_path)) {
+            let _ = std::fs::remove_file(path);
+        }
+        let _ = std::fs::remove_dir(&self.dir);
     }
 }
 
@@ -282,6 +300,25 @@ pub(crate) mod tests {
         assert!(message(open(&out, 0.5, false)).contains("another run"));
         let resolved = std::fs::read_to_string(out.join(EXPERIMENT)).unwrap();
         assert!(resolved.contains("knn_temperature"), "defaults are written out: {resolved}");
+    }
+
+    #[test]
+    fn a_run_that_never_began_leaves_its_folder_free() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("run");
+        drop(open(&out, 0.1, false).unwrap());
+        assert!(!out.exists());
+        std::fs::create_dir(&out).unwrap();
+        std::fs::write(out.join("notes.txt"), "mine").unwrap();
+        drop(open(&out, 0.1, false).unwrap());
+        let Opened::Fresh(mut run) = open(&out, 0.5, false).unwrap() else { panic!("a fresh run") };
+        let names: Vec<_> = std::fs::read_dir(&out).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(names.len(), 5, "notes, manifest, experiment, metrics and one file of events: {names:?}");
+        run.log(1, &[("loss", 1.0)]).unwrap();
+        drop(run);
+        // Once begun, it stays, even where a resumption adds nothing.
+        drop(open(&out, 0.5, true).unwrap());
+        assert!(matches!(open(&out, 0.5, true).unwrap(), Opened::Resume(_)));
     }
 
     #[test]

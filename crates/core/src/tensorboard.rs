@@ -31,6 +31,11 @@ impl EventWriter {
         Ok(writer)
     }
 
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Adds the scalars of one step.
     ///
     /// # Errors
