@@ -1,6 +1,7 @@
 //! Image operations against the reference, op by op, and the distribution of random crops.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+use simclr_core::config::AugmentConfig;
 use simclr_core::rng::{Purpose, Rng};
 use simclr_data::crop::{self, Rect};
 use simclr_data::resize::{self, Scratch};
@@ -9,6 +10,8 @@ use simclr_tests::{Golden, assert_within, golden_files, golden_json};
 
 const OPS: f32 = 1e-5;
 const HUE: f32 = 1e-4;
+/// Side of the views whose distribution is compared.
+const SIDE: usize = 32;
 
 fn planar(hwc: &[f32], c: usize) -> Vec<f32> {
     (0..c).flat_map(|k| hwc.iter().skip(k).step_by(c).copied()).collect()
@@ -179,4 +182,54 @@ fn crops_have_the_reference_distribution() {
         seen += 1;
     }
     assert!(seen >= 3, "crops of only {seen} image sizes");
+}
+
+#[test]
+fn views_have_the_reference_distribution() {
+    let (stats, golden) = (golden_json("augment_stats"), Golden::load("augment_stats_image.safetensors"));
+    let (height, width, data) = bytes(&golden, "u8");
+    let image = ImageRef { height, width, channels: 3, data: &data };
+    let mut seen = 0;
+    for (name, want) in stats.as_object().unwrap() {
+        let Some(strength) = name.strip_prefix("train_strength_").and_then(|s| s.parse::<f32>().ok()) else { continue };
+        let jittered = strength > 0.0;
+        let config = AugmentConfig {
+            color_strength: strength,
+            color_probability: if jittered { 0.8 } else { 0.0 },
+            grayscale_probability: if jittered { 0.2 } else { 0.0 },
+            blur_probability: 0.0,
+            ..AugmentConfig::default()
+        };
+        let (maker, n) = (ViewMaker::contrastive(&config, SIDE), 16_000);
+        let mut figures = [(); 6].map(|()| Vec::with_capacity(n));
+        let (mut gray, mut out) = (0, vec![0.0; SIDE * SIDE * 3]);
+        for i in 0..n {
+            maker.view(image, &mut Rng::stream(2, Purpose::Test, &[i as u64]), &mut out);
+            for c in 0..3 {
+                let plane = || out.iter().skip(c).step_by(3).map(|v| f64::from(*v));
+                let mean = plane().sum::<f64>() / (SIDE * SIDE) as f64;
+                let variance = plane().map(|v| (v - mean).powi(2)).sum::<f64>() / (SIDE * SIDE) as f64;
+                figures[c].push(mean);
+                figures[3 + c].push(variance.sqrt());
+            }
+            gray += usize::from(out.chunks(3).all(|p| (p[0] - p[1]).abs().max((p[1] - p[2]).abs()) < 1e-5));
+        }
+        let within = |got: f64, p: f64, what: &str| {
+            // Five standard errors of a difference of two shares; theirs rests on 64 000 draws.
+            let error = 5.0 * (p * (1.0 - p) * (1.0 / n as f64 + 1.0 / 64_000.0)).sqrt();
+            assert!((got - p).abs() <= error, "{name} {what}: {got} of ours against {p} of theirs, allowed {error}");
+        };
+        let quantiles: Vec<f64> = want["quantiles"].as_array().unwrap().iter().map(|q| q.as_f64().unwrap()).collect();
+        for (i, ours) in figures.iter().enumerate() {
+            let figure = ["channel_mean", "channel_std"][i / 3];
+            for (p, theirs) in quantiles.iter().zip(want[figure][i % 3].as_array().unwrap()) {
+                let theirs = theirs.as_f64().unwrap();
+                let below = ours.iter().filter(|v| **v < theirs).count() as f64 / n as f64;
+                within(below, *p, &format!("{figure} of channel {} at quantile {p}", i % 3));
+            }
+        }
+        within(gray as f64 / n as f64, want["grayscale_fraction"].as_f64().unwrap(), "share of gray views");
+        seen += 1;
+    }
+    assert!(seen >= 3, "views of only {seen} strengths");
 }

@@ -129,9 +129,9 @@ pub fn jitter(image: &mut [f32], channels: usize, s: f32, rng: &mut Rng) {
     let mut order = [0, 1, 2, 3];
     rng.shuffle(&mut order);
     // All factors are drawn, used or not: a stream does not depend on the number of channels.
-    let brighter = rng.uniform((1.0 - 0.8 * s).max(0.0), 1.0 + 0.8 * s);
-    let (contrasted, saturated) =
-        (rng.uniform(1.0 - 0.8 * s, 1.0 + 0.8 * s), rng.uniform(1.0 - 0.8 * s, 1.0 + 0.8 * s));
+    // Strengths above 1.25 reach factors of 0, never negative ones, which would turn a picture into its negative.
+    let mut factor = || rng.uniform((1.0 - 0.8 * s).max(0.0), 1.0 + 0.8 * s);
+    let (brighter, contrasted, saturated) = (factor(), factor(), factor());
     let turned = rng.uniform(-0.2 * s, 0.2 * s);
     for op in order {
         match op {
@@ -142,5 +142,83 @@ pub fn jitter(image: &mut [f32], channels: usize, s: f32, rng: &mut Rng) {
             _ => continue,
         }
         clip(image);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use simclr_core::rng::Purpose;
+
+    const CASES: [[f32; 3]; 9] = [
+        [0.0, 0.0, 0.0],
+        [1.0, 1.0, 1.0],
+        [0.3, 0.3, 0.3],
+        [1.0, 0.0, 0.0],
+        [0.0, 1.0, 1.0],
+        [0.2, 0.9, 0.4],
+        [0.7, 0.1, 0.7],
+        [0.5, 0.5, 0.1],
+        [0.31, 0.32, 0.33],
+    ];
+
+    fn apply(mut pixel: [f32; 3], f: impl Fn(&mut [f32])) -> [f32; 3] {
+        f(&mut pixel);
+        pixel
+    }
+
+    fn close(a: [f32; 3], b: [f32; 3]) -> bool {
+        a.iter().zip(b).all(|(a, b)| (a - b).abs() < 4e-6)
+    }
+
+    #[test]
+    fn hue_turns_the_circle() {
+        for pixel in CASES {
+            let [r, g, b] = pixel;
+            assert!(close(apply(pixel, |x| hue(x, 1.0 / 3.0)), [b, r, g]), "{pixel:?}");
+            assert!(close(apply(pixel, |x| hue(x, -1.0 / 3.0)), [g, b, r]), "{pixel:?}");
+            assert!(close(apply(pixel, |x| hue(x, 0.0)), pixel), "{pixel:?}");
+            let back = apply(apply(pixel, |x| hue(x, 0.17)), |x| hue(x, -0.17));
+            assert!(close(back, pixel), "{pixel:?} came back as {back:?}");
+        }
+    }
+
+    #[test]
+    fn saturation_keeps_the_value_and_ends_at_one() {
+        for pixel in CASES {
+            let high = pixel.into_iter().fold(0.0, f32::max);
+            assert!(close(apply(pixel, |x| saturation(x, 0.0)), [high; 3]));
+            assert!(close(apply(pixel, |x| saturation(x, 1.0)), pixel));
+            let full = apply(pixel, |x| saturation(x, 1e6));
+            let gray = pixel.iter().all(|&x| x == pixel[0]);
+            assert!(gray || full.iter().any(|&x| x.abs() < 1e-6), "{pixel:?} became {full:?}");
+        }
+    }
+
+    #[test]
+    fn contrast_is_about_each_channel_at_any_length() {
+        for pixels in [1, 5, 32, 33, 1000] {
+            let mut image: Vec<f32> =
+                (0..2 * pixels).map(|i| (i % 7) as f32 + if i < pixels { 0.0 } else { 9.0 }).collect();
+            let mean = |plane: &[f32]| plane.iter().map(|v| f64::from(*v)).sum::<f64>() as f32 / pixels as f32;
+            let before = image.clone();
+            contrast(&mut image, 2, 0.25);
+            for (after, before) in image.chunks(pixels).zip(before.chunks(pixels)) {
+                assert!((mean(after) - mean(before)).abs() < 1e-4, "{pixels} pixels");
+                assert!((after[0] - mean(before) - 0.25 * (before[0] - mean(before))).abs() < 1e-4);
+            }
+        }
+    }
+
+    #[test]
+    fn jitter_stays_in_range() {
+        let mut rng = Rng::stream(0, Purpose::Test, &[]);
+        for _ in 0..50 {
+            let mut gray = vec![0.2, 0.5, 0.9, 0.1];
+            jitter(&mut gray, 1, 1.0, &mut rng);
+            let mut image = CASES.concat();
+            jitter(&mut image, 3, 2.0, &mut rng);
+            assert!(gray.iter().chain(&image).all(|x| (0.0..=1.0).contains(x)));
+        }
     }
 }

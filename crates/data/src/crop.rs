@@ -74,3 +74,41 @@ pub fn central(height: usize, width: usize, share: f32) -> Rect {
     let side = (share * height.min(width) as f32).round_ties_even().max(1.0) as usize;
     Rect { y: (height - side).div_ceil(2), x: (width - side).div_ceil(2), height: side, width: side }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use simclr_core::rng::Purpose;
+
+    #[test]
+    fn random_crops_lie_inside_and_keep_area_and_aspect() {
+        let mut rng = Rng::stream(0, Purpose::Test, &[]);
+        for (height, width, min_area) in [(32, 32, 0.08), (375, 500, 0.3), (400, 100, 0.08), (28, 28, 0.5)] {
+            for _ in 0..2000 {
+                let r = random(height, width, min_area, &mut rng);
+                assert!(r.y + r.height <= height && r.x + r.width <= width, "{r:?}");
+                let share = (r.height * r.width) as f32 / (height * width) as f32;
+                assert!(share >= min_area.max(MIN_COVERED), "{r:?} covers {share}");
+                let aspect = r.width as f32 / r.height as f32;
+                assert!((r.height, r.width) == (height, width) || (0.72..1.39).contains(&aspect), "{r:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn degenerate_images_are_taken_whole() {
+        let mut rng = Rng::stream(1, Purpose::Test, &[]);
+        // No crop of a line has an allowed aspect and covers a tenth of it; no square is all of an oblong.
+        for (height, width, min_area) in [(1, 64, 0.08), (1, 1, 0.08), (20, 30, 1.0)] {
+            assert_eq!(random(height, width, min_area, &mut rng), Rect { y: 0, x: 0, height, width });
+        }
+    }
+
+    #[test]
+    fn central_crops() {
+        assert_eq!(central(64, 64, 0.875), Rect { y: 4, x: 4, height: 56, width: 56 });
+        // 0.875 * 61 = 53.375; odd margins give the extra pixel to the top and the left.
+        assert_eq!(central(60, 83, 0.875), Rect { y: 4, x: 16, height: 52, width: 52 });
+        assert_eq!(central(32, 32, 1.0), Rect { y: 0, x: 0, height: 32, width: 32 });
+    }
+}

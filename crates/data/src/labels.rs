@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
+use simclr_core::disk;
 use simclr_core::rng::{Purpose, Rng};
 use std::path::Path;
 
@@ -33,11 +34,15 @@ impl LabelSubset {
         let mut indices = Vec::new();
         for (class, members) in by_class.iter_mut().enumerate() {
             let keep = (fraction * members.len() as f64).round() as usize;
+            if members.is_empty() {
+                bail!("class {class} has no training image at all: raise data.limit, or leave it out")
+            }
             if keep == 0 {
+                // Rounded up, so that the fraction that is told does work.
+                let usable = (0.5 / smallest.max(1) as f64 * 1e6).ceil() / 1e6;
                 bail!(
-                    "a label fraction of {fraction} leaves class {class} without a label ({} images); use at least {:.6}",
-                    members.len(),
-                    0.5 / smallest.max(1) as f64
+                    "a label fraction of {fraction} leaves class {class} without a label ({} images); use at least {usable}",
+                    members.len()
                 )
             }
             Rng::stream(seed, Purpose::LabelSubset, &[class as u64]).shuffle(members);
@@ -52,7 +57,20 @@ impl LabelSubset {
     /// # Errors
     /// When the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<()> {
-        std::fs::write(path, serde_json::to_string(self)?).with_context(|| format!("writing {}", path.display()))
+        disk::write(path, serde_json::to_string(self)?.as_bytes())
+    }
+
+    /// Reads what [`Self::save`] wrote.
+    ///
+    /// # Errors
+    /// When the file is missing or not such a list; the message names it.
+    pub fn load(path: &Path) -> Result<Self> {
+        let subset: Self = serde_json::from_value(disk::read_json(path)?)
+            .with_context(|| format!("{} is not a label subset", path.display()))?;
+        if !subset.indices.is_sorted_by(|a, b| a < b) {
+            bail!("{}: `indices` must ascend, each once", path.display())
+        }
+        Ok(subset)
     }
 }
 
@@ -74,5 +92,31 @@ mod tests {
         }
         let message = LabelSubset::choose(&labels, 10, 0.004, 3).unwrap_err().to_string();
         assert!(message.contains("without a label") && message.contains("0.005"), "{message}");
+    }
+    #[test]
+    fn the_fraction_that_an_error_tells_works() {
+        let labels = [0; 7];
+        let message = LabelSubset::choose(&labels, 1, 0.01, 0).unwrap_err().to_string();
+        let usable: f64 = message.rsplit(' ').next().unwrap().parse().unwrap();
+        assert_eq!(LabelSubset::choose(&labels, 1, usable, 0).unwrap().indices.len(), 1);
+        assert_eq!(LabelSubset::choose(&labels, 1, 1.0, 0).unwrap().indices, (0..7).collect::<Vec<_>>());
+        assert!(LabelSubset::choose(&labels, 2, 1.0, 0).unwrap_err().to_string().contains("class 1 has no training"));
+        for fraction in [0.0, -0.1, 1.1, f64::NAN] {
+            assert!(LabelSubset::choose(&labels, 1, fraction, 0).is_err());
+        }
+    }
+
+    #[test]
+    fn files() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("labels.json");
+        let subset = LabelSubset::choose(&[0, 1, 0, 1, 1], 2, 0.5, 1).unwrap();
+        subset.save(&path).unwrap();
+        assert_eq!(LabelSubset::load(&path).unwrap(), subset);
+        for text in [r#"{"fraction": 0.1, "seed": 1, "indices": [4, 4]}"#, "{}", "[", ""] {
+            std::fs::write(&path, text).unwrap();
+            let message = format!("{:#}", LabelSubset::load(&path).unwrap_err());
+            assert!(message.contains("labels.json"), "{message}");
+        }
     }
 }

@@ -118,3 +118,54 @@ fn interleave(planes: &[f32], c: usize, out: &mut [f32]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use simclr_core::rng::Purpose;
+
+    fn view(maker: &ViewMaker, channels: usize, side: usize, draw: u64) -> Vec<f32> {
+        let data: Vec<u8> = (0..side * side * channels).map(|i| (i * i * 31 % 251) as u8).collect();
+        let mut out = vec![f32::NAN; maker.size() * maker.size() * channels];
+        let mut rng = Rng::stream(0, Purpose::Test, &[draw]);
+        maker.view(ImageRef { height: side, width: side, channels, data: &data }, &mut rng, &mut out);
+        out
+    }
+
+    #[test]
+    fn views_are_in_range_reproducible_and_random() {
+        for channels in [1, 3] {
+            for maker in [ViewMaker::contrastive(&AugmentConfig::default(), 40), ViewMaker::labeled(0.2, 0.5, true, 24)]
+            {
+                let views: Vec<_> = (0..64).map(|i| view(&maker, channels, 32, i)).collect();
+                assert!(views.iter().flatten().all(|x| (0.0..=1.0).contains(x)));
+                assert_eq!(views[3], view(&maker, channels, 32, 3));
+                assert!(views[1..].iter().all(|v| v != &views[0]));
+            }
+        }
+    }
+
+    #[test]
+    fn evaluation_crops_large_views_only_and_draws_nothing() {
+        let whole = view(&ViewMaker::eval(0.875, 32), 3, 64, 0);
+        assert_eq!(whole, view(&ViewMaker::eval(1.0, 32), 3, 64, 1));
+        let cropped = view(&ViewMaker::eval(0.875, 56), 3, 64, 0);
+        // 0.875 of 64 is 56: the crop itself, from (4, 4).
+        let first = (4 * 64 + 4) * 3;
+        assert!((cropped[0] - (first * first * 31 % 251) as f32 / 255.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn probabilities_are_those_of_the_configuration() {
+        let config = AugmentConfig {
+            color_strength: 0.0,
+            grayscale_probability: 0.3,
+            blur_probability: 0.0,
+            ..AugmentConfig::default()
+        };
+        let maker = ViewMaker::contrastive(&config, 8);
+        let gray = |v: &[f32]| v.chunks(3).all(|p| p[0] == p[1] && p[1] == p[2]);
+        let count = (0..2000).filter(|&i| gray(&view(&maker, 3, 16, i))).count();
+        assert!((540..660).contains(&count), "{count} of 2000 are gray");
+    }
+}
