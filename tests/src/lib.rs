@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
+pub use simclr_core::testing::assert_close;
+
 /// The folder of golden numbers: `SIMCLR_GOLDEN_DIR`, or the one of this package.
 pub fn golden_dir() -> PathBuf {
     std::env::var_os("SIMCLR_GOLDEN_DIR")
@@ -85,15 +87,6 @@ impl Golden {
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.tensors.keys().map(String::as_str)
     }
-}
-
-/// Holds `got` against `want`, within `tolerance` times the largest absolute value of `want`.
-///
-/// # Panics
-/// With the largest error and where it is.
-pub fn assert_close(what: &str, got: &[f32], want: &[f32], tolerance: f32) {
-    let scale = want.iter().fold(1e-6f32, |m, v| m.max(v.abs()));
-    assert_within(what, got, want, tolerance * scale);
 }
 
 /// Holds `got` against `want`, within an absolute `tolerance`.

@@ -4,7 +4,7 @@
 //! `supervised` and of each student) override their stage for one fraction.
 
 use crate::config_file;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -383,6 +383,17 @@ impl Default for LinearConfig {
     fn default() -> Self {
         Self { epochs: 60, batch: 256, learning_rate: 0.1, weight_decay: 1e-6, views: 1 }
     }
+}
+
+/// Checks a label fraction; `what` leads the message, such as `--labels`.
+///
+/// # Errors
+/// When it does not lie in (0, 1].
+pub fn check_fraction(what: &str, fraction: f64) -> Result<()> {
+    if !(fraction > 0.0 && fraction <= 1.0) {
+        bail!("{what} {fraction}: a label fraction lies in (0, 1], such as 0.01 for 1 %")
+    }
+    Ok(())
 }
 
 impl Config {

@@ -1,6 +1,6 @@
 //! Values that no experiment may hold, refused with the dotted path of their key.
 
-use crate::config::{Config, Duration, ModelConfig};
+use crate::config::{Config, Duration, ModelConfig, check_fraction};
 use anyhow::{Result, bail};
 
 impl Config {
@@ -57,9 +57,7 @@ impl Config {
             }
         }
         for &labels in &self.reproduce.labels {
-            if !(labels > 0.0 && labels <= 1.0) {
-                bail!("reproduce.labels holds {labels}: a label fraction lies in (0, 1]")
-            }
+            check_fraction("reproduce.labels holds", labels)?;
         }
         if self.reproduce.subsets == 0 {
             bail!("reproduce.subsets = 0: must be at least 1")

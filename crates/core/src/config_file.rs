@@ -1,6 +1,6 @@
 //! Experiment files: TOML in, `--set` and label-fraction overrides merged, errors that name the key.
 
-use crate::config::Config;
+use crate::config::{Config, check_fraction};
 use anyhow::{Context, Result, anyhow, bail};
 use serde::Deserialize;
 use std::path::Path;
@@ -158,9 +158,7 @@ pub fn labels(entry: &Table) -> Result<f64> {
         Some(other) => bail!("labels is a {}, not a number", other.type_str()),
         None => bail!("an override has no labels; write labels = 0.01, the fraction that it is for"),
     };
-    if !(labels > 0.0 && labels <= 1.0) {
-        bail!("labels = {labels}: a label fraction lies in (0, 1]")
-    }
+    check_fraction("labels =", labels)?;
     Ok(labels)
 }
 

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
+use simclr_core::config::check_fraction;
 use simclr_core::disk;
 use simclr_core::rng::{Purpose, Rng};
 use std::path::Path;
@@ -23,9 +24,7 @@ impl LabelSubset {
     /// # Errors
     /// When a class would be left empty, with the smallest fraction that leaves none.
     pub fn choose(labels: &[u32], classes: usize, fraction: f64, seed: u64) -> Result<Self> {
-        if !(fraction > 0.0 && fraction <= 1.0) {
-            bail!("label fraction {fraction}: must lie in (0, 1]")
-        }
+        check_fraction("label fraction", fraction)?;
         let mut by_class = vec![Vec::new(); classes];
         for (i, &label) in labels.iter().enumerate() {
             by_class[label as usize].push(i as u32);

@@ -4,15 +4,15 @@
 mod task;
 pub use task::Distill;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use serde_json::{Map, json};
 use simclr_core::cli::CommonArgs;
-use simclr_core::config::Config;
+use simclr_core::config::{Config, check_fraction};
 use simclr_core::params::Match;
 use simclr_core::rng::Purpose;
 use simclr_data::{LabelSubset, Loader, ViewMaker};
 use simclr_model::{ModelSpec, SimClr};
-use simclr_stage::{Checkpoint, HeldOut, Launch, Plan, batches, launch, subset_seed};
+use simclr_stage::{Checkpoint, HeldOut, Launch, Plan, batches, classifier_result, launch, subset_seed};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -45,9 +45,7 @@ pub struct DistillArgs {
 /// # Errors
 /// When the data, the teacher, the folder or training fails.
 pub fn run(args: &DistillArgs, config: &Config) -> Result<()> {
-    if !(args.labels > 0.0 && args.labels <= 1.0) {
-        bail!("--labels {}: a label fraction lies in (0, 1], such as 0.01 for 1 %", args.labels)
-    }
+    check_fraction("--labels", args.labels)?;
     let config = &config.at_labels(args.labels)?;
     let table = config.student(&args.student)?;
     let teacher = Checkpoint::load(&args.teacher)?;
@@ -106,6 +104,6 @@ pub fn run(args: &DistillArgs, config: &Config) -> Result<()> {
             );
             Ok(Plan { task, training, examples, title: format!("distill {}", args.student) })
         },
-        |task, _| task.test.result(&task.student),
+        |task, outcome| classifier_result(&task.student, outcome),
     )
 }

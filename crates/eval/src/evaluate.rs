@@ -8,11 +8,11 @@ use simclr_core::cli::CommonArgs;
 use simclr_core::config::Config;
 use simclr_core::disk;
 use simclr_core::rng::Purpose;
-use simclr_core::run::{Opened, Run, RunOptions};
+use simclr_core::run::Run;
 use simclr_core::trainer::{TrainOptions, train};
 use simclr_data::{Dataset, Images, Loader, ViewMaker};
 use simclr_model::{Accuracy, SimClr};
-use simclr_stage::{Checkpoint, HeldOut, images, used_parameters};
+use simclr_stage::{Checkpoint, DEVICE, HeldOut, Launch, images, open, used_parameters};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -54,19 +54,13 @@ pub fn run(args: &EvalArgs, config: &Config) -> Result<()> {
     extra.insert("linear".into(), json!(args.linear));
     extra.insert("knn".into(), json!(args.knn));
     let inputs = vec![("checkpoint".to_string(), checkpoint.sha256.clone())];
-    let (out, resume) = (&args.common.out, args.common.resume);
-    let mut run = match Run::open(RunOptions { out, stage: "eval", config, matters, inputs, extra, resume })? {
-        Opened::Done(_) => {
-            tracing::info!("{} holds this evaluation already, finished", out.display());
-            return Ok(());
-        }
-        Opened::Fresh(run) | Opened::Resume(run) => run,
-    };
+    let start = Launch { args: &args.common, config, stage: "eval", matters, inputs, extra };
+    let Some(mut run) = open(start)? else { return Ok(()) };
     let clock = Instant::now();
     let data = simclr_data::load(&config.data)?;
     checkpoint.expect_channels(data.train.channels)?;
     let model = checkpoint.model()?;
-    let mut result = json!({"stage": "eval", "device": "cpu", "params": used_parameters(&model)});
+    let mut result = json!({"stage": "eval", "device": DEVICE, "params": used_parameters(&model)});
     if args.linear || args.knn {
         let figures = features_figures(args, config, &model, data, &mut run)?;
         result["params"] = json!(model.store.count(|n| !n.starts_with("projection.") && !n.starts_with("fc.")));

@@ -4,15 +4,15 @@
 mod task;
 pub use task::{Finetune, frozen};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use serde_json::{Map, json};
 use simclr_core::cli::CommonArgs;
-use simclr_core::config::Config;
+use simclr_core::config::{Config, check_fraction};
 use simclr_core::params::Match;
 use simclr_core::rng::Purpose;
 use simclr_data::{LabelSubset, Loader, ViewMaker};
 use simclr_model::{ModelSpec, SimClr};
-use simclr_stage::{Checkpoint, HeldOut, Launch, Plan, batches, launch, subset_seed};
+use simclr_stage::{Checkpoint, HeldOut, Launch, Plan, batches, classifier_result, launch, subset_seed};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -45,9 +45,7 @@ const LABELS: &str = "labels.json";
 /// # Errors
 /// When the data, the checkpoint, the folder or training fails.
 pub fn run(args: &FinetuneArgs, config: &Config) -> Result<()> {
-    if !(args.labels > 0.0 && args.labels <= 1.0) {
-        bail!("--labels {}: a label fraction lies in (0, 1], such as 0.01 for 1 %", args.labels)
-    }
+    check_fraction("--labels", args.labels)?;
     let config = &config.at_labels(args.labels)?;
     let scratch = args.from == "scratch";
     let (stage, table) = if scratch { ("supervised", &config.supervised) } else { ("finetune", &config.finetune) };
@@ -97,6 +95,6 @@ pub fn run(args: &FinetuneArgs, config: &Config) -> Result<()> {
                 Finetune::new(model, batches(loader), table.freeze_after, HeldOut::new(config, Arc::new(data.test)));
             Ok(Plan { task, training, examples, title: stage.into() })
         },
-        |task, _| task.test.result(&task.model),
+        |task, outcome| classifier_result(&task.model, outcome),
     )
 }

@@ -1,14 +1,17 @@
 //! From the command line to a finished run folder: open, train, write the result.
 
-use anyhow::Result;
+use crate::held_out::{TOP1, TOP5};
+use crate::weights::used_parameters;
+use anyhow::{Context, Result};
 use serde_json::{Map, Value as Json, json};
 use simclr_core::cli::CommonArgs;
 use simclr_core::config::{Config, TrainingConfig};
 use simclr_core::run::{Opened, Run, RunOptions};
 use simclr_core::trainer::{Outcome, Task, TrainOptions, train};
+use simclr_model::SimClr;
 
 /// Where this build computes.
-const DEVICE: &str = "cpu";
+pub const DEVICE: &str = "cpu";
 
 /// What a stage's run is, before anything is loaded.
 pub struct Launch<'a> {
@@ -38,6 +41,33 @@ pub struct Plan<'a, T> {
     pub title: String,
 }
 
+/// Opens the run folder; `None` when it holds this run already, finished.
+///
+/// # Errors
+/// When the folder holds something else.
+pub fn open(launch: Launch<'_>) -> Result<Option<Run>> {
+    let Launch { args, config, stage, matters, inputs, extra } = launch;
+    Ok(match Run::open(RunOptions { out: &args.out, stage, config, matters, inputs, extra, resume: args.resume })? {
+        Opened::Done(_) => {
+            tracing::info!("{} holds this run already, finished", args.out.display());
+            None
+        }
+        Opened::Fresh(run) | Opened::Resume(run) => Some(run),
+    })
+}
+
+/// What `result.json` says of a classifier: its last evaluation, that at the end of training.
+///
+/// # Errors
+/// When that evaluation did not measure accuracy.
+pub fn classifier_result(model: &SimClr, outcome: &Outcome) -> Result<Json> {
+    let figure = |name: &str| {
+        let found = outcome.metrics.iter().find(|(key, _)| *key == name);
+        found.map(|(_, value)| *value).with_context(|| format!("the last evaluation has no {name}"))
+    };
+    Ok(json!({"top1": figure(TOP1)?, "top5": figure(TOP5)?, "params": used_parameters(model)}))
+}
+
 /// Opens the run folder, trains unless a finished run of the same experiment is there, and writes `result.json`.
 ///
 /// # Errors
@@ -47,16 +77,8 @@ pub fn launch<'p, T: Task>(
     plan: impl FnOnce(&Run) -> Result<Plan<'p, T>>,
     result: impl FnOnce(&T, &Outcome) -> Result<Json>,
 ) -> Result<()> {
-    let Launch { args, config, stage, matters, inputs, extra } = launch;
-    let mut facts = extra.clone();
-    let opened = Run::open(RunOptions { out: &args.out, stage, config, matters, inputs, extra, resume: args.resume })?;
-    let mut run = match opened {
-        Opened::Done(_) => {
-            tracing::info!("{} holds this run already, finished", args.out.display());
-            return Ok(());
-        }
-        Opened::Fresh(run) | Opened::Resume(run) => run,
-    };
+    let (args, config, stage, mut facts) = (launch.args, launch.config, launch.stage, launch.extra.clone());
+    let Some(mut run) = open(launch)? else { return Ok(()) };
     let Plan { mut task, training, examples, title } = plan(&run)?;
     let (prefetch, progress) = (config.data.prefetch, args.progress);
     let options = TrainOptions { training, examples, prefetch, progress, title, stop_after: None };

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
 use clap::{Parser, Subcommand};
 use serde_json::json;
-use simclr_core::cli::{exit_with, set_threads};
+use simclr_core::cli::{exit_with, set_threads, threads};
 use simclr_core::config::{ModelConfig, OptimizerKind, Scaling, Stem, TrainingConfig};
 use simclr_core::rng::{Purpose, Rng};
 use simclr_core::{config::Duration, optimizer};
@@ -147,10 +147,6 @@ fn bench_augment(image_size: usize, count: usize, threads: usize) -> Result<()> 
     });
     println!("{line}");
     Ok(())
-}
-
-fn threads() -> usize {
-    simclr_core::cli::threads()
 }
 
 /// The most memory that this process held, from the kernel's own account.
