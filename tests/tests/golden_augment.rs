@@ -1,7 +1,7 @@
 //! Image operations against the reference, op by op, and the distribution of random crops.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use simclr_core::config::AugmentConfig;
+use simclr_core::config::{AugmentConfig, EvalConfig, Resize};
 use simclr_core::rng::{Purpose, Rng};
 use simclr_data::crop::{self, Rect};
 use simclr_data::resize::{self, Scratch};
@@ -31,24 +31,37 @@ fn numbers(text: &str) -> Vec<usize> {
     text.split('_').filter_map(|n| n.parse().ok()).collect()
 }
 
+/// Both resizes: its name, the file with the inputs, the one with the results and what their names begin with.
+fn resizes() -> Vec<(Resize, Golden, String, &'static str)> {
+    let mut all = Vec::new();
+    for (kind, files, prefix) in [(Resize::Tf2, "augment_ops", ""), (Resize::Tf1, "legacy_resize", "legacy_")] {
+        let files = golden_files(files);
+        assert!(!files.is_empty(), "{kind:?}");
+        let inputs = |file: &str| Golden::load(&file.replace("legacy_resize", "augment_ops"));
+        all.extend(files.into_iter().map(|file| (kind, inputs(&file), file, prefix)));
+    }
+    all
+}
+
 #[test]
 fn resizing() {
-    for file in golden_files("augment_ops") {
+    for (kind, inputs, file, prefix) in resizes() {
         let golden = Golden::load(&file);
-        let (height, width, data) = bytes(&golden, "u8");
+        let (height, width, data) = bytes(&inputs, "u8");
         let image = ImageRef { height, width, channels: 3, data: &data };
         let mut seen = 0;
-        for name in golden.names().filter(|n| n.starts_with("bicubic.")) {
-            let [y, x, h, w, to_h, to_w] = numbers(name.strip_prefix("bicubic.").unwrap())[..] else {
-                panic!("{name}")
+        for name in golden.names() {
+            let Some(numbers) = name.strip_prefix(prefix).and_then(|n| n.strip_prefix("bicubic.")).map(numbers) else {
+                continue;
             };
+            let [y, x, h, w, to_h, to_w] = numbers[..] else { panic!("{name}") };
             let mut out = vec![0.0; to_h * to_w * 3];
             let rect = Rect { y, x, height: h, width: w };
-            resize::bicubic(image, rect, (to_h, to_w), false, &mut Scratch::default(), &mut out);
+            resize::bicubic(image, rect, (to_h, to_w), (kind, false), &mut Scratch::default(), &mut out);
             assert_within(&format!("{file} {name}"), &interleaved(&out, 3), &golden.get(name).1, OPS);
             // Mirrored is mirrored.
             let mut flipped = vec![0.0; out.len()];
-            resize::bicubic(image, rect, (to_h, to_w), true, &mut Scratch::default(), &mut flipped);
+            resize::bicubic(image, rect, (to_h, to_w), (kind, true), &mut Scratch::default(), &mut flipped);
             for (a, b) in out.chunks(to_w).zip(flipped.chunks(to_w)) {
                 assert!(a.iter().eq(b.iter().rev()), "{name}: flip");
             }
@@ -60,21 +73,25 @@ fn resizing() {
 
 #[test]
 fn evaluation_views() {
-    for file in golden_files("augment_ops") {
-        let golden = Golden::load(&file);
-        for name in golden.names().filter(|n| n.starts_with("eval.") && !n.ends_with(".u8")) {
+    for (kind, inputs, file, prefix) in resizes() {
+        let (golden, mut seen) = (Golden::load(&file), 0);
+        for name in golden.names().filter(|n| !n.ends_with(".u8")) {
+            let Some(view) = name.strip_prefix(prefix).and_then(|n| n.strip_prefix("eval.")) else { continue };
             let (shape, want) = golden.get(name);
-            let source = match name.strip_prefix("eval.").unwrap() {
-                rest if rest.starts_with("nocrop") => "u8_32".to_string(),
-                rest => format!("eval.{}.u8", rest.split('.').next().unwrap()),
+            let source = match view {
+                view if view.starts_with("nocrop") => "u8_32".to_string(),
+                view => format!("eval.{}.u8", view.split('.').next().unwrap()),
             };
-            let (height, width, data) = bytes(&golden, &source);
+            let (height, width, data) = bytes(&inputs, &source);
             let image = ImageRef { height, width, channels: 3, data: &data };
             let mut out = vec![0.0; want.len()];
             let mut rng = Rng::stream(0, Purpose::Test, &[]);
-            ViewMaker::eval(0.875, shape[0]).view(image, &mut rng, &mut out);
+            let config = EvalConfig { resize: kind, ..EvalConfig::default() };
+            ViewMaker::eval(&config, shape[0]).view(image, &mut rng, &mut out);
             assert_within(&format!("{file} {name}"), &out, want, OPS);
+            seen += 1;
         }
+        assert!(seen > 0, "{file}: no evaluation views");
     }
 }
 

@@ -13,17 +13,18 @@ fn tensor((shape, data): &(Vec<usize>, Vec<f32>)) -> Tensor {
     Tensor::from_slice(data, shape.as_slice(), &Device::Cpu).unwrap()
 }
 
-/// The six steps of the file; `after2` and `after6` are held where the file has them.
-fn six_steps(golden: &Golden, case: &str, build: impl FnOnce(&ParamStore) -> Box<dyn Optimizer>, lr: Option<f64>) {
+/// All steps of the file; the weights after each are held where the file has them.
+fn steps(golden: &Golden, case: &str, build: impl FnOnce(&ParamStore) -> Box<dyn Optimizer>, lr: Option<f64>) {
     let names: Vec<&str> = golden.names().filter_map(|n| n.strip_prefix("init.")).collect();
-    assert_eq!(names.len(), 7);
+    assert!(!names.is_empty());
+    let steps = golden.names().filter_map(|n| n.strip_prefix("grad.")?.split('.').next()?.parse::<usize>().ok()).max();
     let mut store = ParamStore::new(Device::Cpu);
     for name in &names {
         store.add(name, Kind::Linear, tensor(golden.get(&format!("init.{name}")))).unwrap();
     }
     let mut optimizer = build(&store);
     let mut held = 0;
-    for step in 0..6 {
+    for step in 0..=steps.unwrap() {
         let mut grads = GradStore::default();
         for name in &names {
             grads.insert(&store.by_name(name).unwrap().tensor, tensor(golden.get(&format!("grad.{step}.{name}"))));
@@ -49,13 +50,13 @@ fn lars() {
     let rule = meta["excluded_from_decay_and_adaptation"].strip_prefix("names containing ").unwrap();
     let exclude: Vec<String> = rule.replace(" or ", ", ").split(", ").map(String::from).collect();
     let cases: Vec<String> = serde_json::from_str(&meta["cases"]).unwrap();
-    assert_eq!(cases.len(), 12);
+    assert!(!cases.is_empty());
     for case in cases {
         let part = |name: &str| {
             let at = case.find(name).unwrap() + name.len();
             case[at..].split(".nesterov").next().unwrap().split(".classic").next().unwrap().to_string()
         };
-        six_steps(
+        steps(
             &golden,
             &case,
             |store| {
@@ -76,8 +77,8 @@ fn sgd_and_adam() {
     let parameters = |key: &str| serde_json::from_str::<serde_json::Value>(&golden.metadata[key]).unwrap();
     let (sgd, adam) = (parameters("sgd_nesterov"), parameters("adam"));
     let momentum = sgd["momentum"].as_f64().unwrap() as f32;
-    six_steps(&golden, "sgd_nesterov", |s| Box::new(Sgd::new(s, momentum).unwrap()), sgd["lr"].as_f64());
-    six_steps(&golden, "adam", |s| Box::new(Adam::new(s).unwrap()), adam["lr"].as_f64());
+    steps(&golden, "sgd_nesterov", |s| Box::new(Sgd::new(s, momentum).unwrap()), sgd["lr"].as_f64());
+    steps(&golden, "adam", |s| Box::new(Adam::new(s).unwrap()), adam["lr"].as_f64());
 }
 
 #[test]

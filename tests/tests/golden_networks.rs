@@ -5,7 +5,7 @@ use candle_core::{Device, Tensor};
 use simclr_core::config::{ModelConfig, Stem};
 use simclr_core::params::{Match, ParamStore};
 use simclr_model::{Mode, ModelSpec, Pass, SimClr};
-use simclr_ops::{Tape, Value, distillation, nt_xent};
+use simclr_ops::{Tape, Value, distillation, nt_xent, nt_xent_share};
 use simclr_tests::{Golden, assert_close, golden_files};
 use std::collections::BTreeMap;
 
@@ -155,6 +155,30 @@ fn contrastive_loss() {
             let grads = tape.backward(&out.loss).unwrap();
             assert_close(&what("grad"), &flat(grads.get(&hidden).unwrap()), &want("grad"), TOLERANCE);
         }
+    }
+}
+
+/// The batch over several ranks, each with its images' rows against all: every rank's loss, and their mean's gradient.
+#[test]
+fn contrastive_loss_over_ranks() {
+    for file in golden_files("ntxent") {
+        let golden = Golden::load(&file);
+        let temperature: f64 = golden.metadata["replica_temperature"].parse().unwrap();
+        let hidden = tensor(&golden, "hidden");
+        let mut seen = 0;
+        for case in golden.names().filter_map(|n| n.strip_suffix(".loss_per_replica")) {
+            let ranks: usize = case.strip_prefix("replicas").unwrap().parse().unwrap();
+            let shares: Vec<_> =
+                (0..ranks).map(|rank| nt_xent_share(&hidden, (rank, ranks), temperature, true).unwrap()).collect();
+            let losses: Vec<f32> = shares.iter().map(|s| s.loss as f32).collect();
+            let want = |part: &str| golden.get(&format!("{case}.{part}")).1.clone();
+            assert_close(&format!("{file} {case}.loss"), &losses, &want("loss_per_replica"), TOLERANCE);
+            let sum = |i: usize| shares.iter().map(|s| s.gradient[i]).sum::<f32>();
+            let gradient: Vec<f32> = (0..shares[0].gradient.len()).map(|i| sum(i) / ranks as f32).collect();
+            assert_close(&format!("{file} {case}.grad"), &gradient, &want("grad_of_mean"), TOLERANCE);
+            seen += 1;
+        }
+        assert!(seen > 0, "{file}: no ranks");
     }
 }
 

@@ -349,6 +349,8 @@ pub struct EvalConfig {
     pub batch: usize,
     /// Central crop's share of the shorter side; images of at most 32 pixels are not cropped.
     pub crop: f32,
+    /// Whose bicubic resize makes the evaluation view.
+    pub resize: Resize,
     /// Neighbours of the weighted k-NN.
     pub knn_k: usize,
     /// Temperature of its weights, exp(similarity / temperature).
@@ -359,8 +361,27 @@ pub struct EvalConfig {
 
 impl Default for EvalConfig {
     fn default() -> Self {
-        Self { batch: 256, crop: 0.875, knn_k: 50, knn_temperature: 0.1, linear: LinearConfig::default() }
+        Self {
+            batch: 256,
+            crop: 0.875,
+            resize: Resize::Tf2,
+            knn_k: 50,
+            knn_temperature: 0.1,
+            linear: LinearConfig::default(),
+        }
     }
+}
+
+/// Which of TensorFlow's two bicubic resizes: pixels of the same picture differ by up to a tenth.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Resize {
+    /// Half-pixel centres, a = -0.5, weights outside the image dropped: what trains here.
+    #[default]
+    Tf2,
+    /// No half-pixel offset, a = -0.75, edge pixels repeated: what the published checkpoints were trained and
+    /// evaluated with.
+    Tf1,
 }
 
 /// The linear probe: a classifier on features that are computed once (running statistics frozen, as in the TF1 code).

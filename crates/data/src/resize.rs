@@ -1,13 +1,14 @@
-//! Bicubic resizing of a rectangle, as TensorFlow's `ResizeBicubic` with half-pixel centres does it.
+//! Bicubic resizing of a rectangle, as TensorFlow's `ResizeBicubic` does it.
 //!
-//! a = -0.5, no antialiasing; the fraction is rounded to a table of 1024 steps; weights that fall outside the rectangle
-//! are dropped and the rest renormalised. Output is planar, `[C, S, S]`.
+//! No antialiasing; the fraction is rounded to a table of 1024 steps. TF2: half-pixel centres, a = -0.5, weights that
+//! fall outside the rectangle are dropped and the rest renormalised. TF1: no offset, a = -0.75, edge pixels repeated.
+//! Output is planar, `[C, S, S]`.
 
 use crate::crop::Rect;
 use crate::dataset::ImageRef;
+use simclr_core::config::Resize;
 
 const TABLE: f32 = 1024.0;
-const A: f32 = -0.5;
 
 /// The four source positions and weights of one output position.
 #[derive(Clone, Copy, Default, Debug)]
@@ -17,13 +18,17 @@ pub struct Tap {
 }
 
 /// Weights along one axis, from `from` positions to `to`.
-pub fn taps(from: usize, to: usize, out: &mut Vec<Tap>) {
+pub fn taps(from: usize, to: usize, kind: Resize, out: &mut Vec<Tap>) {
     let scale = from as f32 / to as f32;
-    let near = |x: f32| ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0;
-    let far = |x: f32| ((A * x - 5.0 * A) * x + 8.0 * A) * x - 4.0 * A;
+    let (a, offset) = match kind {
+        Resize::Tf2 => (-0.5, 0.5),
+        Resize::Tf1 => (-0.75, 0.0),
+    };
+    let near = |x: f32| ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0;
+    let far = |x: f32| ((a * x - 5.0 * a) * x + 8.0 * a) * x - 4.0 * a;
     out.clear();
     out.extend((0..to).map(|i| {
-        let position = (i as f32 + 0.5) * scale - 0.5;
+        let position = (i as f32 + offset) * scale - offset;
         let base = position.floor();
         let fraction = ((position - base) * TABLE).round_ties_even() / TABLE;
         let weights = [far(fraction + 1.0), near(fraction), near(1.0 - fraction), far(2.0 - fraction)];
@@ -31,12 +36,14 @@ pub fn taps(from: usize, to: usize, out: &mut Vec<Tap>) {
         let mut sum = 0.0;
         for (k, weight) in weights.into_iter().enumerate() {
             let at = base as i64 + k as i64 - 1;
-            let inside = (0..from as i64).contains(&at);
+            let counts = kind == Resize::Tf1 || (0..from as i64).contains(&at);
             tap.at[k] = at.clamp(0, from as i64 - 1) as u32;
-            tap.weight[k] = if inside { weight } else { 0.0 };
+            tap.weight[k] = if counts { weight } else { 0.0 };
             sum += tap.weight[k];
         }
-        tap.weight.iter_mut().for_each(|w| *w /= sum);
+        if kind == Resize::Tf2 {
+            tap.weight.iter_mut().for_each(|w| *w /= sum);
+        }
         tap
     }));
 }
@@ -58,12 +65,12 @@ pub fn bicubic(
     image: ImageRef<'_>,
     rect: Rect,
     (height, width): (usize, usize),
-    flip: bool,
+    (kind, flip): (Resize, bool),
     scratch: &mut Scratch,
     out: &mut [f32],
 ) {
-    taps(rect.width, width, &mut scratch.across);
-    taps(rect.height, height, &mut scratch.down);
+    taps(rect.width, width, kind, &mut scratch.across);
+    taps(rect.height, height, kind, &mut scratch.down);
     if flip {
         scratch.across.reverse();
     }
@@ -117,7 +124,7 @@ mod tests {
     fn resize(data: &[u8], shape: [usize; 3], rect: Rect, flip: bool, size: (usize, usize)) -> Vec<f32> {
         let mut out = vec![f32::NAN; size.0 * size.1 * shape[2]];
         let image = ImageRef { height: shape[0], width: shape[1], channels: shape[2], data };
-        bicubic(image, rect, size, flip, &mut Scratch::default(), &mut out);
+        bicubic(image, rect, size, (Resize::Tf2, flip), &mut Scratch::default(), &mut out);
         out
     }
 

@@ -3,7 +3,7 @@
 use crate::dataset::ImageRef;
 use crate::resize::{self, Scratch};
 use crate::{blur, color, crop};
-use simclr_core::config::AugmentConfig;
+use simclr_core::config::{AugmentConfig, EvalConfig, Resize};
 use simclr_core::rng::Rng;
 use std::cell::RefCell;
 
@@ -15,7 +15,7 @@ const JITTER: f32 = 0.8;
 #[derive(Clone, Debug)]
 enum Recipe {
     Random(AugmentConfig),
-    Central(f32),
+    Central(f32, Resize),
 }
 
 /// Makes views of side `size`: f32 `[S, S, C]` in 0..1.
@@ -55,9 +55,9 @@ impl ViewMaker {
         Self { recipe: Recipe::Random(config), size }
     }
 
-    /// The evaluation view: a central crop of `share` of the shorter side (none up to 32 pixels), bicubic, clipped.
-    pub fn eval(share: f32, size: usize) -> Self {
-        Self { recipe: Recipe::Central(share), size }
+    /// The evaluation view: a central crop of a share of the shorter side (none up to 32 pixels), bicubic, clipped.
+    pub fn eval(config: &EvalConfig, size: usize) -> Self {
+        Self { recipe: Recipe::Central(config.crop, config.resize), size }
     }
 
     /// Side of the views.
@@ -72,15 +72,15 @@ impl ViewMaker {
             buffers.planes.resize(s * s * c, 0.0);
             let Buffers { resize, planes, blur } = buffers;
             match &self.recipe {
-                Recipe::Central(share) => {
+                Recipe::Central(share, kind) => {
                     let share = if s <= NO_CROP_SIDE { 1.0 } else { *share };
                     let rect = crop::central(image.height, image.width, share);
-                    resize::bicubic(image, rect, (s, s), false, resize, planes);
+                    resize::bicubic(image, rect, (s, s), (*kind, false), resize, planes);
                 }
                 Recipe::Random(config) => {
                     let rect = crop::random(image.height, image.width, config.min_area, rng);
                     let flip = rng.chance(0.5) && config.flip;
-                    resize::bicubic(image, rect, (s, s), flip, resize, planes);
+                    resize::bicubic(image, rect, (s, s), (Resize::Tf2, flip), resize, planes);
                     self.distort(config, planes, c, rng, blur);
                 }
             }
@@ -147,9 +147,10 @@ mod tests {
 
     #[test]
     fn evaluation_crops_large_views_only_and_draws_nothing() {
-        let whole = view(&ViewMaker::eval(0.875, 32), 3, 64, 0);
-        assert_eq!(whole, view(&ViewMaker::eval(1.0, 32), 3, 64, 1));
-        let cropped = view(&ViewMaker::eval(0.875, 56), 3, 64, 0);
+        let (config, uncropped) = (EvalConfig::default(), EvalConfig { crop: 1.0, ..EvalConfig::default() });
+        let whole = view(&ViewMaker::eval(&config, 32), 3, 64, 0);
+        assert_eq!(whole, view(&ViewMaker::eval(&uncropped, 32), 3, 64, 1));
+        let cropped = view(&ViewMaker::eval(&config, 56), 3, 64, 0);
         // 0.875 of 64 is 56: the crop itself, from (4, 4).
         let first = (4 * 64 + 4) * 3;
         assert!((cropped[0] - (first * first * 31 % 251) as f32 / 255.0).abs() < 1e-6);

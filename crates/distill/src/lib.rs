@@ -51,8 +51,8 @@ pub fn run(args: &DistillArgs, config: &Config) -> Result<()> {
     let teacher = Checkpoint::load(&args.teacher)?;
     ensure!(teacher.spec.classes > 0, "{}: the teacher has no classifier; fine-tune it first", args.teacher.display());
     let matters = json!({
-        "seed": config.seed, "data": config.data, "eval_crop": config.eval.crop, "flip": config.augment.flip,
-        "distill": table,
+        "seed": config.seed, "data": config.data, "eval_view": [config.eval.crop, config.eval.resize],
+        "flip": config.augment.flip, "distill": table,
     });
     let mut extra = Map::new();
     extra.insert("labels".into(), json!(args.labels));

@@ -51,7 +51,8 @@ pub fn run(args: &FinetuneArgs, config: &Config) -> Result<()> {
     let (stage, table) = if scratch { ("supervised", &config.supervised) } else { ("finetune", &config.finetune) };
     let checkpoint = if scratch { None } else { Some(Checkpoint::load(Path::new(&args.from))?) };
     let mut matters = json!({
-        "seed": config.seed, "data": config.data, "eval_crop": config.eval.crop, "flip": config.augment.flip, stage: table,
+        "seed": config.seed, "data": config.data, "eval_view": [config.eval.crop, config.eval.resize],
+        "flip": config.augment.flip, stage: table,
     });
     if scratch {
         matters["model"] = json!(config.model);

@@ -5,6 +5,7 @@
 //! `[O, K, K, C]` in memory (`[O, C, K, K]` on disk); linear weights are `[O, D]`.
 
 pub mod alloc;
+mod contrastive;
 mod conv;
 pub mod cpu;
 mod gate;
@@ -13,9 +14,10 @@ mod norm;
 mod pool;
 mod tape;
 
+pub use contrastive::{NtXent, Share, nt_xent, nt_xent_share};
 pub use conv::{Padding, conv2d, linear};
 pub use gate::{add_relu, relu, sigmoid_gate, stream_mean, stream_select};
-pub use loss::{NtXent, cross_entropy, distillation, nt_xent, partial_cross_entropy, weighted_sum};
+pub use loss::{cross_entropy, distillation, partial_cross_entropy, weighted_sum};
 pub use norm::{Fused, Moments, Statistics, batch_norm};
 pub use pool::{PoolPadding, avg_pool2d, global_avg_pool, max_pool2d};
 pub use tape::{Gradients, NodeId, Tape, Value};

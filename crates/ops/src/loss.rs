@@ -1,13 +1,11 @@
-//! Losses: softmax cross entropy with hard and soft targets, NT-Xent, and sums of losses.
+//! Losses: softmax cross entropy with hard and soft targets, and sums of losses.
 
-use crate::cpu::gemm::{View, gemm};
 use crate::cpu::{from_vec, update, with_slice};
 use crate::tape::{Tape, Value};
 use candle_core::{Result, bail};
-use rayon::prelude::*;
 
 /// Softmax of a row in place; returns the logarithm of the sum of exponentials.
-fn softmax_row(row: &mut [f32]) -> f64 {
+pub(crate) fn softmax_row(row: &mut [f32]) -> f64 {
     let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let mut sum = 0.0f64;
     for v in row.iter_mut() {
@@ -20,7 +18,7 @@ fn softmax_row(row: &mut [f32]) -> f64 {
 }
 
 /// A scalar whose gradient with respect to `input` is `gradient` times what flows in.
-fn scalar(tape: &Tape, input: &Value, loss: f64, gradient: Vec<f32>) -> Result<Value> {
+pub(crate) fn scalar(tape: &Tape, input: &Value, loss: f64, gradient: Vec<f32>) -> Result<Value> {
     let (node, shape) = (input.node(), input.tensor().shape().clone());
     Ok(tape.record(&[input], from_vec(vec![loss as f32], ())?, move |dy, gradients| {
         let factor = dy.to_scalar::<f32>()?;
@@ -88,90 +86,6 @@ pub fn distillation(tape: &Tape, student: &Value, teacher: &Value, temperature: 
         row.iter_mut().zip(&*target).for_each(|(p, t)| *p = scale * (*p - t));
     }
     scalar(tape, student, loss * temperature * temperature / r as f64, gradient)
-}
-
-/// NT-Xent and what is reported beside it.
-pub struct NtXent {
-    /// The two directions summed, averaged over the batch.
-    pub loss: Value,
-    /// Share of first views whose own second view is the most similar of all second views.
-    pub accuracy: f64,
-    /// Mean entropy of the softmax over those similarities.
-    pub entropy: f64,
-    /// Those similarities over the temperature, `[B, B]` row-major: first views by second views.
-    pub logits_ab: Vec<f32>,
-}
-
-/// The contrastive loss over `hidden` `[2B, D]`: rows `0..B` are first views, `B..2B` second views of the same images
-/// (Chen et al. 2020, equation 1, as the authors' code sums it). Rows are scaled to unit length when `normalize`.
-///
-/// # Errors
-/// When the number of rows is odd or below 4.
-pub fn nt_xent(tape: &Tape, hidden: &Value, temperature: f64, normalize: bool) -> Result<NtXent> {
-    let (rows, d) = hidden.tensor().dims2()?;
-    if rows % 2 != 0 || rows < 4 {
-        bail!("nt_xent: {rows} rows; needs two views of at least two images")
-    }
-    let b = rows / 2;
-    with_slice(hidden.tensor(), |input| {
-        let norms: Vec<f32> = input.chunks_exact(d).map(|row| if normalize { length(row) } else { 1.0 }).collect();
-        let z: Vec<f32> = input.chunks_exact(d).zip(&norms).flat_map(|(r, n)| r.iter().map(move |v| v / n)).collect();
-        let mut p = vec![0.0f32; rows * rows];
-        let inverse = (1.0 / temperature) as f32;
-        p.par_chunks_mut(rows * 32).zip(z.par_chunks(d * 32)).for_each(|(p, left)| {
-            gemm(left.len() / d, rows, d, p, View::row_major(left, d), View::transposed(&z, d), false);
-            p.iter_mut().for_each(|v| *v *= inverse);
-        });
-        let logits_ab: Vec<f32> = (0..b).flat_map(|i| p[i * rows + b..(i + 1) * rows].iter().copied()).collect();
-        let (accuracy, entropy) = retrieval(&logits_ab, b);
-        // P becomes the gradient with respect to the logits: softmax minus one-hot, averaged over the batch.
-        let losses: Vec<f64> = p
-            .par_chunks_mut(rows)
-            .enumerate()
-            .map(|(i, row)| {
-                row[i] = f32::NEG_INFINITY;
-                let positive = (i + b) % rows;
-                let logit = row[positive] as f64;
-                let loss = softmax_row(row) - logit;
-                row[positive] -= 1.0;
-                row.iter_mut().for_each(|g| *g *= inverse / b as f32);
-                loss
-            })
-            .collect();
-        let loss = losses.iter().sum::<f64>() / b as f64;
-        // dz = (P + P^T) z, then through the scaling to unit length.
-        let mut gradient = vec![0.0f32; rows * d];
-        gradient.par_chunks_mut(d * 32).enumerate().for_each(|(i, g)| {
-            let (first, n) = (i * 32, g.len() / d);
-            let z_view = View::row_major(&z, d);
-            gemm(n, d, rows, g, View::row_major(&p[first * rows..], rows), z_view, false);
-            gemm(n, d, rows, g, View::transposed(&p[first..], rows), z_view, true);
-        });
-        if normalize {
-            for ((g, z), norm) in gradient.chunks_exact_mut(d).zip(z.chunks_exact(d)).zip(&norms) {
-                let along: f32 = g.iter().zip(z).map(|(g, z)| g * z).sum();
-                g.iter_mut().zip(z).for_each(|(g, z)| *g = (*g - along * z) / norm);
-            }
-        }
-        Ok(NtXent { loss: scalar(tape, hidden, loss, gradient)?, accuracy, entropy, logits_ab })
-    })
-}
-
-/// Length of a row, kept away from zero as the reference does (square sum at least 1e-12).
-fn length(row: &[f32]) -> f32 {
-    row.iter().map(|v| *v as f64 * *v as f64).sum::<f64>().max(1e-12).sqrt() as f32
-}
-
-fn retrieval(logits: &[f32], b: usize) -> (f64, f64) {
-    let (mut hits, mut entropy) = (0usize, 0.0f64);
-    for (i, row) in logits.chunks_exact(b).enumerate() {
-        let best = row.iter().enumerate().fold(0, |best, (j, v)| if *v > row[best] { j } else { best });
-        hits += usize::from(best == i);
-        let mut p = row.to_vec();
-        softmax_row(&mut p);
-        entropy -= p.iter().map(|p| *p as f64 * (*p as f64 + 1e-8).ln()).sum::<f64>();
-    }
-    (hits as f64 / b as f64, entropy / b as f64)
 }
 
 /// `sum of factor * loss` over scalar losses.

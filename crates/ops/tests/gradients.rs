@@ -93,6 +93,10 @@ fn convolutions() {
         (5, 6, 32, 48, 3, 1, Padding::Fixed),
         (33, 5, 48, 16, 5, 1, Padding::Fixed),
         (60, 40, 16, 16, 3, 1, Padding::Fixed),
+        (20, 21, 8, 8, 3, 1, Padding::Fixed),
+        (6, 9, 17, 24, 3, 1, Padding::Fixed),
+        (5, 9, 8, 33, 3, 1, Padding::Fixed),
+        (5, 6, 64, 63, 3, 1, Padding::Fixed),
     ];
     for (h, w, c, o, k, stride, padding) in cases {
         let what = format!("conv {h}x{w}x{c} -> {o}, {k}x{k}/{stride} {padding:?}");

@@ -23,7 +23,7 @@ impl HeldOut {
     /// All of `images`, cropped as `eval.crop` says.
     pub fn new(config: &Config, images: Arc<Images>) -> Self {
         let samples = (0..images.len() as u32).collect();
-        let maker = ViewMaker::eval(config.eval.crop, config.data.image_size);
+        let maker = ViewMaker::eval(&config.eval, config.data.image_size);
         Self { images, samples, maker, batch: config.eval.batch }
     }
 

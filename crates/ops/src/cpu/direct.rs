@@ -1,11 +1,10 @@
-//! Convolution with few channels, without im2col: stride 1, odd kernels, output channels in whole vectors.
+//! Convolution with few channels, without im2col: stride 1, odd kernels.
 //!
 //! With 16 or 32 channels a product of matrices cannot keep the vector units busy while it also copies patches. Here a
 //! band of the padded input is copied once, and a block of neighbouring outputs stays in registers while the kernel
 //! runs over the band. The inner loops are AVX-512 intrinsics (plain loops were compiled to a thirtieth of the speed);
 //! other processors take the matrix product (see [`fits`]).
 
-use super::channels::LANES;
 use super::conv::Geometry;
 use super::filled;
 use rayon::prelude::*;
@@ -18,14 +17,7 @@ const MOST: usize = 64;
 
 /// Whether [`forward`] and [`weight_gradient`] take this convolution on this machine.
 pub fn fits(g: &Geometry) -> bool {
-    g.stride == 1
-        && g.k > 1
-        && g.o.is_multiple_of(LANES)
-        && g.o <= MOST
-        && g.c <= MOST
-        && g.oh == g.h
-        && g.ow == g.w
-        && fast()
+    g.stride == 1 && g.k > 1 && g.o <= MOST && g.c <= MOST && g.oh == g.h && g.ow == g.w && fast()
 }
 
 fn fast() -> bool {
@@ -118,16 +110,38 @@ fn band_weights(_: &Geometry, _: &[f32], _: &[f32], _: &mut [f32]) {
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
 mod avx512 {
-    use super::{Geometry, LANES};
+    use super::Geometry;
+    use crate::cpu::channels::LANES;
     use std::arch::x86_64::{
-        __m512, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_storeu_ps,
+        __m512, __mmask16, _mm512_add_ps, _mm512_fmadd_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_set1_ps,
     };
+
+    /// Output channels `first..` of which a block takes care; lanes past the last channel are masked.
+    #[derive(Clone, Copy)]
+    struct Channels {
+        first: usize,
+        /// Lanes of the block's last vector that are channels.
+        last: __mmask16,
+    }
+
+    impl Channels {
+        /// The block from `first` on, and whether it has two vectors.
+        fn from(first: usize, o: usize) -> (Self, bool) {
+            let two = o - first > LANES;
+            let lanes = (o - first - if two { LANES } else { 0 }).min(LANES);
+            (Self { first, last: (u16::MAX) >> (LANES - lanes) }, two)
+        }
+
+        /// The lanes of vector `b` of `B`.
+        fn mask<const B: usize>(self, b: usize) -> __mmask16 {
+            if b + 1 == B { self.last } else { u16::MAX }
+        }
+    }
 
     /// A band of outputs `[rows, W, O]`.
     ///
     /// # Safety
-    /// `padded` holds `[rows + K - 1, W + K - 1, C]`, `weight` `[K, K, C, O]`, `out` `[rows, W, O]`; `O` is a multiple
-    /// of a vector.
+    /// `padded` holds `[rows + K - 1, W + K - 1, C]`, `weight` `[K, K, C, O]`, `out` `[rows, W, O]`.
     #[target_feature(enable = "avx512f")]
     pub unsafe fn forward(g: &Geometry, rows: usize, padded: &[f32], weight: &[f32], out: &mut [f32]) {
         let width = (g.w + g.k - 1) * g.c;
@@ -135,43 +149,41 @@ mod avx512 {
             let (padded, out) = (&padded[y * width..], &mut out[y * g.w * g.o..]);
             let mut channel = 0;
             while channel < g.o {
-                // SAFETY: the row's window ends with the band's; channels up to `O` by whole vectors.
+                // SAFETY: the row's window ends with the band's; channels end with `O`.
                 unsafe {
-                    if g.o - channel >= 2 * LANES {
-                        row::<8, 2>(g, padded, weight, channel, out);
-                        channel += 2 * LANES;
-                    } else {
-                        row::<16, 1>(g, padded, weight, channel, out);
-                        channel += LANES;
+                    match Channels::from(channel, g.o) {
+                        (channels, true) => row::<8, 2>(g, padded, weight, channels, out),
+                        (channels, false) => row::<16, 1>(g, padded, weight, channels, out),
                     }
                 }
+                channel += 2 * LANES;
             }
         }
     }
 
     /// # Safety
-    /// As [`forward`], for the row at the start of `padded` and `out`, and `B` vectors from `channel` on.
+    /// As [`forward`], for the row at the start of `padded` and `out`, and `B` vectors of channels.
     #[target_feature(enable = "avx512f")]
     unsafe fn row<const P: usize, const B: usize>(
         g: &Geometry,
         padded: &[f32],
         weight: &[f32],
-        channel: usize,
+        channels: Channels,
         out: &mut [f32],
     ) {
         let mut x = 0;
         // SAFETY: each block ends within the row.
         unsafe {
             while x + P <= g.w {
-                outputs::<P, B>(g, padded, weight, (x, channel), out);
+                outputs::<P, B>(g, padded, weight, (x, channels), out);
                 x += P;
             }
             while x + 4 <= g.w {
-                outputs::<4, B>(g, padded, weight, (x, channel), out);
+                outputs::<4, B>(g, padded, weight, (x, channels), out);
                 x += 4;
             }
             while x < g.w {
-                outputs::<1, B>(g, padded, weight, (x, channel), out);
+                outputs::<1, B>(g, padded, weight, (x, channels), out);
                 x += 1;
             }
         }
@@ -185,7 +197,7 @@ mod avx512 {
         g: &Geometry,
         padded: &[f32],
         weight: &[f32],
-        (x, channel): (usize, usize),
+        (x, channels): (usize, Channels),
         out: &mut [f32],
     ) {
         let (width, span) = ((g.w + g.k - 1) * g.c, g.k * g.c);
@@ -195,9 +207,9 @@ mod avx512 {
             // last float of the padded row; weights are read up to K K C O.
             unsafe {
                 let window = padded.as_ptr().add(ky * width + x * g.c);
-                let weight = weight.as_ptr().add(ky * span * g.o + channel);
+                let weight = weight.as_ptr().add(ky * span * g.o + channels.first);
                 for j in 0..span {
-                    let values = vectors::<B>(weight.add(j * g.o));
+                    let values = vectors::<B>(weight.add(j * g.o), channels);
                     for (p, sum) in sum.iter_mut().enumerate() {
                         fma(sum, *window.add(p * g.c + j), &values);
                     }
@@ -206,8 +218,11 @@ mod avx512 {
         }
         for (p, sum) in sum.iter().enumerate() {
             for (b, sum) in sum.iter().enumerate() {
-                // SAFETY: output x + p of the row, a vector of its channels.
-                unsafe { _mm512_storeu_ps(out.as_mut_ptr().add((x + p) * g.o + channel + b * LANES), *sum) };
+                // SAFETY: output x + p of the row, a vector of its channels and no more.
+                unsafe {
+                    let at = out.as_mut_ptr().add((x + p) * g.o + channels.first + b * LANES);
+                    _mm512_mask_storeu_ps(at, channels.mask::<B>(b), *sum);
+                }
             }
         }
     }
@@ -215,22 +230,19 @@ mod avx512 {
     /// Adds what a band gives to the weight gradient `[K, K, C, O]`.
     ///
     /// # Safety
-    /// `padded` holds `[rows + K - 1, W + K - 1, C]`, `dy` `[rows, W, O]`, `sum` `[K, K, C, O]`; `O` is a multiple of a
-    /// vector.
+    /// `padded` holds `[rows + K - 1, W + K - 1, C]`, `dy` `[rows, W, O]`, `sum` `[K, K, C, O]`.
     #[target_feature(enable = "avx512f")]
     pub unsafe fn weights(g: &Geometry, rows: usize, padded: &[f32], dy: &[f32], sum: &mut [f32]) {
         let mut channel = 0;
         while channel < g.o {
-            // SAFETY: channels up to `O` by whole vectors.
+            // SAFETY: channels end with `O`.
             unsafe {
-                if g.o - channel >= 2 * LANES {
-                    columns::<8, 2>(g, rows, padded, dy, channel, sum);
-                    channel += 2 * LANES;
-                } else {
-                    columns::<16, 1>(g, rows, padded, dy, channel, sum);
-                    channel += LANES;
+                match Channels::from(channel, g.o) {
+                    (channels, true) => columns::<8, 2>(g, rows, padded, dy, channels, sum),
+                    (channels, false) => columns::<16, 1>(g, rows, padded, dy, channels, sum),
                 }
             }
+            channel += 2 * LANES;
         }
     }
 
@@ -242,7 +254,7 @@ mod avx512 {
         rows: usize,
         padded: &[f32],
         dy: &[f32],
-        channel: usize,
+        channels: Channels,
         sum: &mut [f32],
     ) {
         let span = g.k * g.c;
@@ -251,15 +263,15 @@ mod avx512 {
             // SAFETY: each block of weights ends within the kernel's row.
             unsafe {
                 while j + J <= span {
-                    block::<J, B>(g, rows, padded, dy, (ky, j, channel), sum);
+                    block::<J, B>(g, rows, padded, dy, (ky, j, channels), sum);
                     j += J;
                 }
                 while j + 3 <= span {
-                    block::<3, B>(g, rows, padded, dy, (ky, j, channel), sum);
+                    block::<3, B>(g, rows, padded, dy, (ky, j, channels), sum);
                     j += 3;
                 }
                 while j < span {
-                    block::<1, B>(g, rows, padded, dy, (ky, j, channel), sum);
+                    block::<1, B>(g, rows, padded, dy, (ky, j, channels), sum);
                     j += 1;
                 }
             }
@@ -275,7 +287,7 @@ mod avx512 {
         rows: usize,
         padded: &[f32],
         dy: &[f32],
-        (ky, j, channel): (usize, usize, usize),
+        (ky, j, channels): (usize, usize, Channels),
         sum: &mut [f32],
     ) {
         let width = (g.w + g.k - 1) * g.c;
@@ -284,9 +296,9 @@ mod avx512 {
             // SAFETY: rows y + ky <= rows + K - 2 of the band; in a row the last read is (W - 1) C + K C - 1.
             unsafe {
                 let window = padded.as_ptr().add((y + ky) * width + j);
-                let dy = dy.as_ptr().add(y * g.w * g.o + channel);
+                let dy = dy.as_ptr().add(y * g.w * g.o + channels.first);
                 for x in 0..g.w {
-                    let values = vectors::<B>(dy.add(x * g.o));
+                    let values = vectors::<B>(dy.add(x * g.o), channels);
                     for (i, total) in total.iter_mut().enumerate() {
                         fma(total, *window.add(x * g.c + i), &values);
                     }
@@ -295,24 +307,25 @@ mod avx512 {
         }
         for (i, total) in total.iter().enumerate() {
             for (b, total) in total.iter().enumerate() {
-                // SAFETY: weight (ky, j + i), a vector of its output channels.
+                // SAFETY: weight (ky, j + i), a vector of its output channels and no more.
                 unsafe {
-                    let at = sum.as_mut_ptr().add((ky * g.k * g.c + j + i) * g.o + channel + b * LANES);
-                    _mm512_storeu_ps(at, _mm512_add_ps(_mm512_loadu_ps(at), *total));
+                    let at = sum.as_mut_ptr().add((ky * g.k * g.c + j + i) * g.o + channels.first + b * LANES);
+                    let mask = channels.mask::<B>(b);
+                    _mm512_mask_storeu_ps(at, mask, _mm512_add_ps(_mm512_maskz_loadu_ps(mask, at), *total));
                 }
             }
         }
     }
 
     /// # Safety
-    /// `B` vectors can be read at `at`.
+    /// The `B` vectors of `channels` can be read at `at`.
     #[target_feature(enable = "avx512f")]
     #[inline]
-    unsafe fn vectors<const B: usize>(at: *const f32) -> [__m512; B] {
+    unsafe fn vectors<const B: usize>(at: *const f32, channels: Channels) -> [__m512; B] {
         let mut out = [_mm512_set1_ps(0.0); B];
         for (b, out) in out.iter_mut().enumerate() {
             // SAFETY: the caller's word.
-            *out = unsafe { _mm512_loadu_ps(at.add(b * LANES)) };
+            *out = unsafe { _mm512_maskz_loadu_ps(channels.mask::<B>(b), at.add(b * LANES)) };
         }
         out
     }

@@ -1,0 +1,131 @@
+//! The contrastive loss NT-Xent (Chen et al. 2020, equation 1), whole or as one of several ranks sees it.
+
+use crate::cpu::gemm::{View, gemm};
+use crate::cpu::with_slice;
+use crate::loss::{scalar, softmax_row};
+use crate::tape::{Tape, Value};
+use candle_core::{Result, Tensor, bail};
+use rayon::prelude::*;
+
+/// Rows that one task multiplies.
+const BLOCK: usize = 32;
+
+/// NT-Xent on the tape, and what is reported beside it.
+pub struct NtXent {
+    /// The two directions summed, averaged over the batch.
+    pub loss: Value,
+    /// Share of first views whose own second view is the most similar of all second views.
+    pub accuracy: f64,
+    /// Mean entropy of the softmax over those similarities.
+    pub entropy: f64,
+    /// Those similarities over the temperature, `[B, B]` row-major: first views by second views.
+    pub logits_ab: Vec<f32>,
+}
+
+/// One rank's share of NT-Xent over a batch of `B` images, of which each of the ranks holds `B / ranks`.
+pub struct Share {
+    /// Over the images of this rank: the two directions summed, averaged.
+    pub loss: f64,
+    /// The gradient of [`Share::loss`] with respect to the rows of all ranks, `[2B, D]` row-major. Summed over ranks
+    /// and divided by their number it is the gradient of one process that holds the whole batch.
+    pub gradient: Vec<f32>,
+    /// As [`NtXent::logits_ab`], this rank's first views by all second views.
+    pub logits_ab: Vec<f32>,
+}
+
+/// The contrastive loss over `hidden` `[2B, D]`: rows `0..B` are first views, `B..2B` second views of the same images,
+/// summed as the authors' code does it. Rows are scaled to unit length when `normalize`.
+///
+/// # Errors
+/// When the number of rows is odd or below 4.
+pub fn nt_xent(tape: &Tape, hidden: &Value, temperature: f64, normalize: bool) -> Result<NtXent> {
+    let Share { loss, gradient, logits_ab } = nt_xent_share(hidden.tensor(), (0, 1), temperature, normalize)?;
+    let (accuracy, entropy) = retrieval(&logits_ab, hidden.tensor().dim(0)? / 2);
+    Ok(NtXent { loss: scalar(tape, hidden, loss, gradient)?, accuracy, entropy, logits_ab })
+}
+
+/// What rank `rank` of `ranks` adds to NT-Xent over `gathered` `[2B, D]`: the first views of rank 0, of rank 1, ..., then
+/// the second views in that order. Each row of the rank is held against all rows.
+///
+/// # Errors
+/// When the rows are no two views of at least two images, or do not fall into `ranks` equal parts.
+pub fn nt_xent_share(
+    gathered: &Tensor,
+    (rank, ranks): (usize, usize),
+    temperature: f64,
+    normalize: bool,
+) -> Result<Share> {
+    let (rows, d) = gathered.dims2()?;
+    if rows % 2 != 0 || rows < 4 {
+        bail!("nt_xent: {rows} rows; needs two views of at least two images")
+    }
+    let b = rows / 2;
+    if rank >= ranks || b % ranks != 0 {
+        bail!("nt_xent: {b} images cannot be shared out to rank {rank} of {ranks}")
+    }
+    let n = b / ranks;
+    // Row `i` of this rank among all rows.
+    let place = |i: usize| (i / n) * b + rank * n + i % n;
+    with_slice(gathered, |input| {
+        let norms: Vec<f32> = input.chunks_exact(d).map(|row| if normalize { length(row) } else { 1.0 }).collect();
+        let z: Vec<f32> = input.chunks_exact(d).zip(&norms).flat_map(|(r, n)| r.iter().map(move |v| v / n)).collect();
+        let own: Vec<f32> = [0, b].iter().flat_map(|v| &z[(v + rank * n) * d..][..n * d]).copied().collect();
+        let mut p = vec![0.0f32; 2 * n * rows];
+        let inverse = (1.0 / temperature) as f32;
+        p.par_chunks_mut(rows * BLOCK).zip(own.par_chunks(d * BLOCK)).for_each(|(p, left)| {
+            gemm(left.len() / d, rows, d, p, View::row_major(left, d), View::transposed(&z, d), false);
+            p.iter_mut().for_each(|v| *v *= inverse);
+        });
+        let logits_ab: Vec<f32> = p[..n * rows].chunks_exact(rows).flat_map(|row| &row[b..]).copied().collect();
+        // P becomes the gradient with respect to the logits: softmax minus one-hot, averaged over the rank's images.
+        let losses: Vec<f64> = p
+            .par_chunks_mut(rows)
+            .enumerate()
+            .map(|(i, row)| {
+                row[place(i)] = f32::NEG_INFINITY;
+                let positive = (place(i) + b) % rows;
+                let logit = row[positive] as f64;
+                let loss = softmax_row(row) - logit;
+                row[positive] -= 1.0;
+                row.iter_mut().for_each(|g| *g *= inverse / n as f32);
+                loss
+            })
+            .collect();
+        let loss = losses.iter().sum::<f64>() / n as f64;
+        // dz = P^T z_own for all rows, and P z on the rank's own; then through the scaling to unit length.
+        let mut gradient = vec![0.0f32; rows * d];
+        gradient.par_chunks_mut(d * BLOCK).enumerate().for_each(|(i, g)| {
+            gemm(g.len() / d, d, 2 * n, g, View::transposed(&p[i * BLOCK..], rows), View::row_major(&own, d), false);
+        });
+        for view in [0, 1] {
+            let (p, g) = (&p[view * n * rows..][..n * rows], &mut gradient[(view * b + rank * n) * d..][..n * d]);
+            g.par_chunks_mut(d * BLOCK).zip(p.par_chunks(rows * BLOCK)).for_each(|(g, p)| {
+                gemm(g.len() / d, d, rows, g, View::row_major(p, rows), View::row_major(&z, d), true);
+            });
+        }
+        if normalize {
+            for ((g, z), norm) in gradient.chunks_exact_mut(d).zip(z.chunks_exact(d)).zip(&norms) {
+                let along: f32 = g.iter().zip(z).map(|(g, z)| g * z).sum();
+                g.iter_mut().zip(z).for_each(|(g, z)| *g = (*g - along * z) / norm);
+            }
+        }
+        Ok(Share { loss, gradient, logits_ab })
+    })
+}
+
+/// Length of a row, kept away from zero as the reference does (square sum at least 1e-12).
+fn length(row: &[f32]) -> f32 {
+    row.iter().map(|v| *v as f64 * *v as f64).sum::<f64>().max(1e-12).sqrt() as f32
+}
+
+fn retrieval(logits: &[f32], b: usize) -> (f64, f64) {
+    let (mut hits, mut entropy) = (0usize, 0.0f64);
+    for (i, row) in logits.chunks_exact(b).enumerate() {
+        let best = row.iter().enumerate().fold(0, |best, (j, v)| if *v > row[best] { j } else { best });
+        hits += usize::from(best == i);
+        let mut p = row.to_vec();
+        softmax_row(&mut p);
+        entropy -= p.iter().map(|p| *p as f64 * (*p as f64 + 1e-8).ln()).sum::<f64>();
+    }
+    (hits as f64 / b as f64, entropy / b as f64)
+}
