@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
-pub use simclr_core::testing::assert_close;
+pub use simclr_core::testing::{assert_close, assert_within, log};
 
 /// The folder of golden numbers: `SIMCLR_GOLDEN_DIR`, or the one of this package.
 pub fn golden_dir() -> PathBuf {
@@ -87,21 +87,4 @@ impl Golden {
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.tensors.keys().map(String::as_str)
     }
-}
-
-/// Holds `got` against `want`, within an absolute `tolerance`.
-///
-/// # Panics
-/// With the largest error and where it is.
-pub fn assert_within(what: &str, got: &[f32], want: &[f32], tolerance: f32) {
-    assert_eq!(got.len(), want.len(), "{what}: number of elements");
-    let errors = got.iter().zip(want).map(|(g, w)| if g == w { 0.0 } else { (g - w).abs() });
-    let (at, worst) = errors.enumerate().fold((0, 0.0f32), |a, b| if b.1 > a.1 || b.1.is_nan() { b } else { a });
-    assert!(
-        worst <= tolerance,
-        "{what}: largest error {worst:e} at {at} of {} (got {}, expected {}), allowed {tolerance:e}",
-        got.len(),
-        got[at],
-        want[at]
-    );
 }

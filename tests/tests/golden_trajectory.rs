@@ -6,6 +6,7 @@ use serde_json::{Value as Json, json};
 use simclr_core::config::{Config, TrainingConfig};
 use simclr_core::params::Match;
 use simclr_core::progress::ProgressMode;
+use simclr_core::rng::{Purpose, Rng};
 use simclr_core::run::{Opened, Run, RunOptions};
 use simclr_core::trainer::{Batches, Task, TrainOptions, train};
 use simclr_data::{Batch, Images};
@@ -13,8 +14,8 @@ use simclr_finetune::Finetune;
 use simclr_model::{ModelSpec, SimClr};
 use simclr_pretrain::Pretrain;
 use simclr_stage::HeldOut;
-use simclr_tests::{Golden, assert_close, golden_files};
-use std::collections::BTreeMap;
+use simclr_tests::{Golden, assert_close, golden_files, golden_json, log};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Losses and weights; the reference's own float32 runs differ by less.
@@ -190,4 +191,84 @@ fn fine_tuning() {
             compare_weights(&what, &golden, &task.model, &format!("{name}.final."));
         }
     }
+}
+
+/// The smallest network whose weights bear the names in `table`.
+fn network_of(table: &Json) -> ModelSpec {
+    let named: BTreeSet<&str> =
+        table.as_array().unwrap().iter().flat_map(|c| names(&c["weights_changed_by_one_step"])).collect();
+    let statistics = table[0]["groups_of_changed_running_stats"].as_array().unwrap();
+    let layers = statistics.iter().filter(|g| g.as_str().unwrap().starts_with("projection.")).count();
+    for (depth, sk) in [18, 34, 50, 101, 152, 200].into_iter().flat_map(|d| [(d, 0.0), (d, 0.0625)]) {
+        let config = json!({"depth": depth, "width": 0.0625, "sk_ratio": sk, "proj_layers": layers, "proj_dim": 16});
+        let spec = ModelSpec::new(&serde_json::from_value(config).unwrap(), 3, 24, 10, 0);
+        let model = SimClr::blank(&spec).unwrap();
+        let encoder = |n: &&str| !n.starts_with("projection.");
+        let ours: BTreeSet<&str> = model.store.trainable().map(|p| p.name.as_str()).filter(encoder).collect();
+        if ours == named.iter().copied().filter(encoder).collect() {
+            return spec;
+        }
+    }
+    panic!("no network has the weights that the table names")
+}
+
+fn names(list: &Json) -> impl Iterator<Item = &str> {
+    list.as_array().unwrap().iter().map(|n| n.as_str().unwrap())
+}
+
+/// `layer3` of `layer3.0.bn1.weight`, `projection.1` of `projection.1.bn.weight`.
+fn group(name: &str) -> String {
+    name.split('.').take(if name.starts_with("projection") { 2 } else { 1 }).collect::<Vec<_>>().join(".")
+}
+
+/// Which weights and running statistics one step of fine-tuning moves.
+#[test]
+fn freezing() {
+    let table = golden_json("freeze_table");
+    let spec = network_of(&table);
+    for case in table.as_array().unwrap() {
+        let selector = case["ft_proj_selector"].as_i64().unwrap();
+        let model = SimClr::new(&ModelSpec { proj_selector: selector, ..spec.clone() }, 0).unwrap();
+        // Away from a fresh network's zeros, which keep gradients from the layers below.
+        for p in model.store.iter() {
+            let noise = p.tensor.rand_like(0.1, 0.3).unwrap();
+            simclr_ops::cpu::update(&p.tensor, |w| {
+                let noise = noise.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+                w.iter_mut().zip(noise).for_each(|(w, n)| *w += n);
+            })
+            .unwrap();
+        }
+        let side = spec.image_size;
+        let mut rng = Rng::stream(0, Purpose::Test, &[]);
+        let images = (0..8 * side * side * 3).map(|_| rng.uniform(0.0, 1.0)).collect();
+        let batch = Batch {
+            images,
+            labels: (0..8).map(|i| i % 10).collect(),
+            samples: (0..8).collect(),
+            shape: [8, side, side, 3],
+        };
+        let before = flattened(&model);
+        let freeze = case["fine_tune_after_block"].as_i64().unwrap();
+        let mut task = Finetune::new(model, Arc::new(move |_| Ok(batch.clone())), freeze, held_out(side));
+        let phase = json!({
+            "train_batch_size": 8, "train_epochs": 1, "warmup_epochs": 0, "learning_rate": 1.0,
+            "learning_rate_scaling": "linear", "weight_decay": case["weight_decay"], "optimizer": case["optimizer"],
+            "num_examples": 8, "steps": [0],
+        });
+        run(&mut task, &phase);
+        let after = flattened(&task.model);
+        let moved: BTreeSet<&str> = before.keys().filter(|n| before[*n] != after[*n]).map(String::as_str).collect();
+        let (statistics, weights): (Vec<&str>, Vec<&str>) = moved.iter().partition(|n| n.contains(".running_"));
+        let what = format!("{} after {freeze}, head {selector}", case["optimizer"]);
+        let want: BTreeSet<&str> = names(&case["weights_changed_by_one_step"]).collect();
+        assert_eq!(weights.into_iter().collect::<BTreeSet<_>>(), want, "{what}: weights");
+        let want: BTreeSet<String> = names(&case["groups_of_changed_running_stats"]).map(String::from).collect();
+        assert_eq!(statistics.into_iter().map(group).collect::<BTreeSet<_>>(), want, "{what}: running statistics");
+        log(&what, 1, "exact", 0.0, 0.0);
+    }
+}
+
+fn flattened(model: &SimClr) -> BTreeMap<String, Vec<f32>> {
+    let map = model.store.save_map().unwrap();
+    map.into_iter().map(|(n, t)| (n, t.flatten_all().unwrap().to_vec1().unwrap())).collect()
 }

@@ -4,6 +4,7 @@
 
 mod bench;
 mod ci;
+mod parity;
 mod reproduce;
 mod workspace;
 
@@ -24,6 +25,8 @@ enum Command {
     Reproduce(reproduce::Args),
     /// Measure a training step or the augmentation; one JSON line comes last
     Bench(bench::Args),
+    /// Run the golden tests and write how close they came into docs/parity.md
+    Parity,
     /// Everything that a change must pass: format, lints, tests, a tiny experiment
     Ci,
 }
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Reproduce(args) => reproduce::run(&args).map(|_| ()),
         Command::Bench(args) => bench::run(&args),
+        Command::Parity => parity::run(),
         Command::Ci => ci::run(),
     };
     match done {
