@@ -4,6 +4,7 @@
 
 mod bench;
 mod ci;
+mod import;
 mod parity;
 mod reproduce;
 mod workspace;
@@ -25,6 +26,8 @@ enum Command {
     Reproduce(reproduce::Args),
     /// Measure a training step or the augmentation; one JSON line comes last
     Bench(bench::Args),
+    /// Turn a TensorFlow checkpoint (TF1, TF2 or SavedModel) into one of this project: PREFIX --out DIR
+    ImportTf(import::Args),
     /// Run the golden tests and write how close they came into docs/parity.md
     Parity,
     /// Everything that a change must pass: format, lints, tests, a tiny experiment
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Reproduce(args) => reproduce::run(&args).map(|_| ()),
         Command::Bench(args) => bench::run(&args),
+        Command::ImportTf(args) => import::run(&args),
         Command::Parity => parity::run(),
         Command::Ci => ci::run(),
     };

@@ -11,6 +11,7 @@ mod init;
 mod layers;
 mod network;
 mod pass;
+pub mod tensorflow;
 
 pub use heads::{Classifier, ProjectionHead};
 pub use inference::Accuracy;
