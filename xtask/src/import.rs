@@ -22,3 +22,19 @@ pub fn run(args: &Args) -> Result<()> {
     ensure!(status.success(), "nothing was imported; the reason is above");
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{Args as _, Command, FromArgMatches};
+
+    #[test]
+    fn everything_is_handed_on() {
+        let command = Args::augment_args(Command::new("import-tf"));
+        for line in ["model.ckpt-1 --out there --proj-selector -1", "--help", "--out there model.ckpt-1"] {
+            let given = ["import-tf"].into_iter().chain(line.split(' '));
+            let parsed = command.clone().try_get_matches_from(given).and_then(|m| Args::from_arg_matches(&m));
+            assert_eq!(parsed.map(|args| args.arguments.join(" ")).ok().as_deref(), Some(line));
+        }
+    }
+}

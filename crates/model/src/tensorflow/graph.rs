@@ -62,11 +62,8 @@ impl Variables {
     /// unknown meaning.
     pub fn of_objects(bundle: &Bundle) -> Result<Self> {
         let graph = Graph::parse(&bundle.string(GRAPH)?).with_context(|| format!("the object graph in {GRAPH}"))?;
-        let model = match graph.child(0, "model") {
-            Some(model) => model,
-            // A checkpoint of the model alone.
-            None => 0,
-        };
+        // Node 0 is the root; it is the model itself where that alone was saved.
+        let model = graph.child(0, "model").unwrap_or(0);
         let encoder = graph.child(model, "resnet_model").with_context(|| {
             let names: Vec<_> =
                 graph.0.iter().take(1).flat_map(|n| &n.children).map(|(name, _)| name.as_str()).collect();
