@@ -220,6 +220,9 @@ fn files() {
     with(&bundle::table(&[(vec![], vec![8, 2, 16, 1])], 9), &["big-endian"]);
     with(&bundle::table(&[(vec![], vec![8, 1]), (b"a".to_vec(), vec![0x80])], 9), &["entry a", "ends within"]);
 
+    let sliced = (b"base_model/conv2d/kernel".to_vec(), vec![8, 1, 18, 0, 58, 0]);
+    with(&bundle::table(&[(vec![], vec![8, 2]), sliced], 9), &["base_model/conv2d/kernel is stored in slices"]);
+
     let bytes = std::fs::read(&shard).unwrap();
     std::fs::write(&shard, &bytes[..bytes.len() - 1]).unwrap();
     expect(run(), &["model.ckpt-77.data-00001-of-00002", "the shard is cut, copy it again"]);
