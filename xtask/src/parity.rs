@@ -44,7 +44,12 @@ const PARTS: &[Part] = &[
     part("colours", "", "Brightness, contrast, saturation, grayscale", "each alone"),
     part("blurs", "", "Gaussian blur", "sizes and sigmas"),
     part("crops_have_the_reference_distribution", "", "Random crops", "quantiles of area, aspect and place"),
-    part("views_have_the_reference_distribution", "", "Random views", "quantiles of means and deviations, share of gray"),
+    part(
+        "views_have_the_reference_distribution",
+        "",
+        "Random views",
+        "quantiles of means and deviations, share of gray",
+    ),
     part("pretraining", "grad_norm", "Pretraining trajectory, gradient norms", "all steps, by the stage's own code"),
     part("pretraining", "", "Pretraining trajectory", "losses, learning rates, final weights"),
     part("fine_tuning", "grad_norm", "Fine-tuning trajectories, gradient norms", "all steps, by the stage's own code"),

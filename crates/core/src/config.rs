@@ -3,7 +3,9 @@
 //! Letters: a *fraction* is the share of training labels that a stage may see. `[[finetune.at]]` tables (and those of
 //! `supervised` and of each student) override their stage for one fraction.
 
+pub use crate::config_eval::{EvalConfig, LinearConfig, Resize};
 use crate::config_file;
+pub use crate::config_training::{Duration, OptimizerKind, Scaling, TrainingConfig};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -161,105 +163,6 @@ impl Default for ReproduceConfig {
     }
 }
 
-/// How long something lasts: exactly one of epochs, steps and images.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Duration {
-    /// Passes over the stage's training images.
-    Epochs(f64),
-    /// Optimiser steps.
-    Steps(u64),
-    /// Images seen.
-    Images(u64),
-}
-
-impl Default for Duration {
-    fn default() -> Self {
-        Self::Steps(0)
-    }
-}
-
-impl Duration {
-    /// In steps, for `examples` images in an epoch. Epochs and images are rounded down, as the reference does.
-    pub fn steps(self, examples: usize, batch: usize) -> u64 {
-        match self {
-            Self::Epochs(e) => (e * examples as f64).floor() as u64 / batch as u64,
-            Self::Steps(s) => s,
-            Self::Images(n) => n / batch as u64,
-        }
-    }
-}
-
-/// What scales the learning rate with the batch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Scaling {
-    /// Times batch / 256.
-    #[default]
-    Linear,
-    /// Times the square root of the batch.
-    Sqrt,
-    /// As it is written.
-    None,
-}
-
-/// Which optimiser.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OptimizerKind {
-    /// Layer-wise adaptive rate scaling (You et al. 2017).
-    #[default]
-    Lars,
-    /// SGD with Nesterov momentum.
-    Sgd,
-    /// Adam.
-    Adam,
-}
-
-/// How a stage optimises; the same table in every stage.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TrainingConfig {
-    /// How long.
-    pub length: Duration,
-    /// Linear warm-up before the cosine.
-    #[serde(default)]
-    pub warmup: Duration,
-    /// Images a step.
-    pub batch: usize,
-    /// Base learning rate, before scaling.
-    pub learning_rate: f64,
-    /// What scales it with the batch.
-    #[serde(default)]
-    pub scaling: Scaling,
-    /// Which optimiser.
-    #[serde(default)]
-    pub optimizer: OptimizerKind,
-    /// Momentum of LARS and SGD.
-    #[serde(default = "momentum")]
-    pub momentum: f64,
-    /// Weight decay.
-    #[serde(default)]
-    pub weight_decay: f64,
-    /// LARS leaves out of decay and adaptation what contains one of these; parameters are called `kind:name`,
-    /// kind being `conv`, `linear`, `batch_norm`, `bias` or `classifier`.
-    #[serde(default = "exclude")]
-    pub exclude: Vec<String>,
-    /// Measure accuracy on the test images this often; at the end always.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub eval_every: Option<Duration>,
-    /// Save a checkpoint to resume from this often; at the end always.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub checkpoint_every: Option<Duration>,
-}
-
-fn momentum() -> f64 {
-    0.9
-}
-fn exclude() -> Vec<String> {
-    ["batch_norm:", "bias", "classifier:"].map(String::from).into()
-}
-
 /// Step one.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -339,71 +242,6 @@ pub struct DistillConfig {
 
 fn finetuned() -> String {
     "finetuned".into()
-}
-
-/// What `simclr-eval` does.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct EvalConfig {
-    /// Images a forward pass.
-    pub batch: usize,
-    /// Central crop's share of the shorter side; images of at most 32 pixels are not cropped.
-    pub crop: f32,
-    /// Whose bicubic resize makes the evaluation view.
-    pub resize: Resize,
-    /// Neighbours of the weighted k-NN.
-    pub knn_k: usize,
-    /// Temperature of its weights, exp(similarity / temperature).
-    pub knn_temperature: f64,
-    /// The linear probe on frozen features.
-    pub linear: LinearConfig,
-}
-
-impl Default for EvalConfig {
-    fn default() -> Self {
-        Self {
-            batch: 256,
-            crop: 0.875,
-            resize: Resize::Tf2,
-            knn_k: 50,
-            knn_temperature: 0.1,
-            linear: LinearConfig::default(),
-        }
-    }
-}
-
-/// Which of TensorFlow's two bicubic resizes: pixels of the same picture differ by up to a tenth.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Resize {
-    /// Half-pixel centres, a = -0.5, weights outside the image dropped: what trains here.
-    #[default]
-    Tf2,
-    /// No half-pixel offset, a = -0.75, edge pixels repeated: what the published checkpoints were trained and
-    /// evaluated with.
-    Tf1,
-}
-
-/// The linear probe: a classifier on features that are computed once (running statistics frozen, as in the TF1 code).
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LinearConfig {
-    /// Passes over the features.
-    pub epochs: usize,
-    /// Features a step.
-    pub batch: usize,
-    /// Learning rate of SGD with Nesterov momentum, before the linear scaling.
-    pub learning_rate: f64,
-    /// Half squared norm of the weights.
-    pub weight_decay: f64,
-    /// Views of each training image whose features are kept: 1 the central crop alone, more adds random crops.
-    pub views: usize,
-}
-
-impl Default for LinearConfig {
-    fn default() -> Self {
-        Self { epochs: 60, batch: 256, learning_rate: 0.1, weight_decay: 1e-6, views: 1 }
-    }
 }
 
 /// Checks a label fraction; `what` leads the message, such as `--labels`.

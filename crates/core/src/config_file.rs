@@ -2,7 +2,6 @@
 
 use crate::config::{Config, check_fraction};
 use anyhow::{Context, Result, anyhow, bail};
-use serde::Deserialize;
 use std::path::Path;
 use toml::{Table, Value};
 
@@ -77,14 +76,6 @@ fn merge(into: &mut Table, from: Table) {
 pub fn typed(table: Table) -> Result<Config> {
     serde_path_to_error::deserialize(Value::Table(table))
         .map_err(|e| explain(&e.path().to_string(), e.inner().message()))
-}
-
-/// `value` as a `T`, with the dotted path of what is wrong.
-///
-/// # Errors
-/// As [`typed`].
-pub fn typed_value<T: for<'de> Deserialize<'de>>(value: Value) -> Result<T> {
-    serde_path_to_error::deserialize(value).map_err(|e| explain(&e.path().to_string(), e.inner().message()))
 }
 
 /// Rewords serde's message; `path` is the dotted path where it stopped.

@@ -1,0 +1,68 @@
+//! The table `[eval]` of an experiment file.
+
+use serde::{Deserialize, Serialize};
+
+/// What `simclr-eval` does.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EvalConfig {
+    /// Images a forward pass.
+    pub batch: usize,
+    /// Central crop's share of the shorter side; images of at most 32 pixels are not cropped.
+    pub crop: f32,
+    /// Whose bicubic resize makes the evaluation view.
+    pub resize: Resize,
+    /// Neighbours of the weighted k-NN.
+    pub knn_k: usize,
+    /// Temperature of its weights, exp(similarity / temperature).
+    pub knn_temperature: f64,
+    /// The linear probe on frozen features.
+    pub linear: LinearConfig,
+}
+
+impl Default for EvalConfig {
+    fn default() -> Self {
+        Self {
+            batch: 256,
+            crop: 0.875,
+            resize: Resize::Tf2,
+            knn_k: 50,
+            knn_temperature: 0.1,
+            linear: LinearConfig::default(),
+        }
+    }
+}
+
+/// Which of TensorFlow's two bicubic resizes: pixels of the same picture differ by up to a tenth.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Resize {
+    /// Half-pixel centres, a = -0.5, weights outside the image dropped: what trains here.
+    #[default]
+    Tf2,
+    /// No half-pixel offset, a = -0.75, edge pixels repeated: what the published checkpoints were trained and
+    /// evaluated with.
+    Tf1,
+}
+
+/// The linear probe: a classifier on features that are computed once (running statistics frozen, as in the TF1 code).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LinearConfig {
+    /// Passes over the features.
+    pub epochs: usize,
+    /// Features a step.
+    pub batch: usize,
+    /// Learning rate of SGD with Nesterov momentum, before the linear scaling.
+    pub learning_rate: f64,
+    /// Half squared norm of the weights.
+    pub weight_decay: f64,
+    /// Views of each training image whose features are kept: 1 the central crop alone, more adds random crops.
+    pub views: usize,
+}
+
+impl Default for LinearConfig {
+    fn default() -> Self {
+        Self { epochs: 60, batch: 256, learning_rate: 0.1, weight_decay: 1e-6, views: 1 }
+    }
+}
