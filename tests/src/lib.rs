@@ -14,26 +14,43 @@ pub fn golden_dir() -> PathBuf {
 /// Names of the `.safetensors` files whose name starts with `kind`, in order.
 ///
 /// # Panics
-/// When the folder cannot be read.
+/// When the folder cannot be read, or holds none.
 pub fn golden_files(kind: &str) -> Vec<String> {
+    files(kind, ".safetensors")
+}
+
+/// The contents of the JSON files whose name starts with `kind`, in order of their names.
+///
+/// # Panics
+/// When there is none, or one is not JSON.
+pub fn golden_json(kind: &str) -> Vec<serde_json::Value> {
+    let read = |name: String| {
+        let path = golden_dir().join(name);
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+    };
+    files(kind, ".json").into_iter().map(read).collect()
+}
+
+/// The entries of the JSON files of a kind that hold lists.
+///
+/// # Panics
+/// As [`golden_json`], and when one holds no list.
+pub fn golden_list(kind: &str) -> Vec<serde_json::Value> {
+    let list = |file: serde_json::Value| file.as_array().unwrap_or_else(|| panic!("{kind}: a list")).clone();
+    golden_json(kind).into_iter().flat_map(list).collect()
+}
+
+fn files(kind: &str, extension: &str) -> Vec<String> {
     let dir = golden_dir();
     let entries = std::fs::read_dir(&dir).unwrap_or_else(|e| panic!("golden folder {}: {e}", dir.display()));
     let mut names: Vec<String> = entries
         .filter_map(|e| e.ok()?.file_name().into_string().ok())
-        .filter(|n| n.starts_with(kind) && n.ends_with(".safetensors"))
+        .filter(|n| n.starts_with(kind) && n.ends_with(extension))
         .collect();
     names.sort();
+    assert!(!names.is_empty(), "no {kind}*{extension} in {}", dir.display());
     names
-}
-
-/// A golden JSON file.
-///
-/// # Panics
-/// When it is missing or not JSON.
-pub fn golden_json(name: &str) -> serde_json::Value {
-    let path = golden_dir().join(format!("{name}.json"));
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
 /// Shape and numbers of a stored tensor.

@@ -7,7 +7,7 @@ use simclr_core::config::{Duration, OptimizerKind, Scaling, TrainingConfig};
 use simclr_core::optimizer::{Adam, Lars, Optimizer, Sgd};
 use simclr_core::params::{Kind, ParamStore};
 use simclr_core::schedule::Schedule;
-use simclr_tests::{Golden, assert_close, golden_json};
+use simclr_tests::{Golden, assert_close, golden_files, golden_list};
 
 fn tensor((shape, data): &(Vec<usize>, Vec<f32>)) -> Tensor {
     Tensor::from_slice(data, shape.as_slice(), &Device::Cpu).unwrap()
@@ -45,47 +45,45 @@ fn steps(golden: &Golden, case: &str, build: impl FnOnce(&ParamStore) -> Box<dyn
 
 #[test]
 fn lars() {
-    let golden = Golden::load("optimizers.safetensors");
-    let meta = &golden.metadata;
-    let rule = meta["excluded_from_decay_and_adaptation"].strip_prefix("names containing ").unwrap();
-    let exclude: Vec<String> = rule.replace(" or ", ", ").split(", ").map(String::from).collect();
-    let cases: Vec<String> = serde_json::from_str(&meta["cases"]).unwrap();
-    assert!(!cases.is_empty());
-    for case in cases {
-        let part = |name: &str| {
-            let at = case.find(name).unwrap() + name.len();
-            case[at..].split(".nesterov").next().unwrap().split(".classic").next().unwrap().to_string()
-        };
-        steps(
-            &golden,
-            &case,
-            |store| {
+    for file in golden_files("optimizers") {
+        let golden = Golden::load(&file);
+        let meta = &golden.metadata;
+        let rule = meta["excluded_from_decay_and_adaptation"].strip_prefix("names containing ").unwrap();
+        let exclude: Vec<String> = rule.replace(" or ", ", ").split(", ").map(String::from).collect();
+        let cases: Vec<String> = serde_json::from_str(&meta["cases"]).unwrap();
+        assert!(!cases.is_empty());
+        for case in cases {
+            let part = |name: &str| {
+                let at = case.find(name).unwrap() + name.len();
+                case[at..].split(".nesterov").next().unwrap().split(".classic").next().unwrap().to_string()
+            };
+            let build = |store: &ParamStore| -> Box<dyn Optimizer> {
                 let momentum = meta["momentum"].parse().unwrap();
                 let mut lars = Lars::new(store, momentum, part(".wd").parse().unwrap(), &exclude).unwrap();
                 lars.eta = meta["eeta"].parse().unwrap();
                 (lars.nesterov, lars.classic) = (part(".nesterov") == "1", part(".classic") == "1");
                 Box::new(lars)
-            },
-            None,
-        );
+            };
+            steps(&golden, &case, build, None);
+        }
     }
 }
 
 #[test]
 fn sgd_and_adam() {
-    let golden = Golden::load("optimizers.safetensors");
-    let parameters = |key: &str| serde_json::from_str::<serde_json::Value>(&golden.metadata[key]).unwrap();
-    let (sgd, adam) = (parameters("sgd_nesterov"), parameters("adam"));
-    let momentum = sgd["momentum"].as_f64().unwrap() as f32;
-    steps(&golden, "sgd_nesterov", |s| Box::new(Sgd::new(s, momentum).unwrap()), sgd["lr"].as_f64());
-    steps(&golden, "adam", |s| Box::new(Adam::new(s).unwrap()), adam["lr"].as_f64());
+    for file in golden_files("optimizers") {
+        let golden = Golden::load(&file);
+        let parameters = |key: &str| serde_json::from_str::<serde_json::Value>(&golden.metadata[key]).unwrap();
+        let (sgd, adam) = (parameters("sgd_nesterov"), parameters("adam"));
+        let momentum = sgd["momentum"].as_f64().unwrap() as f32;
+        steps(&golden, "sgd_nesterov", |s| Box::new(Sgd::new(s, momentum).unwrap()), sgd["lr"].as_f64());
+        steps(&golden, "adam", |s| Box::new(Adam::new(s).unwrap()), adam["lr"].as_f64());
+    }
 }
 
 #[test]
 fn learning_rates() {
-    let cases = golden_json("lr_schedule");
-    assert!(!cases.as_array().unwrap().is_empty());
-    for case in cases.as_array().unwrap() {
+    for case in golden_list("lr_schedule") {
         let number = |key: &str| case[key].as_f64().unwrap();
         let training = TrainingConfig {
             length: Duration::Epochs(number("epochs")),

@@ -6,7 +6,7 @@ use simclr_core::config::{ModelConfig, Stem};
 use simclr_core::params::{Match, ParamStore};
 use simclr_model::{Mode, ModelSpec, Pass, SimClr};
 use simclr_ops::{Tape, Value, distillation, nt_xent, nt_xent_share};
-use simclr_tests::{Golden, assert_close, golden_files, log};
+use simclr_tests::{Golden, assert_close, golden_files, golden_list, log};
 use std::collections::BTreeMap;
 
 fn tensor(golden: &Golden, name: &str) -> Tensor {
@@ -52,10 +52,7 @@ const TOLERANCE: f32 = 1e-4;
 
 #[test]
 fn networks() {
-    let mut files = golden_files("resnet");
-    files.extend(golden_files("se_resnet"));
-    assert!(!files.is_empty(), "no network files in the golden folder");
-    for file in files {
+    for file in golden_files("resnet").into_iter().chain(golden_files("se_resnet")) {
         let golden = Golden::load(&file);
         let spec = spec(&golden);
         let model = network(&golden, &spec, "w.");
@@ -215,7 +212,7 @@ fn distillation_loss() {
 
 #[test]
 fn parameter_counts() {
-    for entry in simclr_tests::golden_json("param_counts").as_array().unwrap() {
+    for entry in golden_list("param_counts") {
         let depth = entry["depth"].as_u64().unwrap() as usize;
         let (width, sk) = (entry["width"].as_f64().unwrap(), entry["sk"].as_bool().unwrap());
         let model = ModelConfig {

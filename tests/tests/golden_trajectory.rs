@@ -14,7 +14,7 @@ use simclr_finetune::Finetune;
 use simclr_model::{ModelSpec, SimClr};
 use simclr_pretrain::Pretrain;
 use simclr_stage::HeldOut;
-use simclr_tests::{Golden, assert_close, golden_files, golden_json, log};
+use simclr_tests::{Golden, assert_close, golden_files, golden_list, log};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -194,9 +194,8 @@ fn fine_tuning() {
 }
 
 /// The smallest network whose weights bear the names in `table`.
-fn network_of(table: &Json) -> ModelSpec {
-    let named: BTreeSet<&str> =
-        table.as_array().unwrap().iter().flat_map(|c| names(&c["weights_changed_by_one_step"])).collect();
+fn network_of(table: &[Json]) -> ModelSpec {
+    let named: BTreeSet<&str> = table.iter().flat_map(|c| names(&c["weights_changed_by_one_step"])).collect();
     let statistics = table[0]["groups_of_changed_running_stats"].as_array().unwrap();
     let layers = statistics.iter().filter(|g| g.as_str().unwrap().starts_with("projection.")).count();
     for (depth, sk) in [18, 34, 50, 101, 152, 200].into_iter().flat_map(|d| [(d, 0.0), (d, 0.0625)]) {
@@ -224,9 +223,9 @@ fn group(name: &str) -> String {
 /// Which weights and running statistics one step of fine-tuning moves.
 #[test]
 fn freezing() {
-    let table = golden_json("freeze_table");
+    let table = golden_list("freeze_table");
     let spec = network_of(&table);
-    for case in table.as_array().unwrap() {
+    for case in &table {
         let selector = case["ft_proj_selector"].as_i64().unwrap();
         let model = SimClr::new(&ModelSpec { proj_selector: selector, ..spec.clone() }, 0).unwrap();
         // Away from a fresh network's zeros, which keep gradients from the layers below.
