@@ -253,3 +253,32 @@ impl Optimizer for Adam {
         restore_into(&[&self.step, &self.first, &self.second], state)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::params::Kind;
+    use crate::testing::assert_close;
+    use candle_core::Device;
+
+    /// One step of LARS on a weight and a bias, both [3, 4] with gradient [1, 0].
+    #[test]
+    fn lars_decays_before_it_adapts_and_leaves_what_is_excluded_alone() {
+        let tensor = |values: [f32; 2]| Tensor::new(&values, &Device::Cpu).unwrap();
+        let mut store = ParamStore::new(Device::Cpu);
+        let mut grads = GradStore::default();
+        for (name, kind) in [("weight", Kind::Linear), ("bias", Kind::Bias)] {
+            store.add(name, kind, tensor([3.0, 4.0])).unwrap();
+            grads.insert(&store.by_name(name).unwrap().tensor, tensor([1.0, 0.0]));
+        }
+        Lars::new(&store, 0.9, 0.5, &["bias:".into()]).unwrap().step(&store, &grads, 2.0).unwrap();
+        let numbers = |name: &str| store.by_name(name).unwrap().tensor.to_vec1::<f32>().unwrap();
+        // With decay the gradient is [2.5, 2]; it is scaled by eta |w| / |gradient|.
+        let (gradient, weight) = ([2.5f32, 2.0], 5.0f32);
+        let scale = 2.0 * 0.001 * weight / gradient[0].hypot(gradient[1]);
+        let want = [3.0 - scale * gradient[0], 4.0 - scale * gradient[1]];
+        assert_close("weight", &numbers("weight"), &want, 1e-7);
+        assert_close("bias", &numbers("bias"), &[1.0, 4.0], 1e-7);
+    }
+}

@@ -259,7 +259,7 @@ fn tidy<T: Task>(task: &T, grads: &mut GradStore) -> Result<()> {
 /// decays here; with the other optimisers everything does but batch norm.
 fn decays(optimizer: OptimizerKind, p: &Param) -> bool {
     match optimizer {
-        OptimizerKind::Lars => p.kind == Kind::Classifier && p.tensor.rank() == 2,
+        OptimizerKind::Lars => p.kind == Kind::Classifier,
         OptimizerKind::Sgd | OptimizerKind::Adam => p.kind != Kind::BatchNorm,
     }
 }

@@ -3,14 +3,15 @@
 
 use super::*;
 use crate::checkpoint::{MODEL as MODEL_FILE, STATE};
-use crate::config::Duration;
+use crate::config::{Duration, Scaling};
 use crate::rng::{Purpose, Rng};
 use crate::run::Opened;
+use crate::testing::assert_close;
 use candle_core::Device;
 use std::path::Path;
 use std::sync::Arc;
 
-/// `y = x W^T` against fixed targets; a statistic follows the mean of x, a spare weight gets no gradient.
+/// `y = x W^T` against fixed targets; a statistic follows the mean of x, a spare layer gets no gradient.
 struct Regression {
     store: ParamStore,
     poisoned: Option<u64>,
@@ -32,6 +33,7 @@ impl Regression {
         store.add("fc.weight", Kind::Classifier, random(&[1], &[OUT, IN])).unwrap();
         store.add("bn.weight", Kind::BatchNorm, random(&[2], &[OUT])).unwrap();
         store.add("spare.weight", Kind::Linear, random(&[3], &[2, 2])).unwrap();
+        store.add("spare.bias", Kind::Bias, random(&[5], &[2])).unwrap();
         store.add("running_mean", Kind::Statistic, random(&[4], &[1])).unwrap();
         Self { store, poisoned: None }
     }
@@ -166,9 +168,24 @@ fn decay_reaches_what_the_reference_decays() {
     let (spare, decay, _) = moved(OptimizerKind::Lars, 0.01);
     assert!(!spare && (decay - half(&["fc.weight"])).abs() < 1e-9);
     let (spare, decay, norm) = moved(OptimizerKind::Sgd, 0.01);
-    assert!(spare && (decay - half(&["fc.weight", "spare.weight"])).abs() < 1e-9);
+    assert!(spare && (decay - half(&["fc.weight", "spare.weight", "spare.bias"])).abs() < 1e-9);
     let (spare, decay, bare) = moved(OptimizerKind::Sgd, 0.0);
     assert!(!spare && decay == 0.0 && bare != norm, "the norm is that of all gradients, decay included");
+}
+
+#[test]
+fn decay_alone_shrinks_a_weight_by_its_gradient() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut training = training(OptimizerKind::Sgd);
+    (training.warmup, training.learning_rate, training.weight_decay) = (Duration::Steps(0), 0.5, 0.1);
+    (training.scaling, training.momentum) = (Scaling::None, 0.9);
+    let mut task = Regression::new();
+    go(&mut task, dir.path(), &training, Some(1)).unwrap();
+    // Nesterov's first step goes along (1 + momentum) of the gradient, which is weight_decay times the weight.
+    for name in ["spare.weight", "spare.bias"] {
+        let want: Vec<f32> = Regression::new().numbers(name).iter().map(|w| w * (1.0 - 0.5 * 1.9 * 0.1)).collect();
+        assert_close(name, &task.numbers(name), &want, 1e-6);
+    }
 }
 
 #[test]

@@ -167,3 +167,34 @@ impl Style {
         if self.bottleneck { 4 * f } else { f }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::Mode;
+    use candle_core::{DType, Device, Tensor};
+    use simclr_core::params::ParamStore;
+    use simclr_core::testing::assert_close;
+    use simclr_ops::{Tape, cpu};
+
+    /// Odd sizes tell the two paddings apart: at stride 2 zeros at the end count in the mean, at stride 1 nothing does.
+    #[test]
+    fn a_pooled_shortcut_pads_as_the_reference() {
+        let ones = Value::constant(Tensor::ones((1, 3, 3, 1), DType::F32, &Device::Cpu).unwrap());
+        for (stride, want) in [(2, vec![1.0, 0.5, 0.5, 0.25]), (1, vec![1.0; 9])] {
+            let mut store = ParamStore::new(Device::Cpu);
+            let shortcut = Shortcut::new(&mut Builder::new(&mut store, None), 1, 1, stride, true).unwrap();
+            let convolution = store.by_name("downsample.1.weight").unwrap();
+            cpu::update(&convolution.tensor, |w| w.fill(1.0)).unwrap();
+            for (name, value) in [("weight", 1.0), ("running_var", 1.0)] {
+                let tensor = &store.by_name(&format!("downsample.2.{name}")).unwrap().tensor;
+                cpu::update(tensor, |w| w.fill(value)).unwrap();
+            }
+            let tape = Tape::inference();
+            let out = shortcut.forward(&Pass::new(&tape, &store, Mode::Eval), &ones).unwrap();
+            let got = out.tensor().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            assert_close(&format!("stride {stride}"), &got, &want, 1e-4);
+        }
+    }
+}
