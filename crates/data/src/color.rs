@@ -149,6 +149,7 @@ pub fn jitter(image: &mut [f32], channels: usize, s: f32, rng: &mut Rng) {
 mod tests {
     use super::*;
     use simclr_core::rng::Purpose;
+    use simclr_core::testing::assert_close;
 
     const CASES: [[f32; 3]; 9] = [
         [0.0, 0.0, 0.0],
@@ -220,5 +221,30 @@ mod tests {
             jitter(&mut image, 3, 2.0, &mut rng);
             assert!(gray.iter().chain(&image).all(|x| (0.0..=1.0).contains(x)));
         }
+    }
+
+    #[test]
+    fn jitter_clips_after_each_operation_in_the_drawn_order() {
+        let (pixels, strength, mut mattered) = ([0.2f32, 0.6, 0.95, 0.8], 1.0, 0);
+        for draw in 0..64 {
+            let stream = || Rng::stream(5, Purpose::Test, &[draw]);
+            let mut image = pixels;
+            jitter(&mut image, 1, strength, &mut stream());
+            let (mut rng, mut order) = (stream(), [0, 1, 2, 3]);
+            rng.shuffle(&mut order);
+            let (brighter, contrasted) = (rng.uniform(0.2, 1.8), rng.uniform(0.2, 1.8));
+            let apply = |clips: bool| {
+                let mut v = pixels;
+                for op in order.iter().filter(|op| **op < 2) {
+                    let mean = v.iter().sum::<f32>() / 4.0;
+                    let one = |v: f32| if *op == 0 { v * brighter } else { (v - mean) * contrasted + mean };
+                    v = v.map(|v| if clips { one(v).clamp(0.0, 1.0) } else { one(v) });
+                }
+                v.map(|v| v.clamp(0.0, 1.0))
+            };
+            assert_close(&format!("draw {draw}"), &image, &apply(true), 1e-5);
+            mattered += usize::from(apply(true) != apply(false));
+        }
+        assert!(mattered > 10, "clipping in between changed only {mattered} draws");
     }
 }
