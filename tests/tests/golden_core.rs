@@ -108,6 +108,7 @@ fn learning_rates() {
         let got: Vec<f32> = list("steps").iter().map(|s| schedule.lr(*s as u64) as f32).collect();
         let want: Vec<f32> = list("lr").iter().map(|v| *v as f32).collect();
         // The reference computes in float32: the cosine's last steps differ by some of its units.
-        assert_close(&case.to_string(), &got, &want, 1e-6);
+        let what = format!("{} batch {}, {} epochs", case["scaling"], case["batch"], case["epochs"]);
+        assert_close(&what, &got, &want, 1e-6);
     }
 }
