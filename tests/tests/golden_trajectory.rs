@@ -44,6 +44,7 @@ fn model(golden: &Golden, prefix: &str, selector: i64) -> SimClr {
     let number = |key: &str| golden.metadata[key].parse::<f64>().unwrap();
     let config = serde_json::from_value(json!({
         "depth": number("depth") as usize, "width": number("base_channels") / 64.0, "sk_ratio": number("sk_ratio"),
+        "se_ratio": golden.metadata.get("se_ratio").map_or(0.0, |r| r.parse().unwrap()),
         "proj_layers": number("num_proj_layers") as usize, "proj_dim": number("proj_out_dim") as usize,
     }))
     .unwrap();

@@ -27,7 +27,7 @@ pub struct CommonArgs {
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: DeviceChoice,
 
-    /// Change one key of the experiment, such as --set pretrain.temperature=0.5; may be repeated
+    /// Change one key of the experiment, for every label fraction, such as --set pretrain.temperature=0.5; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
 

@@ -8,7 +8,8 @@ use toml::{Table, Value};
 /// Keys of a [`Duration`](crate::config::Duration) table, of which exactly one may stand.
 const DURATION: [&str; 3] = ["epochs", "steps", "images"];
 
-/// Reads a TOML file and merges `key.path=value` pairs into it; a value that is not TOML is a string.
+/// Reads a TOML file and merges `key.path=value` pairs into it, which also outrank the `at` entries of label fractions; a
+/// value that is not TOML is a string.
 ///
 /// # Errors
 /// When the file is missing or not TOML, or a pair has no `=` or leads through a key that is not a table.
@@ -30,8 +31,34 @@ pub fn read(path: &Path, set: &[String]) -> Result<Table> {
         let Value::Table(nested) = nested else { unreachable!("a key has at least one part") };
         check_path(&table, &parts[..parts.len() - 1]).with_context(|| format!("--set {pair}"))?;
         merge(&mut table, nested);
+        outrank(&mut table, &parts);
     }
     Ok(table)
+}
+
+/// Takes the key `parts` out of every `at` entry on its way: what the command line says holds for each label fraction.
+fn outrank(mut table: &mut Table, parts: &[&str]) {
+    // A duration is replaced as a whole.
+    let parts = if parts.last().is_some_and(|p| DURATION.contains(p)) { &parts[..parts.len() - 1] } else { parts };
+    for (i, part) in parts.iter().enumerate() {
+        if let Some(Value::Array(entries)) = table.get_mut("at") {
+            entries.iter_mut().filter_map(Value::as_table_mut).for_each(|entry| remove(entry, &parts[i..]));
+        }
+        let Some(Value::Table(inner)) = table.get_mut(*part) else { return };
+        table = inner;
+    }
+}
+
+fn remove(table: &mut Table, parts: &[&str]) {
+    match parts {
+        [] => {}
+        [key] => drop(table.remove(*key)),
+        [first, rest @ ..] => {
+            if let Some(Value::Table(inner)) = table.get_mut(*first) {
+                remove(inner, rest);
+            }
+        }
+    }
 }
 
 fn parse_value(text: &str) -> Value {
@@ -215,6 +242,19 @@ mod tests {
         assert_eq!((config.eval.linear.epochs, config.eval.linear.batch, config.seed), (9, 4, 5));
         assert!(message(VALID, &["name.x=1"]).contains("name is a string, not a table"));
         assert!(message(VALID, &["name"]).contains("expected key=value"));
+    }
+
+    #[test]
+    fn set_outranks_the_entries_of_label_fractions() {
+        for set in ["finetune.training.length={epochs=5}", "finetune.training.length.epochs=5"] {
+            let config = load(VALID, &[set, "finetune.training.batch=4"]).unwrap();
+            for fraction in [0.1, 0.5] {
+                let training = config.at_labels(fraction).unwrap().finetune.training;
+                assert_eq!((training.length, training.batch), (Duration::Epochs(5.0), 4), "{set} at {fraction}");
+            }
+        }
+        let tenth = load(VALID, &["finetune.training.batch=4"]).unwrap().at_labels(0.1).unwrap();
+        assert_eq!(tenth.finetune.training.length, Duration::Steps(7), "other keys of an entry stay");
     }
 
     #[test]
