@@ -5,7 +5,7 @@ use crate::layers::{BatchNorm, Conv};
 use crate::pass::Pass;
 use anyhow::Result;
 use simclr_ops::{
-    Fused, PoolPadding, Value, add_relu, avg_pool2d, global_avg_pool, relu, sigmoid_gate, stream_mean, stream_select,
+    Fused, Input, PoolPadding, Value, add_relu, avg_pool2d, global_avg_pool, relu, sigmoid_gate, stream_mean, stream_select,
 };
 
 /// What every block of a network shares.
@@ -40,7 +40,7 @@ impl SelectiveKernel {
         })
     }
 
-    fn forward(&self, pass: &Pass<'_>, x: &Value) -> Result<Value> {
+    fn forward(&self, pass: &Pass<'_>, x: Input) -> Result<Value> {
         let streams = self.bn.relu(pass, &self.conv.forward(pass, x)?)?;
         let pooled = stream_mean(pass.tape, &streams)?;
         let hidden = self.bn_reduce.relu(pass, &self.reduce.forward_rows(pass, &pooled)?)?;
@@ -141,16 +141,16 @@ impl Block {
             Some(s) => s.forward(pass, x)?,
             None => x.clone(),
         };
-        let mut y = x.clone();
+        let mut y = Input::from(x);
         if let Some((conv, bn)) = &self.first {
-            y = bn.relu(pass, &conv.forward(pass, &y)?)?;
+            y = Input::from(&bn.relu_into(pass, &conv.forward(pass, y)?)?);
         }
         y = match &self.middle {
-            Middle::Plain(conv, bn) => bn.relu(pass, &conv.forward(pass, &y)?)?,
-            Middle::Selective(unit) => unit.forward(pass, &y)?,
+            Middle::Plain(conv, bn) => Input::from(&bn.relu_into(pass, &conv.forward(pass, y)?)?),
+            Middle::Selective(unit) => Input::from(&unit.forward(pass, y)?),
         };
         let (conv, bn) = &self.last;
-        y = conv.forward(pass, &y)?;
+        let y = conv.forward(pass, y)?;
         match &self.gate {
             None => bn.forward(pass, &y, Fused { residual: Some(&shortcut), relu: true }),
             Some(gate) => {

@@ -4,7 +4,9 @@ use crate::init::Builder;
 use crate::pass::{Mode, Pass};
 use anyhow::{Context, Result};
 use simclr_core::params::{Kind, ParamId};
-use simclr_ops::{Fused, Padding, Statistics, Value, batch_norm, conv2d};
+use simclr_ops::{
+    Fused, Input, Moments, Normalized, Padding, Statistics, Value, batch_norm, batch_norm_relu, conv2d,
+};
 
 /// Added to the variance.
 const BN_EPS: f32 = 1e-5;
@@ -27,7 +29,7 @@ impl Conv {
         Ok(Self { weight: b.conv("weight", o, 1, c)?, bias: Some(b.constant("bias", Kind::Bias, o, 0.0)?), stride: 1 })
     }
 
-    pub fn forward(&self, pass: &Pass<'_>, x: &Value) -> Result<Value> {
+    pub fn forward(&self, pass: &Pass<'_>, x: impl Into<Input>) -> Result<Value> {
         Ok(conv2d(pass.tape, x, &pass.param(self.weight), self.stride, Padding::Fixed)?)
     }
 
@@ -59,20 +61,43 @@ impl BatchNorm {
     }
 
     pub fn forward(&self, pass: &Pass<'_>, x: &Value, fused: Fused<'_>) -> Result<Value> {
-        let statistics = match pass.mode {
-            Mode::Train => Statistics::Batch,
-            Mode::Eval => Statistics::Running(pass.statistic(self.mean), pass.statistic(self.var)),
-        };
-        let (gamma, beta) = (pass.param(self.gamma), self.beta.map(|b| pass.param(b)));
+        let (gamma, beta) = self.affine(pass);
+        let statistics = self.statistics(pass);
         let (y, moments) =
             batch_norm(pass.tape, x, Some(&gamma), beta.as_ref(), &statistics, BN_EPS, fused).context("batch norm")?;
-        if let Some(moments) = moments {
-            pass.update_statistics(self.mean, self.var, &moments)?;
-        }
+        self.update(pass, moments)?;
         Ok(y)
     }
 
     pub fn relu(&self, pass: &Pass<'_>, x: &Value) -> Result<Value> {
         self.forward(pass, x, Fused { residual: None, relu: true })
+    }
+
+    /// With ReLU, for a convolution that follows and nothing else.
+    pub fn relu_into(&self, pass: &Pass<'_>, x: &Value) -> Result<Normalized> {
+        let (gamma, beta) = self.affine(pass);
+        let statistics = self.statistics(pass);
+        let (y, moments) = batch_norm_relu(pass.tape, x, Some(&gamma), beta.as_ref(), &statistics, BN_EPS)
+            .context("batch norm")?;
+        self.update(pass, moments)?;
+        Ok(y)
+    }
+
+    fn affine(&self, pass: &Pass<'_>) -> (Value, Option<Value>) {
+        (pass.param(self.gamma), self.beta.map(|b| pass.param(b)))
+    }
+
+    fn statistics(&self, pass: &Pass<'_>) -> Statistics {
+        match pass.mode {
+            Mode::Train => Statistics::Batch,
+            Mode::Eval => Statistics::Running(pass.statistic(self.mean), pass.statistic(self.var)),
+        }
+    }
+
+    fn update(&self, pass: &Pass<'_>, moments: Option<Moments>) -> Result<()> {
+        match moments {
+            Some(moments) => pass.update_statistics(self.mean, self.var, &moments),
+            None => Ok(()),
+        }
     }
 }

@@ -15,9 +15,9 @@ mod pool;
 mod tape;
 
 pub use contrastive::{NtXent, Share, nt_xent, nt_xent_share};
-pub use conv::{Padding, conv2d, linear};
+pub use conv::{Input, Padding, conv2d, linear};
 pub use gate::{add_relu, relu, sigmoid_gate, stream_mean, stream_select};
 pub use loss::{cross_entropy, distillation, partial_cross_entropy, weighted_sum};
-pub use norm::{Fused, Moments, Statistics, batch_norm};
+pub use norm::{Fused, Moments, Normalized, Statistics, batch_norm, batch_norm_relu};
 pub use pool::{PoolPadding, avg_pool2d, global_avg_pool, max_pool2d};
 pub use tape::{Gradients, NodeId, Tape, Value};

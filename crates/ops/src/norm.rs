@@ -1,9 +1,10 @@
 //! Batch normalisation, fused with the residual add and ReLU that follow it.
 
-use crate::cpu::norm::{Affine, mask, moments};
+use crate::cpu::norm::{self, Affine};
 use crate::cpu::{from_vec, update_with, with_slice};
-use crate::tape::{Tape, Value};
+use crate::tape::{Gradients, NodeId, Tape, Value};
 use candle_core::{D, Result, Tensor, bail};
+use std::rc::Rc;
 
 pub use crate::cpu::norm::Moments;
 
@@ -25,6 +26,47 @@ pub struct Fused<'a> {
     pub relu: bool,
 }
 
+/// A value under a batch norm and a ReLU that are still to be applied: a convolution applies them as it reads, so that
+/// the normalised map is never written to memory or kept for the way back.
+pub struct Normalized {
+    pub(crate) x: Tensor,
+    pub(crate) affine: Rc<Affine>,
+    pub(crate) node: Option<NodeId>,
+}
+
+/// Checks shapes, and finds the moments and what normalises.
+fn prepare(
+    x: &Value,
+    [gamma, beta]: [Option<&Value>; 2],
+    statistics: &Statistics,
+    eps: f32,
+) -> Result<(Affine, Option<Moments>)> {
+    let shape = x.tensor().shape();
+    let c = x.tensor().dim(D::Minus1)?;
+    for (name, v) in [("gamma", gamma), ("beta", beta)] {
+        if let Some(v) = v
+            && v.tensor().dims() != [c]
+        {
+            bail!("batch_norm: {name} of shape {:?} for {c} channels", v.tensor().shape())
+        }
+    }
+    let batch = matches!(statistics, Statistics::Batch);
+    if batch && shape.elem_count() < 2 * c {
+        bail!("batch_norm: statistics of a batch need at least two rows; the input is {shape:?}")
+    }
+    let read = |t: &Tensor| with_slice(t, |v| Ok(v.to_vec()));
+    let moments = match statistics {
+        Statistics::Batch => match x.moments() {
+            Some(moments) => moments.clone(),
+            None => with_slice(x.tensor(), |x| Ok(norm::moments(&norm::parts(x, c))))?,
+        },
+        Statistics::Running(mean, var) => Moments { mean: read(mean)?, var: read(var)? },
+    };
+    let (g, b) = (gamma.map(|v| read(v.tensor())).transpose()?, beta.map(|v| read(v.tensor())).transpose()?);
+    let affine = Affine::new(&moments, eps, g.as_deref(), b.as_deref());
+    Ok((affine, batch.then_some(moments)))
+}
+
 /// `relu((x - mean) / sqrt(var + eps) * gamma + beta + residual)` over the last dimension of `x`.
 ///
 /// `gamma` and `beta` are `[C]`; a missing gamma is 1, a missing beta 0. With [`Statistics::Batch`] the batch's moments
@@ -42,54 +84,93 @@ pub fn batch_norm(
     fused: Fused<'_>,
 ) -> Result<(Value, Option<Moments>)> {
     let shape = x.tensor().shape().clone();
-    let c = x.tensor().dim(D::Minus1)?;
-    for (name, v) in [("gamma", gamma), ("beta", beta)] {
-        if let Some(v) = v
-            && v.tensor().dims() != [c]
-        {
-            bail!("batch_norm: {name} of shape {:?} for {c} channels", v.tensor().shape())
-        }
-    }
     if let Some(r) = fused.residual
         && r.tensor().shape() != &shape
     {
         bail!("batch_norm: residual of shape {:?} for an input of {shape:?}", r.tensor().shape())
     }
-    let batch = matches!(statistics, Statistics::Batch);
-    if batch && shape.elem_count() < 2 * c {
-        bail!("batch_norm: statistics of a batch need at least two rows; the input is {shape:?}")
-    }
-    let read = |t: &Tensor| with_slice(t, |v| Ok(v.to_vec()));
-    let moments = match statistics {
-        Statistics::Batch => with_slice(x.tensor(), |x| Ok(moments(x, c)))?,
-        Statistics::Running(mean, var) => Moments { mean: read(mean)?, var: read(var)? },
-    };
-    let (g, b) = (gamma.map(|v| read(v.tensor())).transpose()?, beta.map(|v| read(v.tensor())).transpose()?);
-    let affine = Affine::new(&moments, eps, g.as_deref(), b.as_deref());
+    let (affine, moments) = prepare(x, [gamma, beta], statistics, eps)?;
     let out = with_slice(x.tensor(), |x| match fused.residual {
         Some(r) => with_slice(r.tensor(), |r| Ok(affine.forward(x, Some(r), fused.relu))),
         None => Ok(affine.forward(x, None, fused.relu)),
     })?;
     let out = from_vec(out, &shape)?;
     let inputs: Vec<&Value> = [Some(x), gamma, beta, fused.residual].into_iter().flatten().collect();
-    let (saved_x, relu) = (x.tensor().clone(), fused.relu);
     // With a residual the mask cannot be found from `x` alone: the output tells it.
-    let saved_y = (relu && fused.residual.is_some()).then(|| out.clone());
-    let (x_node, gamma_node, beta_node) = (x.node(), gamma.and_then(Value::node), beta.and_then(Value::node));
-    let residual_node = fused.residual.and_then(Value::node);
-    let value = tape.record(&inputs, out, move |dy, gradients| {
-        if let Some(y) = &saved_y {
-            update_with(&dy, y, |dy, y| mask(y, dy))?;
+    let saved_y = (fused.relu && fused.residual.is_some()).then(|| out.clone());
+    let nodes = [x.node(), gamma.and_then(Value::node), beta.and_then(Value::node)];
+    let way_back =
+        WayBack { x: x.tensor().clone(), affine: Rc::new(affine), nodes, relu: fused.relu, batch: moments.is_some() };
+    let residual = fused.residual.and_then(Value::node);
+    let value = tape.record(&inputs, out, move |dy, gradients| way_back.run(dy, saved_y, residual, gradients));
+    Ok((value, moments))
+}
+
+/// As [`batch_norm`] with ReLU and without residual, to be applied by the convolution that reads it.
+///
+/// # Errors
+/// As [`batch_norm`].
+pub fn batch_norm_relu(
+    tape: &Tape,
+    x: &Value,
+    gamma: Option<&Value>,
+    beta: Option<&Value>,
+    statistics: &Statistics,
+    eps: f32,
+) -> Result<(Normalized, Option<Moments>)> {
+    let (affine, moments) = prepare(x, [gamma, beta], statistics, eps)?;
+    let affine = Rc::new(affine);
+    let inputs: Vec<&Value> = [Some(x), gamma, beta].into_iter().flatten().collect();
+    let nodes = [x.node(), gamma.and_then(Value::node), beta.and_then(Value::node)];
+    let way_back = WayBack { x: x.tensor().clone(), affine: affine.clone(), nodes, relu: true, batch: moments.is_some() };
+    // The recorded value stands for the normalised map: its node gets the map's gradient.
+    let value = tape.record(&inputs, x.tensor().clone(), move |dy, gradients| way_back.run(dy, None, None, gradients));
+    Ok((Normalized { x: x.tensor().clone(), affine, node: value.node() }, moments))
+}
+
+/// What the way back through a batch norm needs.
+struct WayBack {
+    x: Tensor,
+    affine: Rc<Affine>,
+    /// Input, gamma, beta.
+    nodes: [Option<NodeId>; 3],
+    relu: bool,
+    /// The moments came from the input.
+    batch: bool,
+}
+
+impl WayBack {
+    /// From the gradient of the output, which is used up; `y` is the output where ReLU followed a residual add.
+    fn run(
+        self,
+        dy: Tensor,
+        y: Option<Tensor>,
+        residual: Option<NodeId>,
+        gradients: &mut Gradients,
+    ) -> Result<()> {
+        let (c, keep) = (self.x.dim(D::Minus1)?, residual.is_some());
+        let mut found = (None, [vec![], vec![]]);
+        update_with(&dy, &self.x, |dy, x| {
+            let mut run = |y: Option<&[f32]>| found = self.affine.backward(x, (y, keep), dy, (self.relu, self.batch));
+            match &y {
+                // The closure's borrow of `dy` does not reach the output, which is another tensor.
+                Some(y) => drop(with_slice(y, |y| {
+                    run(Some(y));
+                    Ok(())
+                })),
+                None => run(None),
+            }
+        })?;
+        let (dx, [d_gamma, d_beta]) = found;
+        let [x_node, gamma, beta] = self.nodes;
+        gradients.add(gamma, from_vec(d_gamma, c)?)?;
+        gradients.add(beta, from_vec(d_beta, c)?)?;
+        match dx {
+            Some(dx) => {
+                gradients.add(x_node, from_vec(dx, self.x.shape())?)?;
+                gradients.add(residual, dy)
+            }
+            None => gradients.add(x_node, dy),
         }
-        if residual_node.is_some() {
-            gradients.add(residual_node, dy.copy()?)?;
-        }
-        let (relu, mut sums) = (relu && saved_y.is_none(), [vec![], vec![]]);
-        update_with(&dy, &saved_x, |dy, x| sums = affine.backward(x, dy, relu, batch))?;
-        let [d_gamma, d_beta] = sums;
-        gradients.add(gamma_node, from_vec(d_gamma, c)?)?;
-        gradients.add(beta_node, from_vec(d_beta, c)?)?;
-        gradients.add(x_node, dy)
-    });
-    Ok((value, batch.then_some(moments)))
+    }
 }

@@ -5,9 +5,11 @@
 //! reverse order of recording, which is a topological order.
 
 use crate::cpu::add_assign;
+use crate::cpu::norm::Moments;
 use candle_core::backprop::GradStore;
 use candle_core::{Result, Tensor, bail};
 use std::cell::RefCell;
+use std::rc::Rc;
 
 /// Where a value stands on its tape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,12 +20,28 @@ pub struct NodeId(usize);
 pub struct Value {
     tensor: Tensor,
     node: Option<NodeId>,
+    moments: Option<Rc<Moments>>,
 }
 
 impl Value {
     /// A value that no gradient reaches.
     pub fn constant(tensor: Tensor) -> Self {
-        Self { tensor, node: None }
+        Self { tensor, node: None, moments: None }
+    }
+
+    /// A tensor that stands at a node.
+    pub(crate) fn at(tensor: Tensor, node: Option<NodeId>) -> Self {
+        Self { tensor, node, moments: None }
+    }
+
+    /// The same value, which carries the moments of its channels for a batch norm to come.
+    pub(crate) fn with_moments(self, moments: Option<Moments>) -> Self {
+        Self { moments: moments.map(Rc::new), ..self }
+    }
+
+    /// The moments of the channels, where whoever computed the value had them at hand.
+    pub(crate) fn moments(&self) -> Option<&Moments> {
+        self.moments.as_deref()
     }
 
     /// The numbers.
@@ -66,6 +84,12 @@ impl Gradients {
         }
         Ok(())
     }
+
+    /// What `node` has received so far, to be added to in place and handed back by [`Gradients::add`]: an op that can add
+    /// while it writes spares a pass over memory.
+    pub fn take(&mut self, node: Option<NodeId>) -> Option<Tensor> {
+        self.0[node?.0].take()
+    }
 }
 
 /// Records operations on values. `Tape::inference()` records nothing and keeps nothing alive.
@@ -94,7 +118,7 @@ impl Tape {
     /// A value whose gradient is wanted, such as a parameter.
     pub fn leaf(&self, tensor: &Tensor) -> Value {
         let node = self.recording.then(|| self.push(Node::Leaf(tensor.clone())));
-        Value { tensor: tensor.clone(), node }
+        Value { tensor: tensor.clone(), node, moments: None }
     }
 
     /// Whether a gradient can flow to any of `inputs`; an op saves nothing for the way back when it cannot.
@@ -114,7 +138,7 @@ impl Tape {
             return Value::constant(output);
         }
         let node = self.push(Node::Op(Box::new(backward)));
-        Value { tensor: output, node: Some(node) }
+        Value { tensor: output, node: Some(node), moments: None }
     }
 
     fn push(&self, node: Node) -> NodeId {

@@ -1,12 +1,19 @@
 //! CPU kernels and what they share: slices of tensors, in-place updates, vectorised loops.
 
 mod access;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(not(target_arch = "x86_64"))]
+#[path = "no_avx512.rs"]
+mod avx512;
 pub(crate) mod channels;
 pub(crate) mod conv;
-pub(crate) mod direct;
 pub(crate) mod gemm;
+mod im2col;
 pub(crate) mod norm;
+mod panels;
 pub(crate) mod pool;
+pub(crate) mod window;
 
 pub use access::{add_assign, filled, from_vec, update, update_with, with_slice};
 

@@ -16,44 +16,51 @@ pub struct Moments {
     pub var: Vec<f32>,
 }
 
-/// Moments over the rows of `x`.
-pub fn moments(x: &[f32], c: usize) -> Moments {
+/// Rows of a piece of the input, its mean, and its centred squares.
+pub type Part = (f64, Vec<f32>, Vec<f32>);
+
+/// What one piece `[R, C]` adds to the moments.
+pub fn part(x: &[f32], c: usize) -> Part {
     let columns = Columns::new(c);
-    let parts: Vec<(f64, Vec<f32>, Vec<f32>)> = x
-        .par_chunks(columns.chunk())
-        .map(|x| {
-            vectorized(
+    vectorized(
+        #[inline(always)]
+        || {
+            let n = (x.len() / c) as f32;
+            let [mut mean] = columns.sums([x], |_, [x]| [*x]);
+            mean.iter_mut().for_each(|m| *m /= n);
+            let centre = columns.repeat(&mean);
+            let [squares] = columns.sums(
+                [x],
                 #[inline(always)]
-                || {
-                    let n = (x.len() / c) as f32;
-                    let [mut mean] = columns.sums([x], |_, [x]| [*x]);
-                    mean.iter_mut().for_each(|m| *m /= n);
-                    let centre = columns.repeat(&mean);
-                    let [squares] = columns.sums(
-                        [x],
-                        #[inline(always)]
-                        |column, [x]| {
-                            let m = vector(&centre[column..]);
-                            [lanes(|l| (x[l] - m[l]) * (x[l] - m[l]))]
-                        },
-                    );
-                    (n as f64, mean, squares)
+                |column, [x]| {
+                    let m = vector(&centre[column..]);
+                    [lanes(|l| (x[l] - m[l]) * (x[l] - m[l]))]
                 },
-            )
-        })
-        .collect();
+            );
+            (n as f64, mean, squares)
+        },
+    )
+}
+
+/// The parts of `x` `[R, C]`, in order.
+pub fn parts(x: &[f32], c: usize) -> Vec<Part> {
+    x.par_chunks(Columns::new(c).chunk()).map(|x| part(x, c)).collect()
+}
+
+/// Moments of what the parts cover together.
+pub fn moments(parts: &[Part]) -> Moments {
     let rows: f64 = parts.iter().map(|p| p.0).sum();
-    let mut result = Moments { mean: vec![0.0; c], var: vec![0.0; c] };
-    for j in 0..c {
+    let one = |j: usize| {
         let mean = parts.iter().map(|(n, m, _)| n * m[j] as f64).sum::<f64>() / rows;
         let squares: f64 = parts.iter().map(|(n, m, s)| s[j] as f64 + n * (m[j] as f64 - mean).powi(2)).sum();
-        result.mean[j] = mean as f32;
-        result.var[j] = (squares / rows) as f32;
-    }
-    result
+        (mean as f32, (squares / rows) as f32)
+    };
+    let (mean, var) = (0..parts.first().map_or(0, |p| p.1.len())).map(one).unzip();
+    Moments { mean, var }
 }
 
 /// What normalises: `y = (x - mean) * inv * gamma + beta`, one value a channel, repeated to a period.
+#[derive(Debug)]
 pub struct Affine {
     columns: Columns,
     mean: Vec<f32>,
@@ -103,17 +110,38 @@ impl Affine {
         })
     }
 
+    /// `relu(normalised from)` for whole rows, on this thread.
+    pub fn apply_relu(&self, from: &[f32], to: &mut [f32]) {
+        let period = self.columns.period;
+        vectorized(
+            #[inline(always)]
+            || {
+                for (to, from) in to.chunks_mut(period).zip(from.chunks(period)) {
+                    let affine = self.mean.iter().zip(&self.scale).zip(&self.beta);
+                    let values = to.iter_mut().zip(from).zip(affine);
+                    values.for_each(|((o, x), ((m, s), b))| *o = ((x - m) * s + b).max(0.0));
+                }
+            },
+        )
+    }
+
     /// Sums for the way back: `[sum of g, sum of g * (x - mean)]` for each channel, `g` being `dy` where ReLU let
-    /// through. Without a residual the mask is found again from `x`.
-    pub fn gradient_sums(&self, x: &[f32], dy: &[f32], relu: bool) -> [Vec<f32>; 2] {
+    /// through. With `y`, the output of the ReLU, `dy` becomes `g`; else ReLU's mask is found again from `x`.
+    fn gradient_sums(&self, x: &[f32], y: Option<&[f32]>, dy: &mut [f32], relu: bool) -> [Vec<f32>; 2] {
         let chunk = self.columns.chunk();
+        let relu = relu && y.is_none();
         let parts = x
             .par_chunks(chunk)
-            .zip(dy.par_chunks(chunk))
-            .map(|(x, dy)| {
+            .zip(dy.par_chunks_mut(chunk))
+            .enumerate()
+            .map(|(i, (x, dy))| {
+                let y = y.map(|y| &y[i * chunk..][..x.len()]);
                 vectorized(
                     #[inline(always)]
                     || {
+                        if let Some(y) = y {
+                            dy.iter_mut().zip(y).for_each(|(g, y)| *g = if *y > 0.0 { *g } else { 0.0 });
+                        }
                         self.columns.sums(
                             [x, dy],
                             #[inline(always)]
@@ -134,37 +162,69 @@ impl Affine {
         merge(parts, self.columns.channels)
     }
 
-    /// Gradient of `x` written over `dy`, and those of gamma and beta.
+    /// The gradient of `x`, and those of gamma and beta, from that of the output.
     ///
-    /// `batch` tells that the moments came from `x` itself, so that its gradient passes through them.
-    pub fn backward(&self, x: &[f32], dy: &mut [f32], relu: bool, batch: bool) -> [Vec<f32>; 2] {
+    /// `y` is the output where a residual was added before a ReLU: `dy` then becomes the gradient of the residual, and
+    /// that of `x` comes back; else it is written over `dy`. `batch` tells that the moments came from `x` itself, so that
+    /// its gradient passes through them.
+    pub fn backward(
+        &self,
+        x: &[f32],
+        (y, keep): (Option<&[f32]>, bool),
+        dy: &mut [f32],
+        (relu, batch): (bool, bool),
+    ) -> (Option<Vec<f32>>, [Vec<f32>; 2]) {
         let c = self.columns.channels;
-        let [sum, centred] = self.gradient_sums(x, dy, relu);
+        let [sum, centred] = self.gradient_sums(x, y, dy, relu);
         let rows = (x.len() / c) as f32;
         let share = if batch { 1.0 / rows } else { 0.0 };
         let mean_g = self.columns.repeat(&sum.iter().map(|s| s * share).collect::<Vec<_>>());
         let slope: Vec<f32> = (0..c).map(|j| centred[j] * share * self.inv[j] * self.inv[j]).collect();
         let slope = self.columns.repeat(&slope);
-        let (chunk, period) = (self.columns.chunk(), self.columns.period);
-        dy.par_chunks_mut(chunk).zip(x.par_chunks(chunk)).for_each(|(dy, x)| {
-            vectorized(
-                #[inline(always)]
-                || {
-                    for (dy, x) in dy.chunks_mut(period).zip(x.chunks(period)) {
-                        let affine = self.mean.iter().zip(&self.scale).zip(&self.beta).zip(&mean_g).zip(&slope);
-                        for ((g, x), ((((m, s), b), mean_g), slope)) in dy.iter_mut().zip(x).zip(affine) {
-                            let open = !relu || (x - m) * s + b > 0.0;
-                            let masked = if open { *g } else { 0.0 };
-                            *g = s * (masked - mean_g - (x - m) * slope);
+        let (chunk, period, relu) = (self.columns.chunk(), self.columns.period, relu && y.is_none());
+        let affine = || self.mean.iter().zip(&self.scale).zip(&self.beta).zip(&mean_g).zip(&slope);
+        let dx = if keep {
+            Some(filled(x.len(), |dx| {
+                dx.par_chunks_mut(chunk).zip(x.par_chunks(chunk)).zip(dy.par_chunks(chunk)).for_each(|((dx, x), dy)| {
+                    vectorized(
+                        #[inline(always)]
+                        || {
+                            for ((dx, x), dy) in dx.chunks_mut(period).zip(x.chunks(period)).zip(dy.chunks(period)) {
+                                let values = dx.iter_mut().zip(x).zip(dy).zip(affine());
+                                values.for_each(|(((d, x), g), a)| *d = gradient_of(relu, x, *g, a));
+                            }
+                        },
+                    )
+                })
+            }))
+        } else {
+            dy.par_chunks_mut(chunk).zip(x.par_chunks(chunk)).for_each(|(dy, x)| {
+                vectorized(
+                    #[inline(always)]
+                    || {
+                        for (dy, x) in dy.chunks_mut(period).zip(x.chunks(period)) {
+                            let values = dy.iter_mut().zip(x).zip(affine());
+                            values.for_each(|((g, x), a)| *g = gradient_of(relu, x, *g, a));
                         }
-                    }
-                },
-            )
-        });
+                    },
+                )
+            });
+            None
+        };
         let gamma = centred.iter().zip(&self.inv).map(|(s, inv)| s * inv).collect();
-        [gamma, sum]
+        (dx, [gamma, sum])
     }
 }
+
+/// The gradient of one element, from its value and that of its output.
+#[inline(always)]
+fn gradient_of(relu: bool, x: &f32, g: f32, ((((m, s), b), mean_g), slope): Coefficients<'_>) -> f32 {
+    let masked = if !relu || (x - m) * s + b > 0.0 { g } else { 0.0 };
+    s * (masked - mean_g - (x - m) * slope)
+}
+
+/// Mean, scale, shift, mean gradient and slope of a channel.
+type Coefficients<'a> = ((((&'a f32, &'a f32), &'a f32), &'a f32), &'a f32);
 
 fn merge(parts: Vec<[Vec<f32>; 2]>, c: usize) -> [Vec<f32>; 2] {
     [0, 1].map(|k| (0..c).map(|j| parts.iter().map(|p| p[k][j] as f64).sum::<f64>() as f32).collect())
