@@ -1,7 +1,8 @@
 //! Batch normalisation, fused with the residual add and ReLU that follow it.
 
 use crate::cpu::norm::{self, Affine};
-use crate::cpu::{from_vec, update_with, with_slice};
+use crate::cpu::wide::Element;
+use crate::cpu::{by_element, from_vec, update_elements_with, with_elements, with_slice};
 use crate::tape::{Gradients, NodeId, Tape, Value};
 use candle_core::{D, Result, Tensor, bail};
 use std::rc::Rc;
@@ -58,7 +59,9 @@ fn prepare(
     let moments = match statistics {
         Statistics::Batch => match x.moments() {
             Some(moments) => moments.clone(),
-            None => with_slice(x.tensor(), |x| Ok(norm::moments(&norm::parts(x, c))))?,
+            None => {
+                by_element!(x.tensor(), T => with_elements::<T, _>(x.tensor(), |x| Ok(norm::moments(&norm::parts(x, c)))))?
+            }
         },
         Statistics::Running(mean, var) => Moments { mean: read(mean)?, var: read(var)? },
     };
@@ -90,11 +93,10 @@ pub fn batch_norm(
         bail!("batch_norm: residual of shape {:?} for an input of {shape:?}", r.tensor().shape())
     }
     let (affine, moments) = prepare(x, [gamma, beta], statistics, eps)?;
-    let out = with_slice(x.tensor(), |x| match fused.residual {
-        Some(r) => with_slice(r.tensor(), |r| Ok(affine.forward(x, Some(r), fused.relu))),
-        None => Ok(affine.forward(x, None, fused.relu)),
-    })?;
-    let out = from_vec(out, &shape)?;
+    let out = by_element!(x.tensor(), T => with_elements::<T, _>(x.tensor(), |x| match fused.residual {
+        Some(r) => with_elements(r.tensor(), |r| from_vec(affine.forward(x, Some(r), fused.relu), &shape)),
+        None => from_vec(affine.forward(x, None, fused.relu), &shape),
+    }))?;
     let inputs: Vec<&Value> = [Some(x), gamma, beta, fused.residual].into_iter().flatten().collect();
     // With a residual the mask cannot be found from `x` alone: the output tells it.
     let saved_y = (fused.relu && fused.residual.is_some()).then(|| out.clone());
@@ -149,28 +151,40 @@ impl WayBack {
         gradients: &mut Gradients,
     ) -> Result<()> {
         let (c, keep) = (self.x.dim(D::Minus1)?, residual.is_some());
-        let mut found = (None, [vec![], vec![]]);
-        update_with(&dy, &self.x, |dy, x| {
-            let mut run = |y: Option<&[f32]>| found = self.affine.backward(x, (y, keep), dy, (self.relu, self.batch));
-            match &y {
-                // The closure's borrow of `dy` does not reach the output, which is another tensor.
-                Some(y) => drop(with_slice(y, |y| {
-                    run(Some(y));
-                    Ok(())
-                })),
-                None => run(None),
-            }
-        })?;
-        let (dx, [d_gamma, d_beta]) = found;
+        let (dx, [d_gamma, d_beta]) =
+            by_element!(self.x, T => self.compute::<T>(&dy, y.as_ref(), keep).and_then(|(dx, sums)| {
+                Ok((dx.map(|dx| from_vec(dx, self.x.shape())).transpose()?, sums))
+            }))?;
         let [x_node, gamma, beta] = self.nodes;
         gradients.add(gamma, from_vec(d_gamma, c)?)?;
         gradients.add(beta, from_vec(d_beta, c)?)?;
         match dx {
             Some(dx) => {
-                gradients.add(x_node, from_vec(dx, self.x.shape())?)?;
+                gradients.add(x_node, dx)?;
                 gradients.add(residual, dy)
             }
             None => gradients.add(x_node, dy),
         }
     }
+
+    fn compute<T: Element>(&self, dy: &Tensor, y: Option<&Tensor>, keep: bool) -> Result<Found<T>> {
+        let mut found = (None, [vec![], vec![]]);
+        update_elements_with(dy, &self.x, |dy: &mut [T], x: &[T]| {
+            let mut run = |y: Option<&[T]>| found = self.affine.backward(x, (y, keep), dy, (self.relu, self.batch));
+            match y {
+                Some(y) => with_elements(y, |y| {
+                    run(Some(y));
+                    Ok(())
+                }),
+                None => {
+                    run(None);
+                    Ok(())
+                }
+            }
+        })??;
+        Ok(found)
+    }
 }
+
+/// The gradient of the input where it is not written over that of the output, and those of gamma and beta.
+type Found<T> = (Option<Vec<T>>, [Vec<f32>; 2]);

@@ -1,8 +1,10 @@
 //! Slices of candle tensors on the CPU: reading, making, updating in place.
 
+use super::wide::{self, Element, Kernel, Wide};
 use candle_core::{CpuStorage, Device, InplaceOp1, InplaceOp2, Layout, Result, Shape, Storage, Tensor, bail};
 use rayon::prelude::*;
 use std::cell::Cell;
+use std::marker::PhantomData;
 
 /// Elements that one task of an element-wise loop handles.
 const CHUNK: usize = 1 << 15;
@@ -19,11 +21,19 @@ fn range(layout: &Layout) -> Result<(usize, usize)> {
 /// # Errors
 /// When the tensor is elsewhere, of another dtype or not contiguous.
 pub fn with_slice<R>(tensor: &Tensor, f: impl FnOnce(&[f32]) -> Result<R>) -> Result<R> {
+    with_elements(tensor, f)
+}
+
+/// As [`with_slice`], for any element.
+///
+/// # Errors
+/// As [`with_slice`].
+pub(crate) fn with_elements<T: Element, R>(tensor: &Tensor, f: impl FnOnce(&[T]) -> Result<R>) -> Result<R> {
     let (storage, layout) = tensor.storage_and_layout();
     let (start, end) = range(layout)?;
     match &*storage {
-        Storage::Cpu(CpuStorage::F32(data)) => f(&data[start..end]),
-        Storage::Cpu(_) => bail!("expected f32, found {:?}", tensor.dtype()),
+        Storage::Cpu(data) if tensor.dtype() == T::DTYPE => f(&T::cpu_storage_as_slice(data)?[start..end]),
+        Storage::Cpu(_) => bail!("expected {:?}, found {:?}", T::DTYPE, tensor.dtype()),
         _ => bail!("expected a tensor on the CPU, found one on {:?}", tensor.device().location()),
     }
 }
@@ -32,22 +42,22 @@ pub fn with_slice<R>(tensor: &Tensor, f: impl FnOnce(&[f32]) -> Result<R>) -> Re
 ///
 /// # Errors
 /// When the number of elements does not fit the shape.
-pub fn from_vec(data: Vec<f32>, shape: impl Into<Shape>) -> Result<Tensor> {
+pub fn from_vec<T: candle_core::WithDType>(data: Vec<T>, shape: impl Into<Shape>) -> Result<Tensor> {
     Tensor::from_vec(data, shape.into(), &Device::Cpu)
 }
 
 // candle hands the storage to an op through `&self`; the cell lets a `FnOnce` through.
-struct Update<F>(Cell<Option<F>>);
+struct Update<F, T>(Cell<Option<F>>, PhantomData<T>);
 
-fn slice_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [f32]> {
+fn slice_mut<'a, T: Element>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [T]> {
     let (start, end) = range(layout)?;
-    match storage {
-        CpuStorage::F32(data) => Ok(&mut data[start..end]),
-        _ => bail!("expected f32"),
+    match T::slice_mut(storage) {
+        Some(data) => Ok(&mut data[start..end]),
+        None => bail!("expected a tensor of {:?}", T::DTYPE),
     }
 }
 
-impl<F: FnOnce(&mut [f32])> InplaceOp1 for Update<F> {
+impl<T: Element, F: FnOnce(&mut [T])> InplaceOp1 for Update<F, T> {
     fn name(&self) -> &'static str {
         "update"
     }
@@ -60,14 +70,14 @@ impl<F: FnOnce(&mut [f32])> InplaceOp1 for Update<F> {
     }
 }
 
-impl<F: FnOnce(&mut [f32], &[f32])> InplaceOp2 for Update<F> {
+impl<T: Element, F: FnOnce(&mut [T], &[T])> InplaceOp2 for Update<F, T> {
     fn name(&self) -> &'static str {
         "update"
     }
     fn cpu_fwd(&self, a: &mut CpuStorage, la: &Layout, b: &CpuStorage, lb: &Layout) -> Result<()> {
         let data = slice_mut(a, la)?;
         let (start, end) = range(lb)?;
-        let CpuStorage::F32(other) = b else { bail!("expected f32") };
+        let other = T::cpu_storage_as_slice(b)?;
         if let Some(f) = self.0.take() {
             f(data, &other[start..end]);
         }
@@ -80,7 +90,15 @@ impl<F: FnOnce(&mut [f32], &[f32])> InplaceOp2 for Update<F> {
 /// # Errors
 /// When the tensor is not a contiguous f32 tensor on the CPU.
 pub fn update(tensor: &Tensor, f: impl FnOnce(&mut [f32])) -> Result<()> {
-    tensor.inplace_op1(&Update(Cell::new(Some(f))))
+    update_elements(tensor, f)
+}
+
+/// As [`update`], for any element.
+///
+/// # Errors
+/// As [`update`].
+pub(crate) fn update_elements<T: Element>(tensor: &Tensor, f: impl FnOnce(&mut [T])) -> Result<()> {
+    tensor.inplace_op1(&Update(Cell::new(Some(f)), PhantomData))
 }
 
 /// Changes `tensor` in place, reading `other`, which must be another tensor.
@@ -88,8 +106,51 @@ pub fn update(tensor: &Tensor, f: impl FnOnce(&mut [f32])) -> Result<()> {
 /// # Errors
 /// As [`update`].
 pub fn update_with(tensor: &Tensor, other: &Tensor, f: impl FnOnce(&mut [f32], &[f32])) -> Result<()> {
-    tensor.inplace_op2(other, &Update(Cell::new(Some(f))))
+    update_elements_with(tensor, other, f)
 }
+
+/// As [`update_with`], for any element; hands on what `f` gives.
+///
+/// # Errors
+/// As [`update`].
+pub(crate) fn update_elements_with<T: Element, R>(
+    tensor: &Tensor,
+    other: &Tensor,
+    f: impl FnOnce(&mut [T], &[T]) -> R,
+) -> Result<R> {
+    let mut result = None;
+    tensor.inplace_op2(other, &Update(Cell::new(Some(|a: &mut [T], b: &[T]| result = Some(f(a, b)))), PhantomData))?;
+    result.ok_or_else(|| candle_core::Error::Msg("an update did not run".into()))
+}
+
+struct Sum<'a, T>(&'a mut [T], &'a [T]);
+
+impl<T: Element> Kernel for Sum<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Wide>(self) {
+        let period = self.0.len();
+        wide::update::<S, T, 1>([self.1], self.0, period, #[inline(always)] |_, sum, [term]| sum.plus(term));
+    }
+}
+
+/// Runs an expression with a type name bound to the element of a tensor.
+macro_rules! by_element {
+    ($tensor:expr, $T:ident => $body:expr) => {
+        match $tensor.dtype() {
+            candle_core::DType::BF16 => {
+                type $T = half::bf16;
+                $body
+            }
+            // Anything else is refused where the numbers are read.
+            _ => {
+                type $T = f32;
+                $body
+            }
+        }
+    };
+}
+pub(crate) use by_element;
 
 /// `sum += term`, multi-threaded, in place.
 ///
@@ -99,14 +160,9 @@ pub fn add_assign(sum: &Tensor, term: &Tensor) -> Result<()> {
     if sum.shape() != term.shape() {
         bail!("cannot add a gradient of shape {:?} to one of {:?}", term.shape(), sum.shape())
     }
-    update_with(sum, term, |a, b| {
-        a.par_chunks_mut(CHUNK).zip(b.par_chunks(CHUNK)).for_each(|(a, b)| {
-            super::vectorized(
-                #[inline(always)]
-                || a.iter_mut().zip(b).for_each(|(a, b)| *a += b),
-            )
-        })
-    })
+    by_element!(sum, T => update_elements_with::<T, _>(sum, term, |a, b| {
+        a.par_chunks_mut(CHUNK).zip(b.par_chunks(CHUNK)).for_each(|(a, b)| wide::wide(Sum(a, b)));
+    }))
 }
 
 /// A vector of `len` elements that `write` fills, without zeroing it first.
@@ -114,14 +170,14 @@ pub fn add_assign(sum: &Tensor, term: &Tensor) -> Result<()> {
 /// `write` must set every element; in builds with debug assertions the memory starts as NaN, so that the tests
 /// notice one that was left out.
 #[allow(unsafe_code)]
-pub fn filled(len: usize, write: impl FnOnce(&mut [f32])) -> Vec<f32> {
+pub fn filled<T: candle_core::WithDType>(len: usize, write: impl FnOnce(&mut [T])) -> Vec<T> {
     if cfg!(debug_assertions) {
-        let mut data = vec![f32::NAN; len];
+        let mut data = vec![T::from_f64(f64::NAN); len];
         write(&mut data);
         return data;
     }
-    let mut data: Vec<f32> = Vec::with_capacity(len);
-    // SAFETY: the capacity is `len`, every bit pattern is a valid f32, and `write` sets all elements before they are
+    let mut data: Vec<T> = Vec::with_capacity(len);
+    // SAFETY: the capacity is `len`, every bit pattern is a valid number, and `write` sets all elements before they are
     // read (checked by the NaN above in the test suite). A zero-fill here would be one more pass over each activation.
     #[allow(clippy::uninit_vec)]
     unsafe {

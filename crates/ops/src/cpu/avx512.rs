@@ -6,7 +6,7 @@
 
 #![allow(unsafe_code)]
 
-use super::channels::LANES;
+use super::wide::LANES;
 use super::panels::Panel;
 use super::window::{Run, Segment};
 use std::arch::x86_64::{

@@ -5,7 +5,7 @@
 //! taken in the same order always.
 
 use super::avx512;
-use super::channels::LANES;
+use super::wide::LANES;
 use super::norm::Part;
 use super::panels::{Panels, depth_blocks};
 use super::window::{Run, Segment, Source, Task, Windows};

@@ -13,8 +13,10 @@ mod im2col;
 pub(crate) mod norm;
 mod panels;
 pub(crate) mod pool;
+pub(crate) mod wide;
 pub(crate) mod window;
 
+pub(crate) use access::{by_element, update_elements, update_elements_with, with_elements};
 pub use access::{add_assign, filled, from_vec, update, update_with, with_slice};
 
 /// Runs `work` with the widest vector instructions of this processor: loops inside are compiled once for each

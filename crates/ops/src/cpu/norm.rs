@@ -3,8 +3,9 @@
 //! Statistics: each task takes the mean and the centred squares of its rows while they are in L2 (no E[x^2] - E[x]^2,
 //! which loses digits), and the tasks' results are merged in `f64` in a fixed order.
 
-use super::channels::{Columns, lanes, vector};
-use super::{filled, vectorized};
+use super::channels::Columns;
+use super::filled;
+use super::wide::{self, Element, Kernel, Wide, at, wide};
 use rayon::prelude::*;
 
 /// Mean and biased variance of each channel.
@@ -19,31 +20,40 @@ pub struct Moments {
 /// Rows of a piece of the input, its mean, and its centred squares.
 pub type Part = (f64, Vec<f32>, Vec<f32>);
 
+struct PartOf<'a, T>(&'a [T], Columns);
+
+impl<T: Element> Kernel for PartOf<'_, T> {
+    type Output = Part;
+    #[inline(always)]
+    fn run<S: Wide>(self) -> Part {
+        let Self(x, columns) = self;
+        let n = (x.len() / columns.channels) as f32;
+        let mut sum = vec![0.0; columns.period];
+        wide::sums::<S, T, 1, 1>([x], columns.period, [&mut sum], #[inline(always)] |_, [x]| [x]);
+        let mean: Vec<f32> = columns.fold(&sum).iter().map(|s| s / n).collect();
+        let centre = columns.repeat(&mean);
+        sum.fill(0.0);
+        wide::sums::<S, T, 1, 1>(
+            [x],
+            columns.period,
+            [&mut sum],
+            #[inline(always)]
+            |column, [x]| {
+                let d = x.minus(at(&centre, column));
+                [d.times(d)]
+            },
+        );
+        (n as f64, mean, columns.fold(&sum))
+    }
+}
+
 /// What one piece `[R, C]` adds to the moments.
-pub fn part(x: &[f32], c: usize) -> Part {
-    let columns = Columns::new(c);
-    vectorized(
-        #[inline(always)]
-        || {
-            let n = (x.len() / c) as f32;
-            let [mut mean] = columns.sums([x], |_, [x]| [*x]);
-            mean.iter_mut().for_each(|m| *m /= n);
-            let centre = columns.repeat(&mean);
-            let [squares] = columns.sums(
-                [x],
-                #[inline(always)]
-                |column, [x]| {
-                    let m = vector(&centre[column..]);
-                    [lanes(|l| (x[l] - m[l]) * (x[l] - m[l]))]
-                },
-            );
-            (n as f64, mean, squares)
-        },
-    )
+pub fn part<T: Element>(x: &[T], c: usize) -> Part {
+    wide(PartOf(x, Columns::new(c)))
 }
 
 /// The parts of `x` `[R, C]`, in order.
-pub fn parts(x: &[f32], c: usize) -> Vec<Part> {
+pub fn parts<T: Element>(x: &[T], c: usize) -> Vec<Part> {
     x.par_chunks(Columns::new(c).chunk()).map(|x| part(x, c)).collect()
 }
 
@@ -69,6 +79,116 @@ pub struct Affine {
     beta: Vec<f32>,
 }
 
+/// `floor` or more of the normalised `x`, plus a residual where there is one.
+struct Forward<'a, T> {
+    affine: &'a Affine,
+    x: &'a [T],
+    residual: Option<&'a [T]>,
+    floor: f32,
+    out: &'a mut [T],
+}
+
+impl<T: Element> Kernel for Forward<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Wide>(self) {
+        let (a, floor, period) = (self.affine, S::splat(self.floor), self.affine.columns.period);
+        let normalised = |column, x: S| x.minus(at(&a.mean, column)).times_plus(at(&a.scale, column), at(&a.beta, column));
+        match self.residual {
+            None => wide::map::<S, T, 1>(
+                [self.x],
+                self.out,
+                period,
+                #[inline(always)]
+                |column, [x]| normalised(column, x).at_least(floor),
+            ),
+            Some(r) => wide::map::<S, T, 2>(
+                [self.x, r],
+                self.out,
+                period,
+                #[inline(always)]
+                |column, [x, r]| normalised(column, x).plus(r).at_least(floor),
+            ),
+        }
+    }
+}
+
+/// Sums for the way back; see [`Affine::gradient_sums`].
+struct GradientSums<'a, T> {
+    affine: &'a Affine,
+    x: &'a [T],
+    y: Option<&'a [T]>,
+    dy: &'a mut [T],
+    relu: bool,
+}
+
+impl<T: Element> Kernel for GradientSums<'_, T> {
+    type Output = [Vec<f32>; 2];
+    #[inline(always)]
+    fn run<S: Wide>(self) -> [Vec<f32>; 2] {
+        let (a, period) = (self.affine, self.affine.columns.period);
+        if let Some(y) = self.y {
+            wide::update::<S, T, 1>([y], self.dy, period, #[inline(always)] |_, g, [y]| g.where_positive(y));
+        }
+        let (mut sum, mut centred) = (vec![0.0; period], vec![0.0; period]);
+        let relu = self.relu && self.y.is_none();
+        wide::sums::<S, T, 2, 2>(
+            [self.x, self.dy],
+            period,
+            [&mut sum, &mut centred],
+            #[inline(always)]
+            |column, [x, g]| {
+                let d = x.minus(at(&a.mean, column));
+                let gate = d.times_plus(at(&a.scale, column), at(&a.beta, column));
+                let g = if relu { g.where_positive(gate) } else { g };
+                [g, g.times(d)]
+            },
+        );
+        [a.columns.fold(&sum), a.columns.fold(&centred)]
+    }
+}
+
+/// The gradient of `x` from that of the output, in `dx` or over `dy`.
+struct Backward<'a, T> {
+    affine: &'a Affine,
+    x: &'a [T],
+    dy: &'a mut [T],
+    dx: Option<&'a mut [T]>,
+    relu: bool,
+    mean_g: &'a [f32],
+    slope: &'a [f32],
+}
+
+impl<T: Element> Kernel for Backward<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Wide>(self) {
+        let (a, period, relu) = (self.affine, self.affine.columns.period, self.relu);
+        let (mean_g, slope) = (self.mean_g, self.slope);
+        let gradient = |column, x: S, g: S| {
+            let (d, scale) = (x.minus(at(&a.mean, column)), at::<S>(&a.scale, column));
+            let g = if relu { g.where_positive(d.times_plus(scale, at(&a.beta, column))) } else { g };
+            scale.times(g.minus(at(mean_g, column)).minus(d.times(at(slope, column))))
+        };
+        match self.dx {
+            Some(dx) => wide::map::<S, T, 2>(
+                [self.x, self.dy],
+                dx,
+                period,
+                #[inline(always)]
+                |column, [x, g]| gradient(column, x, g),
+            ),
+            None => wide::update::<S, T, 1>(
+                [self.x],
+                self.dy,
+                period,
+                #[inline(always)]
+                |column, g, [x]| gradient(column, x, g),
+            ),
+        }
+    }
+}
+
 impl Affine {
     pub fn new(moments: &Moments, eps: f32, gamma: Option<&[f32]>, beta: Option<&[f32]>) -> Self {
         let c = moments.mean.len();
@@ -85,130 +205,65 @@ impl Affine {
     }
 
     /// `relu(normalised x + residual)`; ReLU and residual are optional.
-    pub fn forward(&self, x: &[f32], residual: Option<&[f32]>, relu: bool) -> Vec<f32> {
-        let (chunk, period) = (self.columns.chunk(), self.columns.period);
+    pub fn forward<T: Element>(&self, x: &[T], residual: Option<&[T]>, relu: bool) -> Vec<T> {
+        let chunk = self.columns.chunk();
         let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
         filled(x.len(), |out| {
             out.par_chunks_mut(chunk).zip(x.par_chunks(chunk)).enumerate().for_each(|(i, (out, x))| {
                 let residual = residual.map(|r| &r[i * chunk..][..x.len()]);
-                vectorized(
-                    #[inline(always)]
-                    || {
-                        for (row, (out, x)) in out.chunks_mut(period).zip(x.chunks(period)).enumerate() {
-                            let affine = self.mean.iter().zip(&self.scale).zip(&self.beta);
-                            let values = out.iter_mut().zip(x).zip(affine);
-                            match residual {
-                                None => values.for_each(|((o, x), ((m, s), b))| *o = ((x - m) * s + b).max(floor)),
-                                Some(r) => values
-                                    .zip(&r[row * period..])
-                                    .for_each(|(((o, x), ((m, s), b)), r)| *o = ((x - m) * s + b + r).max(floor)),
-                            }
-                        }
-                    },
-                )
+                wide(Forward { affine: self, x, residual, floor, out });
             })
         })
     }
 
     /// `relu(normalised from)` for whole rows, on this thread.
-    pub fn apply_relu(&self, from: &[f32], to: &mut [f32]) {
-        let period = self.columns.period;
-        vectorized(
-            #[inline(always)]
-            || {
-                for (to, from) in to.chunks_mut(period).zip(from.chunks(period)) {
-                    let affine = self.mean.iter().zip(&self.scale).zip(&self.beta);
-                    let values = to.iter_mut().zip(from).zip(affine);
-                    values.for_each(|((o, x), ((m, s), b))| *o = ((x - m) * s + b).max(0.0));
-                }
-            },
-        )
+    pub fn apply_relu<T: Element>(&self, from: &[T], to: &mut [T]) {
+        wide(Forward { affine: self, x: from, residual: None, floor: 0.0, out: to });
     }
 
     /// Sums for the way back: `[sum of g, sum of g * (x - mean)]` for each channel, `g` being `dy` where ReLU let
     /// through. With `y`, the output of the ReLU, `dy` becomes `g`; else ReLU's mask is found again from `x`.
-    fn gradient_sums(&self, x: &[f32], y: Option<&[f32]>, dy: &mut [f32], relu: bool) -> [Vec<f32>; 2] {
-        let chunk = self.columns.chunk();
-        let relu = relu && y.is_none();
-        let parts = x
-            .par_chunks(chunk)
-            .zip(dy.par_chunks_mut(chunk))
-            .enumerate()
-            .map(|(i, (x, dy))| {
-                let y = y.map(|y| &y[i * chunk..][..x.len()]);
-                vectorized(
-                    #[inline(always)]
-                    || {
-                        if let Some(y) = y {
-                            dy.iter_mut().zip(y).for_each(|(g, y)| *g = if *y > 0.0 { *g } else { 0.0 });
-                        }
-                        self.columns.sums(
-                            [x, dy],
-                            #[inline(always)]
-                            |column, [x, dy]| {
-                                let (m, s) = (vector(&self.mean[column..]), vector(&self.scale[column..]));
-                                let b = vector(&self.beta[column..]);
-                                let g = lanes(|l| {
-                                    let open = !relu || (x[l] - m[l]) * s[l] + b[l] > 0.0;
-                                    if open { dy[l] } else { 0.0 }
-                                });
-                                [g, lanes(|l| g[l] * (x[l] - m[l]))]
-                            },
-                        )
-                    },
-                )
-            })
-            .collect();
-        merge(parts, self.columns.channels)
+    fn gradient_sums<T: Element>(&self, x: &[T], y: Option<&[T]>, dy: &mut [T], relu: bool) -> [Vec<f32>; 2] {
+        let (chunk, c) = (self.columns.chunk(), self.columns.channels);
+        let one = |(i, (x, dy)): (usize, (&[T], &mut [T]))| {
+            let y = y.map(|y| &y[i * chunk..][..x.len()]);
+            wide(GradientSums { affine: self, x, y, dy, relu })
+        };
+        let parts: Vec<[Vec<f32>; 2]> =
+            x.par_chunks(chunk).zip(dy.par_chunks_mut(chunk)).enumerate().map(one).collect();
+        [0, 1].map(|k| (0..c).map(|j| parts.iter().map(|p| p[k][j] as f64).sum::<f64>() as f32).collect())
     }
 
     /// The gradient of `x`, and those of gamma and beta, from that of the output.
     ///
-    /// `y` is the output where a residual was added before a ReLU: `dy` then becomes the gradient of the residual, and
-    /// that of `x` comes back; else it is written over `dy`. `batch` tells that the moments came from `x` itself, so that
-    /// its gradient passes through them.
-    pub fn backward(
+    /// `y` is the output where a residual was added before a ReLU: `dy` then becomes the gradient of the residual. The
+    /// gradient of `x` comes back where `keep`, else it is written over `dy`. `batch` tells that the moments came from `x`
+    /// itself, so that its gradient passes through them.
+    pub fn backward<T: Element>(
         &self,
-        x: &[f32],
-        (y, keep): (Option<&[f32]>, bool),
-        dy: &mut [f32],
+        x: &[T],
+        (y, keep): (Option<&[T]>, bool),
+        dy: &mut [T],
         (relu, batch): (bool, bool),
-    ) -> (Option<Vec<f32>>, [Vec<f32>; 2]) {
+    ) -> (Option<Vec<T>>, [Vec<f32>; 2]) {
         let c = self.columns.channels;
         let [sum, centred] = self.gradient_sums(x, y, dy, relu);
         let rows = (x.len() / c) as f32;
         let share = if batch { 1.0 / rows } else { 0.0 };
         let mean_g = self.columns.repeat(&sum.iter().map(|s| s * share).collect::<Vec<_>>());
         let slope: Vec<f32> = (0..c).map(|j| centred[j] * share * self.inv[j] * self.inv[j]).collect();
-        let slope = self.columns.repeat(&slope);
-        let (chunk, period, relu) = (self.columns.chunk(), self.columns.period, relu && y.is_none());
-        let affine = || self.mean.iter().zip(&self.scale).zip(&self.beta).zip(&mean_g).zip(&slope);
+        let (chunk, relu) = (self.columns.chunk(), relu && y.is_none());
+        let (mean_g, slope) = (&mean_g, &self.columns.repeat(&slope));
+        let affine = self;
+        let pieces = x.par_chunks(chunk).zip(dy.par_chunks_mut(chunk));
         let dx = if keep {
             Some(filled(x.len(), |dx| {
-                dx.par_chunks_mut(chunk).zip(x.par_chunks(chunk)).zip(dy.par_chunks(chunk)).for_each(|((dx, x), dy)| {
-                    vectorized(
-                        #[inline(always)]
-                        || {
-                            for ((dx, x), dy) in dx.chunks_mut(period).zip(x.chunks(period)).zip(dy.chunks(period)) {
-                                let values = dx.iter_mut().zip(x).zip(dy).zip(affine());
-                                values.for_each(|(((d, x), g), a)| *d = gradient_of(relu, x, *g, a));
-                            }
-                        },
-                    )
+                pieces.zip(dx.par_chunks_mut(chunk)).for_each(|((x, dy), dx)| {
+                    wide(Backward { affine, x, dy, dx: Some(dx), relu, mean_g, slope });
                 })
             }))
         } else {
-            dy.par_chunks_mut(chunk).zip(x.par_chunks(chunk)).for_each(|(dy, x)| {
-                vectorized(
-                    #[inline(always)]
-                    || {
-                        for (dy, x) in dy.chunks_mut(period).zip(x.chunks(period)) {
-                            let values = dy.iter_mut().zip(x).zip(affine());
-                            values.for_each(|((g, x), a)| *g = gradient_of(relu, x, *g, a));
-                        }
-                    },
-                )
-            });
+            pieces.for_each(|(x, dy)| wide(Backward { affine, x, dy, dx: None, relu, mean_g, slope }));
             None
         };
         let gamma = centred.iter().zip(&self.inv).map(|(s, inv)| s * inv).collect();
@@ -216,27 +271,39 @@ impl Affine {
     }
 }
 
-/// The gradient of one element, from its value and that of its output.
-#[inline(always)]
-fn gradient_of(relu: bool, x: &f32, g: f32, ((((m, s), b), mean_g), slope): Coefficients<'_>) -> f32 {
-    let masked = if !relu || (x - m) * s + b > 0.0 { g } else { 0.0 };
-    s * (masked - mean_g - (x - m) * slope)
-}
+struct Mask<'a, T>(&'a [T], &'a mut [T]);
 
-/// Mean, scale, shift, mean gradient and slope of a channel.
-type Coefficients<'a> = ((((&'a f32, &'a f32), &'a f32), &'a f32), &'a f32);
-
-fn merge(parts: Vec<[Vec<f32>; 2]>, c: usize) -> [Vec<f32>; 2] {
-    [0, 1].map(|k| (0..c).map(|j| parts.iter().map(|p| p[k][j] as f64).sum::<f64>() as f32).collect())
+impl<T: Element> Kernel for Mask<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Wide>(self) {
+        let period = self.1.len();
+        wide::update::<S, T, 1>([self.0], self.1, period, #[inline(always)] |_, g, [y]| g.where_positive(y));
+    }
 }
 
 /// Sets `dy` to zero where `y`, the output of a ReLU, is not positive.
-pub fn mask(y: &[f32], dy: &mut [f32]) {
+pub fn mask<T: Element>(y: &[T], dy: &mut [T]) {
     const CHUNK: usize = 1 << 15;
-    dy.par_chunks_mut(CHUNK).zip(y.par_chunks(CHUNK)).for_each(|(dy, y)| {
-        vectorized(
-            #[inline(always)]
-            || dy.iter_mut().zip(y).for_each(|(g, y)| *g = if *y > 0.0 { *g } else { 0.0 }),
-        )
-    });
+    dy.par_chunks_mut(CHUNK).zip(y.par_chunks(CHUNK)).for_each(|(dy, y)| wide(Mask(y, dy)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_of_any_channel_count() {
+        for (c, rows) in [(1, 37), (3, 50), (8, 9), (16, 5), (24, 7), (48, 3), (100, 4)] {
+            let x: Vec<f32> = (0..c * rows).map(|i| (i * 7 % 23) as f32).collect();
+            let Moments { mean, var } = moments(&parts(&x, c));
+            for j in 0..c {
+                let column = || (0..rows).map(|r| x[r * c + j] as f64);
+                let want = column().sum::<f64>() / rows as f64;
+                assert!((mean[j] as f64 - want).abs() < 1e-5, "mean of channel {j} of {c}");
+                let want = column().map(|v| (v - want).powi(2)).sum::<f64>() / rows as f64;
+                assert!((var[j] as f64 - want).abs() < 1e-4, "variance of channel {j} of {c}");
+            }
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Weights laid out for the sums over windows: blocks of output channels, and blocks of depth that fit L2.
 
-use super::channels::LANES;
+use super::wide::LANES;
 use super::window::Segment;
 use rayon::prelude::*;
 
