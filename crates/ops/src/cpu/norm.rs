@@ -93,21 +93,20 @@ impl<T: Element> Kernel for Forward<'_, T> {
     #[inline(always)]
     fn run<S: Wide>(self) {
         let (a, floor, period) = (self.affine, S::splat(self.floor), self.affine.columns.period);
-        let normalised = |column, x: S| x.minus(at(&a.mean, column)).times_plus(at(&a.scale, column), at(&a.beta, column));
         match self.residual {
             None => wide::map::<S, T, 1>(
                 [self.x],
                 self.out,
                 period,
                 #[inline(always)]
-                |column, [x]| normalised(column, x).at_least(floor),
+                |column, [x]| a.normalised(column, x).at_least(floor),
             ),
             Some(r) => wide::map::<S, T, 2>(
                 [self.x, r],
                 self.out,
                 period,
                 #[inline(always)]
-                |column, [x, r]| normalised(column, x).plus(r).at_least(floor),
+                |column, [x, r]| a.normalised(column, x).plus(r).at_least(floor),
             ),
         }
     }
@@ -165,31 +164,38 @@ impl<T: Element> Kernel for Backward<'_, T> {
     fn run<S: Wide>(self) {
         let (a, period, relu) = (self.affine, self.affine.columns.period, self.relu);
         let (mean_g, slope) = (self.mean_g, self.slope);
-        let gradient = |column, x: S, g: S| {
-            let (d, scale) = (x.minus(at(&a.mean, column)), at::<S>(&a.scale, column));
-            let g = if relu { g.where_positive(d.times_plus(scale, at(&a.beta, column))) } else { g };
-            scale.times(g.minus(at(mean_g, column)).minus(d.times(at(slope, column))))
-        };
         match self.dx {
             Some(dx) => wide::map::<S, T, 2>(
                 [self.x, self.dy],
                 dx,
                 period,
                 #[inline(always)]
-                |column, [x, g]| gradient(column, x, g),
+                |column, [x, g]| a.gradient(column, x, g, relu, mean_g, slope),
             ),
             None => wide::update::<S, T, 1>(
                 [self.x],
                 self.dy,
                 period,
                 #[inline(always)]
-                |column, g, [x]| gradient(column, x, g),
+                |column, g, [x]| a.gradient(column, x, g, relu, mean_g, slope),
             ),
         }
     }
 }
 
 impl Affine {
+    #[inline(always)]
+    fn normalised<S: Wide>(&self, column: usize, x: S) -> S {
+        x.minus(at(&self.mean, column)).times_plus(at(&self.scale, column), at(&self.beta, column))
+    }
+
+    #[inline(always)]
+    fn gradient<S: Wide>(&self, column: usize, x: S, g: S, relu: bool, mean_g: &[f32], slope: &[f32]) -> S {
+        let (d, scale) = (x.minus(at(&self.mean, column)), at::<S>(&self.scale, column));
+        let g = if relu { g.where_positive(d.times_plus(scale, at(&self.beta, column))) } else { g };
+        scale.times(g.minus(at(mean_g, column)).minus(d.times(at(slope, column))))
+    }
+
     pub fn new(moments: &Moments, eps: f32, gamma: Option<&[f32]>, beta: Option<&[f32]>) -> Self {
         let c = moments.mean.len();
         let columns = Columns::new(c);

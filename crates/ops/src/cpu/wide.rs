@@ -292,13 +292,13 @@ pub fn map<S: Wide, T: Element, const I: usize>(
         while at + LANES <= end {
             // SAFETY: sixteen elements from `at` on lie below `end`, within all slices.
             unsafe {
-                let vectors = inputs.map(|x| T::load::<S>(x.as_ptr().add(at)));
+                let vectors = load_all::<S, T, I>(&inputs, at);
                 T::store(f(at - start, vectors), out.as_mut_ptr().add(at));
             }
             at += LANES;
         }
         if at < end {
-            let vectors = inputs.map(|x| part::<S, T>(&x[at..end]));
+            let vectors = part_of_all::<S, T, I>(&inputs, at, end);
             let mut whole = [T::of_f32(0.0); LANES];
             // SAFETY: the array holds sixteen elements.
             unsafe { T::store(f(at - start, vectors), whole.as_mut_ptr()) };
@@ -325,14 +325,14 @@ pub fn update<S: Wide, T: Element, const I: usize>(
         while at + LANES <= end {
             // SAFETY: sixteen elements from `at` on lie below `end`, within all slices.
             unsafe {
-                let vectors = inputs.map(|x| T::load::<S>(x.as_ptr().add(at)));
+                let vectors = load_all::<S, T, I>(&inputs, at);
                 let to = data.as_mut_ptr().add(at);
                 T::store(f(at - start, T::load(to), vectors), to);
             }
             at += LANES;
         }
         if at < end {
-            let vectors = inputs.map(|x| part::<S, T>(&x[at..end]));
+            let vectors = part_of_all::<S, T, I>(&inputs, at, end);
             let mut whole = [T::of_f32(0.0); LANES];
             // SAFETY: the array holds sixteen elements.
             unsafe { T::store(f(at - start, part(&data[at..end]), vectors), whole.as_mut_ptr()) };
@@ -340,6 +340,29 @@ pub fn update<S: Wide, T: Element, const I: usize>(
         }
         start = end;
     }
+}
+
+// Loops, not `array::map`, whose closures are compiled apart and then lack the vector instructions.
+
+/// # Safety
+/// Sixteen elements can be read at `at` in each input.
+#[inline(always)]
+unsafe fn load_all<S: Wide, T: Element, const I: usize>(inputs: &[&[T]; I], at: usize) -> [S; I] {
+    let mut vectors = [S::splat(0.0); I];
+    for (vector, input) in vectors.iter_mut().zip(inputs) {
+        // SAFETY: the caller's word.
+        *vector = unsafe { T::load(input.as_ptr().add(at)) };
+    }
+    vectors
+}
+
+#[inline(always)]
+fn part_of_all<S: Wide, T: Element, const I: usize>(inputs: &[&[T]; I], at: usize, end: usize) -> [S; I] {
+    let mut vectors = [S::splat(0.0); I];
+    for (vector, input) in vectors.iter_mut().zip(inputs) {
+        *vector = part(&input[at..end]);
+    }
+    vectors
 }
 
 /// A vector of fewer than sixteen elements, then zeros.
@@ -380,7 +403,7 @@ pub fn sums<S: Wide, T: Element, const I: usize, const M: usize>(
         while at + LANES <= end {
             // SAFETY: sixteen elements from `at` on lie below `end`, within all slices and within a period of sums.
             unsafe {
-                let terms = f(at - start, inputs.map(|x| T::load::<S>(x.as_ptr().add(at))));
+                let terms = f(at - start, load_all::<S, T, I>(&inputs, at));
                 for (sums, term) in sums.iter_mut().zip(terms) {
                     let to = sums.as_mut_ptr().add(at - start);
                     S::load(to).plus(term).store(to);
@@ -389,7 +412,7 @@ pub fn sums<S: Wide, T: Element, const I: usize, const M: usize>(
             at += LANES;
         }
         if at < end {
-            let terms = f(at - start, inputs.map(|x| part::<S, T>(&x[at..end])));
+            let terms = f(at - start, part_of_all::<S, T, I>(&inputs, at, end));
             for (sums, term) in sums.iter_mut().zip(terms) {
                 let mut whole = [0.0; LANES];
                 // SAFETY: the array holds sixteen floats.
