@@ -8,6 +8,7 @@ use crate::params::{Param, ParamStore};
 use anyhow::{Context, Result};
 use candle_core::Tensor;
 use candle_core::backprop::GradStore;
+use rayon::prelude::*;
 use simclr_ops::cpu;
 use std::collections::BTreeMap;
 
@@ -65,8 +66,37 @@ fn each(
     Ok(())
 }
 
-fn norm(values: &[f32]) -> f64 {
-    values.iter().map(|v| *v as f64 * *v as f64).sum::<f64>().sqrt()
+/// Elements that one task handles; fixed, so that sums do not depend on the number of threads.
+const CHUNK: usize = 1 << 14;
+
+/// Sums of the squares of `K` numbers for each of `len` elements; `f(i)` gives those of element `i`.
+fn squares<const K: usize>(len: usize, f: impl Fn(usize) -> [f32; K] + Sync) -> [f64; K] {
+    let chunk = |start: usize| {
+        cpu::vectorized(
+            #[inline(always)]
+            || {
+                let mut sums = [[0.0f64; 8]; K];
+                for i in start..(start + CHUNK).min(len) {
+                    for (sums, value) in sums.iter_mut().zip(f(i)) {
+                        sums[i % 8] += f64::from(value) * f64::from(value);
+                    }
+                }
+                sums.map(|s| s.iter().sum::<f64>())
+            },
+        )
+    };
+    let parts: Vec<[f64; K]> = (0..len.div_ceil(CHUNK)).into_par_iter().map(|i| chunk(i * CHUNK)).collect();
+    parts.into_iter().fold([0.0; K], |sum, part| std::array::from_fn(|k| sum[k] + part[k]))
+}
+
+/// `f(changed, a, b)` for each element of three equally long lists, on all threads.
+fn change(data: &mut [f32], a: &[f32], b: &[f32], f: impl Fn(&mut f32, f32, f32) + Sync) {
+    data.par_chunks_mut(CHUNK).zip(a.par_chunks(CHUNK)).zip(b.par_chunks(CHUNK)).for_each(|((data, a), b)| {
+        cpu::vectorized(
+            #[inline(always)]
+            || data.iter_mut().zip(a).zip(b).for_each(|((d, a), b)| f(d, *a, *b)),
+        )
+    });
 }
 
 /// Layer-wise adaptive rate scaling (You et al. 2017, algorithm 1; both forms of momentum of the reference).
@@ -108,30 +138,34 @@ impl Optimizer for Lars {
         each(store, grads, |i, p, gradient| {
             let (m, adapted, v) = (self.momentum, !self.excluded[i], &velocities[i].tensor);
             let decay = if adapted { self.decay } else { 0.0 };
-            let decayed: Vec<f32> = cpu::with_slice(gradient, |g| {
-                cpu::with_slice(&p.tensor, |w| Ok(g.iter().zip(w).map(|(g, w)| g + decay * w).collect()))
-            })?;
-            let weight = cpu::with_slice(&p.tensor, |w| Ok(norm(w)))?;
-            let mut update = decayed;
-            if self.classic {
-                let scaled = (lr * self.trust(adapted, weight, norm(&update))) as f32;
-                cpu::update(v, |v| {
-                    for (v, u) in v.iter_mut().zip(&mut update) {
-                        *v = m * *v + scaled * *u;
-                        *u = if self.nesterov { m * *v + scaled * *u } else { *v };
+            cpu::with_slice(gradient, |g| {
+                // Two passes over memory: one for the norms, one that moves.
+                let mut factor = 1.0;
+                if self.classic {
+                    cpu::with_slice(&p.tensor, |w| {
+                        let norms = || squares(w.len(), |i| [w[i], g[i] + decay * w[i]]).map(f64::sqrt);
+                        let [weight, update] = if adapted { norms() } else { [0.0; 2] };
+                        factor = (lr * self.trust(adapted, weight, update)) as f32;
+                        cpu::update(v, |v| change(v, g, w, |v, g, w| *v = m * *v + factor * (g + decay * w)))
+                    })?;
+                } else {
+                    cpu::with_slice(&p.tensor, |w| {
+                        cpu::update(v, |v| change(v, g, w, |v, g, w| *v = m * *v + (g + decay * w)))
+                    })?;
+                }
+                // What the weight moves by, before the rate where that does not enter the momentum.
+                let within = if self.classic { factor } else { 1.0 };
+                let step = |v: f32, g: f32, w: f32| if self.nesterov { m * v + within * (g + decay * w) } else { v };
+                cpu::update_with(&p.tensor, v, |w, v| {
+                    if self.classic {
+                        return change(w, v, g, |w, v, g| *w -= step(v, g, *w));
                     }
-                })?;
-                cpu::update(&p.tensor, |w| w.iter_mut().zip(&update).for_each(|(w, u)| *w -= u))
-            } else {
-                cpu::update(v, |v| {
-                    for (v, u) in v.iter_mut().zip(&mut update) {
-                        *v = m * *v + *u;
-                        *u = if self.nesterov { m * *v + *u } else { *v };
-                    }
-                })?;
-                let scaled = (lr * self.trust(adapted, weight, norm(&update))) as f32;
-                cpu::update(&p.tensor, |w| w.iter_mut().zip(&update).for_each(|(w, u)| *w -= scaled * u))
-            }
+                    let norms = || squares(w.len(), |i| [w[i], step(v[i], g[i], w[i])]).map(f64::sqrt);
+                    let [weight, update] = if adapted { norms() } else { [0.0; 2] };
+                    let factor = (lr * self.trust(adapted, weight, update)) as f32;
+                    change(w, v, g, |w, v, g| *w -= factor * step(v, g, *w));
+                })
+            })
         })
     }
 
@@ -182,9 +216,10 @@ impl Optimizer for Sgd {
         let (m, lr) = (self.momentum, lr as f32);
         each(store, grads, |i, p, g| {
             let v = &velocities[i].tensor;
-            cpu::update_with(v, g, |v, g| v.iter_mut().zip(g).for_each(|(v, g)| *v = m * *v - lr * g))?;
-            cpu::update_with(&p.tensor, g, |w, g| w.iter_mut().zip(g).for_each(|(w, g)| *w -= lr * g))?;
-            cpu::update_with(&p.tensor, v, |w, v| w.iter_mut().zip(v).for_each(|(w, v)| *w += m * v))
+            cpu::with_slice(g, |g| {
+                cpu::update(v, |v| change(v, g, g, |v, g, _| *v = m * *v - lr * g))?;
+                cpu::update_with(&p.tensor, v, |w, v| change(w, g, v, |w, g, v| *w = (*w - lr * g) + m * v))
+            })
         })
     }
 

@@ -1,6 +1,7 @@
 //! Pooling windows over `[N, H, W, C]`, one task an image.
 
-use super::{filled, vectorized};
+use super::filled;
+use super::wide::{self, Element, Kernel, Wide, wide};
 use rayon::prelude::*;
 
 /// A pooling window; padding cells lie outside the image.
@@ -30,91 +31,143 @@ impl Window {
         ys.flat_map(move |y| xs.clone().map(move |x| (y * w + x) * c))
     }
 
-    fn each_image(&self, n: usize, out_len: usize, f: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
-        filled(n * out_len, |out| {
-            out.par_chunks_mut(out_len).enumerate().for_each(|(i, out)| {
-                vectorized(
-                    #[inline(always)]
-                    || f(i, out),
-                )
-            })
-        })
+    fn each_image<T: Element>(&self, n: usize, out_len: usize, f: impl Fn(usize, &mut [T]) + Sync) -> Vec<T> {
+        filled(n * out_len, |out| out.par_chunks_mut(out_len).enumerate().for_each(|(i, out)| f(i, out)))
     }
 
+    /// Elements of an image, and of its result.
+    fn sizes(&self) -> (usize, usize) {
+        (self.h * self.w * self.c, self.oh * self.ow * self.c)
+    }
+
+    #[inline(always)]
     fn pixels(&self) -> impl Iterator<Item = (usize, usize, usize)> {
         let (oh, ow, c) = (self.oh, self.ow, self.c);
         (0..oh).flat_map(move |oy| (0..ow).map(move |ox| (oy, ox, (oy * ow + ox) * c)))
     }
 
     /// The maximum over each window; padding never wins.
-    pub fn max(&self, x: &[f32]) -> Vec<f32> {
-        let size = self.h * self.w * self.c;
-        self.each_image(x.len() / size, self.oh * self.ow * self.c, |i, out| {
-            let x = &x[i * size..][..size];
-            for (oy, ox, at) in self.pixels() {
-                let out = &mut out[at..at + self.c];
-                out.fill(f32::NEG_INFINITY);
-                for cell in self.cells(oy, ox) {
-                    out.iter_mut().zip(&x[cell..cell + self.c]).for_each(|(o, x)| *o = if *x > *o { *x } else { *o });
-                }
-            }
-        })
+    pub fn max<T: Element>(&self, x: &[T]) -> Vec<T> {
+        let (size, out) = self.sizes();
+        self.each_image(x.len() / size, out, |i, out| wide(Max(self, &x[i * size..][..size], out)))
     }
 
     /// Gradient of [`Window::max`]: to the first cell in reading order that holds the maximum.
-    pub fn max_gradient(&self, x: &[f32], y: &[f32], dy: &[f32]) -> Vec<f32> {
-        let (size, out) = (self.h * self.w * self.c, self.oh * self.ow * self.c);
+    pub fn max_gradient<T: Element>(&self, x: &[T], y: &[T], dy: &[T]) -> Vec<T> {
+        let (size, out) = self.sizes();
         self.each_image(x.len() / size, size, |i, dx| {
             let (x, y, dy) = (&x[i * size..][..size], &y[i * out..][..out], &dy[i * out..][..out]);
-            dx.fill(0.0);
-            let mut open = vec![0.0f32; self.c];
-            for (oy, ox, at) in self.pixels() {
-                open.copy_from_slice(&dy[at..at + self.c]);
-                for cell in self.cells(oy, ox) {
-                    let target = dx[cell..cell + self.c].iter_mut().zip(&x[cell..cell + self.c]);
-                    for ((d, x), (y, g)) in target.zip(y[at..at + self.c].iter().zip(&mut open)) {
-                        let hit = x == y;
-                        *d += if hit { *g } else { 0.0 };
-                        *g = if hit { 0.0 } else { *g };
-                    }
-                }
-            }
+            wide(MaxGradient { window: self, x, y, dy, dx });
         })
     }
 
+    #[inline(always)]
     fn divisor(&self, oy: usize, ox: usize, count_padding: bool) -> f32 {
         1.0 / if count_padding { self.k * self.k } else { self.cells(oy, ox).count() } as f32
     }
 
     /// The average over each window: over all its cells when `count_padding`, else over those in the image.
-    pub fn average(&self, x: &[f32], count_padding: bool) -> Vec<f32> {
-        let size = self.h * self.w * self.c;
-        self.each_image(x.len() / size, self.oh * self.ow * self.c, |i, out| {
-            let x = &x[i * size..][..size];
-            for (oy, ox, at) in self.pixels() {
-                let out = &mut out[at..at + self.c];
-                let share = self.divisor(oy, ox, count_padding);
-                out.fill(0.0);
-                for cell in self.cells(oy, ox) {
-                    out.iter_mut().zip(&x[cell..cell + self.c]).for_each(|(o, x)| *o += x * share);
-                }
-            }
+    pub fn average<T: Element>(&self, x: &[T], count_padding: bool) -> Vec<T> {
+        let (size, out) = self.sizes();
+        self.each_image(x.len() / size, out, |i, out| {
+            wide(Average { window: self, from: &x[i * size..][..size], to: out, count_padding, back: false })
         })
     }
 
     /// Gradient of [`Window::average`].
-    pub fn average_gradient(&self, dy: &[f32], count_padding: bool) -> Vec<f32> {
-        let (size, out) = (self.h * self.w * self.c, self.oh * self.ow * self.c);
+    pub fn average_gradient<T: Element>(&self, dy: &[T], count_padding: bool) -> Vec<T> {
+        let (size, out) = self.sizes();
         self.each_image(dy.len() / out, size, |i, dx| {
-            let dy = &dy[i * out..][..out];
-            dx.fill(0.0);
-            for (oy, ox, at) in self.pixels() {
-                let share = self.divisor(oy, ox, count_padding);
-                for cell in self.cells(oy, ox) {
-                    let target = dx[cell..cell + self.c].iter_mut();
-                    target.zip(&dy[at..at + self.c]).for_each(|(d, g)| *d += g * share);
-                }
-            }
+            wide(Average { window: self, from: &dy[i * out..][..out], to: dx, count_padding, back: true })
         })
+    }
+}
+
+struct Max<'a, T>(&'a Window, &'a [T], &'a mut [T]);
+
+impl<T: Element> Kernel for Max<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Wide>(self) {
+        let Self(window, x, out) = self;
+        let c = window.c;
+        for (oy, ox, at) in window.pixels() {
+            let out = &mut out[at..at + c];
+            out.fill(T::of_f32(f32::NEG_INFINITY));
+            for cell in window.cells(oy, ox) {
+                wide::update::<S, T, 1>([&x[cell..cell + c]], out, c, #[inline(always)] |_, o, [x]| o.at_least(x));
+            }
+        }
+    }
+}
+
+struct MaxGradient<'a, T> {
+    window: &'a Window,
+    x: &'a [T],
+    y: &'a [T],
+    dy: &'a [T],
+    dx: &'a mut [T],
+}
+
+impl<T: Element> Kernel for MaxGradient<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Wide>(self) {
+        let c = self.window.c;
+        self.dx.fill(T::of_f32(0.0));
+        // What of the gradient no cell has taken yet.
+        let mut open = vec![T::of_f32(0.0); c];
+        for (oy, ox, at) in self.window.pixels() {
+            let y = &self.y[at..at + c];
+            open.copy_from_slice(&self.dy[at..at + c]);
+            for cell in self.window.cells(oy, ox) {
+                let (x, dx) = (&self.x[cell..cell + c], &mut self.dx[cell..cell + c]);
+                wide::update::<S, T, 3>(
+                    [x, y, &open],
+                    dx,
+                    c,
+                    #[inline(always)]
+                    |_, d, [x, y, g]| d.plus(g.where_equal(x, y)),
+                );
+                wide::update::<S, T, 2>(
+                    [x, y],
+                    &mut open,
+                    c,
+                    #[inline(always)]
+                    |_, g, [x, y]| g.minus(g.where_equal(x, y)),
+                );
+            }
+        }
+    }
+}
+
+/// Averages of windows, or what each cell gets back from them.
+struct Average<'a, T> {
+    window: &'a Window,
+    from: &'a [T],
+    to: &'a mut [T],
+    count_padding: bool,
+    back: bool,
+}
+
+impl<T: Element> Kernel for Average<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Wide>(self) {
+        let c = self.window.c;
+        self.to.fill(T::of_f32(0.0));
+        for (oy, ox, at) in self.window.pixels() {
+            let share = S::splat(self.window.divisor(oy, ox, self.count_padding));
+            for cell in self.window.cells(oy, ox) {
+                let (from, to) = if self.back { (at, cell) } else { (cell, at) };
+                wide::update::<S, T, 1>(
+                    [&self.from[from..from + c]],
+                    &mut self.to[to..to + c],
+                    c,
+                    #[inline(always)]
+                    |_, sum, [x]| x.times_plus(share, sum),
+                );
+            }
+        }
     }
 }

@@ -36,6 +36,8 @@ pub trait Wide: Copy {
     fn at_least(self, other: Self) -> Self;
     /// `self` where `gate` is above zero, else zero.
     fn where_positive(self, gate: Self) -> Self;
+    /// `self` where the two are equal, else zero.
+    fn where_equal(self, a: Self, b: Self) -> Self;
 }
 
 /// How a map stores its numbers.
@@ -169,6 +171,12 @@ impl Wide for Plain {
     fn where_positive(self, gate: Self) -> Self {
         self.zip(gate, |a, g| if g > 0.0 { a } else { 0.0 })
     }
+    #[inline(always)]
+    fn where_equal(self, a: Self, b: Self) -> Self {
+        let mut out = self;
+        out.0.iter_mut().zip(a.0).zip(b.0).for_each(|((o, a), b)| *o = if a == b { *o } else { 0.0 });
+        out
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -241,6 +249,13 @@ mod x86 {
             unsafe {
                 let open = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(gate.0, _mm512_setzero_ps());
                 Self(_mm512_maskz_mov_ps(open, self.0))
+            }
+        }
+        #[inline(always)]
+        fn where_equal(self, a: Self, b: Self) -> Self {
+            unsafe {
+                let equal = _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a.0, b.0);
+                Self(_mm512_maskz_mov_ps(equal, self.0))
             }
         }
     }
@@ -380,6 +395,13 @@ pub fn at<S: Wide>(values: &[f32], column: usize) -> S {
     assert!(column + LANES <= values.len(), "coefficients end before a vector from {column} on");
     // SAFETY: the assertion.
     unsafe { S::load(values.as_ptr().add(column)) }
+}
+
+/// One value a channel, zero up to a whole vector, so that vectors of coefficients can be read to the end.
+pub fn padded(values: &[f32]) -> Vec<f32> {
+    let mut values = values.to_vec();
+    values.resize(values.len().div_ceil(LANES) * LANES, 0.0);
+    values
 }
 
 /// Adds `f(column, inputs)`, `M` vectors of summands, to `M` rows of sums, each a period long.
