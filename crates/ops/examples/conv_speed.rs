@@ -31,10 +31,11 @@ fn main() {
         if only.is_some_and(|o| o != i) {
             continue;
         }
-        let x = Tensor::ones((n, s, s, c), DType::F32, &Device::Cpu).unwrap();
+        let dt = if std::env::var("BF16").is_ok() { DType::BF16 } else { DType::F32 };
+        let x = Tensor::ones((n, s, s, c), dt, &Device::Cpu).unwrap();
         let w = Tensor::ones((o, k, k, c), DType::F32, &Device::Cpu).unwrap();
         let os = s.div_ceil(stride);
-        let dy = Tensor::ones((n, os, os, o), DType::F32, &Device::Cpu).unwrap();
+        let dy = Tensor::ones((n, os, os, o), dt, &Device::Cpu).unwrap();
         let copy = (0..3).map(|_| { let t = Instant::now(); let c = dy.copy().unwrap(); let e = t.elapsed().as_secs_f64(); drop(c); e }).fold(f64::MAX, f64::min);
         let flops = 2.0 * (n * os * os * o * k * k * c) as f64;
         let mut out = String::new();

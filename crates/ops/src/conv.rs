@@ -1,9 +1,10 @@
 //! Convolution and linear layers.
 
 use crate::cpu::conv::{self, Geometry};
-use crate::cpu::norm::{self, Affine};
+use crate::cpu::norm::{self, Affine, Part};
+use crate::cpu::wide::Element;
 use crate::cpu::window::Source;
-use crate::cpu::{from_vec, update, with_slice};
+use crate::cpu::{by_element, from_vec, update_elements, update_with, with_elements, with_slice};
 use crate::norm::Normalized;
 use crate::tape::{Gradients, NodeId, Tape, Value};
 use candle_core::{Result, Tensor, bail};
@@ -41,8 +42,16 @@ impl From<&Normalized> for Input {
 }
 
 impl Input {
-    fn read<R>(&self, f: impl FnOnce(Source<'_>) -> R) -> Result<R> {
-        with_slice(&self.tensor, |map| Ok(f(Source { map, affine: self.affine.as_deref() })))
+    fn read<T: Element, R>(&self, f: impl FnOnce(Source<'_, T>) -> Result<R>) -> Result<R> {
+        with_elements(&self.tensor, |map| f(Source { map, affine: self.affine.as_deref() }))
+    }
+
+    /// The convolution with `weight`, and the moments of its output where they are wanted.
+    fn convolve(&self, g: &Geometry, weight: &Tensor, moments: bool) -> Result<(Tensor, Vec<Part>)> {
+        by_element!(self.tensor, T => with_slice(weight, |w| self.read::<T, _>(|x| {
+            let (out, parts) = conv::forward(g, x, w, moments);
+            Ok((from_vec(out, (g.n, g.oh, g.ow, g.o))?, parts))
+        })))
     }
 
     /// Something that stands on the tape where the input does.
@@ -52,27 +61,26 @@ impl Input {
 
     /// Adds the gradients of weights and input, given that of the output.
     fn back(self, g: &Geometry, dy: &Tensor, weight: (&Tensor, Option<NodeId>), gradients: &mut Gradients) -> Result<()> {
-        with_slice(dy, |dy| {
-            let (weight, w_node) = weight;
-            if w_node.is_some() {
-                let dw = self.read(|x| conv::weight_gradient(g, x, dy))?;
-                gradients.add(w_node, from_vec(dw, weight.shape())?)?;
-            }
-            if self.node.is_some() {
-                with_slice(weight, |w| match gradients.take(self.node) {
-                    // A gradient that waits has no other owner: the sums go on from it.
-                    Some(sum) => {
-                        update(&sum, |sum| drop(conv::input_gradient(g, dy, w, Some(sum))))?;
-                        gradients.add(self.node, sum)
-                    }
-                    None => match conv::input_gradient(g, dy, w, None) {
-                        Some(dx) => gradients.add(self.node, from_vec(dx, self.tensor.shape())?),
-                        None => Ok(()),
-                    },
-                })?;
-            }
-            Ok(())
-        })
+        let (weight, w_node) = weight;
+        if w_node.is_some() {
+            let dw = by_element!(self.tensor, T => with_elements::<T, _>(dy, |dy| {
+                self.read(|x| Ok(conv::weight_gradient(g, x, dy)))
+            }))?;
+            gradients.add(w_node, from_vec(dw, weight.shape())?)?;
+        }
+        if self.node.is_some() {
+            // A gradient that waits has no other owner: the sums go on from it.
+            let waiting = gradients.take(self.node);
+            let dx = by_element!(self.tensor, T => with_slice(weight, |w| with_elements::<T, _>(dy, |dy| match waiting {
+                Some(sum) => {
+                    update_elements(&sum, |sum| drop(conv::input_gradient(g, dy, w, Some(sum))))?;
+                    Ok(sum)
+                }
+                None => from_vec(conv::input_gradient(g, dy, w, None).unwrap_or_default(), self.tensor.shape()),
+            })))?;
+            gradients.add(self.node, dx)?;
+        }
+        Ok(())
     }
 }
 
@@ -105,9 +113,9 @@ pub fn conv2d(
     let g = Geometry { n, h, w, c, o, k, stride, before, oh, ow };
     // A batch norm follows wherever training goes: its moments are taken while the output is in cache.
     let moments = tape.tracks(&[&x.value(), weight]);
-    let (out, parts) = x.read(|x| with_slice(weight.tensor(), |w| Ok(conv::forward(&g, x, w, moments))))??;
+    let (out, parts) = x.convolve(&g, weight.tensor(), moments)?;
     let (saved, w_node) = (weight.tensor().clone(), weight.node());
-    let value = tape.record(&[&x.value(), weight], from_vec(out, (n, oh, ow, o))?, move |dy, gradients| {
+    let value = tape.record(&[&x.value(), weight], out, move |dy, gradients| {
         x.back(&g, &dy, (&saved, w_node), gradients)
     });
     Ok(value.with_moments(moments.then(|| norm::moments(&parts))))
@@ -125,19 +133,18 @@ pub fn linear(tape: &Tape, x: &Value, weight: &Value, bias: Option<&Value>) -> R
     };
     let g = Geometry { n: r, h: 1, w: 1, c: d, o, k: 1, stride: 1, before: 0, oh: 1, ow: 1 };
     let input = Input::from(x);
-    let (mut out, _) = input.read(|x| with_slice(weight.tensor(), |w| Ok(conv::forward(&g, x, w, false))))??;
+    let out = input.convolve(&g, weight.tensor(), false)?.0.reshape((r, o))?;
     if let Some(bias) = bias {
         if bias.tensor().dims1()? != o {
             bail!("linear: bias of {:?} for {o} outputs", bias.tensor().shape())
         }
-        with_slice(bias.tensor(), |b| {
+        update_with(&out, bias.tensor(), |out, b| {
             out.chunks_exact_mut(o).for_each(|row| row.iter_mut().zip(b).for_each(|(y, b)| *y += b));
-            Ok(())
         })?;
     }
     let (saved, w_node, b_node) = (weight.tensor().clone(), weight.node(), bias.and_then(Value::node));
     let none = Value::constant(weight.tensor().clone());
-    Ok(tape.record(&[x, weight, bias.unwrap_or(&none)], from_vec(out, (r, o))?, move |dy, gradients| {
+    Ok(tape.record(&[x, weight, bias.unwrap_or(&none)], out, move |dy, gradients| {
         if b_node.is_some() {
             let db = with_slice(&dy, |dy| {
                 let mut db = vec![0.0f64; o];

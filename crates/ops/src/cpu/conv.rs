@@ -4,22 +4,17 @@
 //! matrices (see [`super::im2col`]). How work is cut depends on shapes alone, never on the number of threads: sums are
 //! taken in the same order always.
 
-use super::avx512;
-use super::wide::LANES;
+use super::maps::{Maps, Pixels};
 use super::norm::Part;
-use super::panels::{Panels, depth_blocks};
+use super::wide::{Element, LANES};
 use super::window::{Run, Segment, Source, Task, Windows};
 use super::{filled, im2col, norm};
 use rayon::prelude::*;
 
 /// Weights (1 MiB) beyond which their gradient is cut by weights, not by images.
 const MANY: usize = 1 << 18;
-/// Output channels from which the windows of a weight gradient are lined up.
-const LINED_UP: usize = 64;
 /// Floats of a page of memory.
 const PAGE: usize = 1024;
-/// Windows of a weight gradient that L1 holds together with their gradients.
-const NEAR: usize = 128;
 /// Most groups of images whose partial sums are added up in order.
 const GROUPS: usize = 16;
 
@@ -69,18 +64,18 @@ struct Places {
 
 /// The sums over windows of all images, in `out`; what `out` holds is added to where `accumulate`. With `moments` each
 /// task takes the moments of its output while that is in cache.
-fn sums(
+fn sums<T: Maps>(
     windows: &Windows,
-    source: Source<'_>,
-    panels: &Panels,
+    source: Source<'_, T>,
+    (panels, channels): (&T::Panels, usize),
     places: Places,
-    out: &mut [f32],
+    out: &mut [T],
     (accumulate, moments): (bool, bool),
 ) -> Vec<Part> {
-    let blocks = depth_blocks(&windows.segments(source));
+    let segments = windows.segments(source);
     // Tasks whose output is contiguous are independent; else those of an image go together.
     let contiguous = places.col * windows.cols == places.row;
-    let mut items: Vec<(Vec<Task>, &mut [f32])> = Vec::new();
+    let mut items: Vec<(Vec<Task>, &mut [T])> = Vec::new();
     let mut rest = out;
     for task in windows.tasks() {
         match items.last_mut() {
@@ -93,55 +88,64 @@ fn sums(
             }
         }
     }
-    let steps = (windows.stride * windows.c, places.col);
-    let each = |(tasks, out): (Vec<Task>, &mut [f32])| {
+    let step = windows.stride * windows.c;
+    let each = |(tasks, out): (Vec<Task>, &mut [T])| {
         for task in &tasks {
             let first = if contiguous { 0 } else { task.row * places.row };
             let place = |image, row| places.first + image * places.image + first + row * places.row;
             windows.with_padded(source, *task, place, |padded, runs| {
-                for (block, (segments, range)) in blocks.iter().enumerate() {
-                    for channel in panels.firsts() {
-                        let (panel, add) = (panels.part(channel, *range), accumulate || block > 0);
-                        avx512::products(padded, runs, steps, segments, panel, &mut out[channel..], add);
-                    }
-                }
+                let pixels = Pixels { padded, runs, step };
+                T::products(pixels, &segments, panels, (out, places.col), accumulate);
             });
         }
-        moments.then(|| norm::part(out, panels.channels))
+        moments.then(|| norm::part(out, channels))
     };
     let parts: Vec<Option<Part>> = items.into_par_iter().map(each).collect();
     parts.into_iter().flatten().collect()
 }
 
+/// The map as f32, normalised: what processors without the kernels compute with.
+fn plain<T: Element>(source: Source<'_, T>) -> Vec<f32> {
+    let map = widened(source.map);
+    match source.affine {
+        Some(affine) => affine.forward(&map, None, true),
+        None => map,
+    }
+}
+
+fn widened<T: Element>(map: &[T]) -> Vec<f32> {
+    map.par_iter().with_min_len(4096).map(|v| v.to_f32()).collect()
+}
+
+fn narrowed<T: Element>(map: &[f32]) -> Vec<T> {
+    map.par_iter().with_min_len(4096).map(|v| T::of_f32(*v)).collect()
+}
+
 /// `[N, H, W, C]` by weights `[O, K, K, C]` to `[N, OH, OW, O]`, and the moments of its parts where they are wanted.
-pub fn forward(g: &Geometry, source: Source<'_>, weight: &[f32], moments: bool) -> (Vec<f32>, Vec<Part>) {
-    if !avx512::available() {
-        let out = match source.affine {
-            Some(affine) => im2col::forward(g, &affine.forward(source.map, None, true), weight),
-            None => im2col::forward(g, source.map, weight),
-        };
+pub fn forward<T: Maps>(g: &Geometry, source: Source<'_, T>, weight: &[f32], moments: bool) -> (Vec<T>, Vec<Part>) {
+    if !T::available() {
+        let out = narrowed(&im2col::forward(g, &plain(source), weight));
         let parts = if moments { norm::parts(&out, g.o) } else { Vec::new() };
         return (out, parts);
     }
-    let (panels, mut parts) = (Panels::transposed(weight, g.o), Vec::new());
+    let (depth, mut parts) = (g.patch(), Vec::new());
+    let panels = T::panels_of_columns(weight, g.o, depth);
     let windows = g.windows().flattened();
     let row = windows.cols * g.o;
     let places = Places { first: 0, col: g.o, row, image: windows.rows * row };
-    let out = filled(g.pixels() * g.o, |out| parts = sums(&windows, source, &panels, places, out, (false, moments)));
+    let out = filled(g.pixels() * g.o, |out| {
+        parts = sums(&windows, source, (&panels, g.o), places, out, (false, moments));
+    });
     (out, parts)
 }
 
 /// Gradient of the input, `[N, H, W, C]`, from that of the output, `[N, OH, OW, O]`; added to `sum` where there is one.
-pub fn input_gradient(g: &Geometry, dy: &[f32], weight: &[f32], sum: Option<&mut [f32]>) -> Option<Vec<f32>> {
-    if !avx512::available() {
-        let dx = im2col::input_gradient(g, dy, weight);
-        return match sum {
-            None => Some(dx),
-            Some(sum) => {
-                sum.par_iter_mut().zip(dx).with_min_len(4096).for_each(|(s, d)| *s += d);
-                None
-            }
-        };
+pub fn input_gradient<T: Maps>(g: &Geometry, dy: &[T], weight: &[f32], sum: Option<&mut [T]>) -> Option<Vec<T>> {
+    if !T::available() {
+        let dx = im2col::input_gradient(g, &widened(dy), weight);
+        let Some(sum) = sum else { return Some(narrowed(&dx)) };
+        sum.par_iter_mut().zip(dx).with_min_len(4096).for_each(|(s, d)| *s = T::of_f32(s.to_f32() + d));
+        return None;
     }
     match sum {
         Some(sum) => {
@@ -152,10 +156,10 @@ pub fn input_gradient(g: &Geometry, dy: &[f32], weight: &[f32], sum: Option<&mut
     }
 }
 
-fn add_input_gradient(g: &Geometry, dy: &[f32], weight: &[f32], dx: &mut [f32], accumulate: bool) {
+fn add_input_gradient<T: Maps>(g: &Geometry, dy: &[T], weight: &[f32], dx: &mut [T], accumulate: bool) {
     if g.k < g.stride && !accumulate {
         // Pixels between the windows feel nothing.
-        dx.par_chunks_mut(1 << 15).for_each(|dx| dx.fill(0.0));
+        dx.par_chunks_mut(1 << 15).for_each(|dx| dx.fill(T::of_f32(0.0)));
     }
     // Along one axis: input position `s i + p` meets kernel positions `r, r + s, ...`, the last of them first.
     let axis = |p: usize, size: usize| {
@@ -168,7 +172,7 @@ fn add_input_gradient(g: &Geometry, dy: &[f32], weight: &[f32], dx: &mut [f32], 
         if ky * kx * rows * cols == 0 {
             continue;
         }
-        let panels = Panels::of_rows(ky * kx * g.o, g.c, |d| {
+        let panels = T::panels_of_rows(ky * kx * g.o, g.c, |d| {
             let (u, v, o) = (d / (kx * g.o), d / g.o % kx, d % g.o);
             let (y, x) = (ry + g.stride * (ky - 1 - u), rx + g.stride * (kx - 1 - v));
             &weight[((o * g.k + y) * g.k + x) * g.c..][..g.c]
@@ -182,74 +186,14 @@ fn add_input_gradient(g: &Geometry, dy: &[f32], weight: &[f32], dx: &mut [f32], 
             (places.row, places.image) = (windows.cols * g.c, windows.rows * windows.cols * g.c);
         }
         let source = Source { map: dy, affine: None };
-        sums(&windows, source, &panels, places, dx, (accumulate, false));
-    }
-}
-
-/// Vectors of channels in a block of the weight gradient.
-fn gradient_vectors(o: usize) -> usize {
-    if o > LANES { 2 } else { 1 }
-}
-
-/// The channels of `dy` `[pixels, O]` in blocks, each `[pixels, block]`, zero past the last channel.
-fn channel_blocks(dy: &[f32], o: usize) -> Vec<f32> {
-    let (width, pixels) = (gradient_vectors(o) * LANES, dy.len() / o);
-    filled(o.div_ceil(width) * width * pixels, |blocks| {
-        let runs = [Run { source: 0, out: 0, len: pixels }];
-        for (i, block) in blocks.chunks_exact_mut(width * pixels).enumerate() {
-            for lane in (0..width).step_by(LANES) {
-                let first = (i * width + lane).min(o);
-                avx512::line_up(&dy[first..], &runs, o, LANES.min(o - first), &mut block[lane..], width);
-            }
-        }
-    })
-}
-
-/// What the weight gradient reads of one task.
-struct Piece<'a> {
-    padded: &'a [f32],
-    runs: &'a [Run],
-    step: usize,
-    /// `dy` by [`channel_blocks`].
-    blocks: &'a [f32],
-}
-
-/// Adds what one task gives for the `depth` weights from `offset` of each window on to `sum`, `[depth, O]`.
-fn add_outer(piece: &Piece<'_>, (offset, depth): (usize, usize), o: usize, sum: &mut [f32], columns: &mut Vec<f32>) {
-    let vectors = gradient_vectors(o);
-    let (width, pixels) = (vectors * LANES, piece.runs.iter().map(|r| r.len).sum::<usize>());
-    let count = depth.div_ceil(avx512::MOST_WEIGHTS[vectors]);
-    columns.resize(pixels * LANES, 0.0);
-    for i in 0..count {
-        let (first, end) = (depth * i / count, depth * (i + 1) / count);
-        let (from, depth) = (&piece.padded[offset + first..], end - first);
-        let mut block = |from: &[f32], runs: &[Run], step: usize, pixel: usize| {
-            for (i, block) in piece.blocks.chunks_exact(width * pixels).enumerate() {
-                let block = (&block[pixel * width..], vectors, width.min(o - i * width));
-                avx512::outer(from, runs, step, depth, block, &mut sum[first * o + i * width..], o);
-            }
-        };
-        if o < LINED_UP {
-            block(from, piece.runs, piece.step, 0);
-            continue;
-        }
-        // Windows stand a multiple of many bytes apart, so that few sets of the cache would hold them: they are lined up
-        // where enough channels use them, and some of them at a time stay in L1 with their `dy`.
-        avx512::line_up(from, piece.runs, piece.step, depth, columns, LANES);
-        for pixel in (0..pixels).step_by(NEAR) {
-            let run = Run { source: pixel * LANES, out: 0, len: NEAR.min(pixels - pixel) };
-            block(columns, &[run], LANES, pixel);
-        }
+        sums(&windows, source, (&panels, g.c), places, dx, (accumulate, false));
     }
 }
 
 /// Gradient of the weights, `[O, K, K, C]`.
-pub fn weight_gradient(g: &Geometry, source: Source<'_>, dy: &[f32]) -> Vec<f32> {
-    if !avx512::available() {
-        return match source.affine {
-            Some(affine) => im2col::weight_gradient(g, &affine.forward(source.map, None, true), dy),
-            None => im2col::weight_gradient(g, source.map, dy),
-        };
+pub fn weight_gradient<T: Maps>(g: &Geometry, source: Source<'_, T>, dy: &[T]) -> Vec<f32> {
+    if !T::available() {
+        return im2col::weight_gradient(g, &plain(source), &widened(dy));
     }
     let windows = g.windows().flattened();
     let (tasks, segments, size) = (windows.tasks(), windows.segments(source), g.o * g.patch());
@@ -263,64 +207,66 @@ pub fn weight_gradient(g: &Geometry, source: Source<'_>, dy: &[f32]) -> Vec<f32>
     }
     let each = tasks.len().div_ceil(GROUPS);
     let group = |tasks: &[Task]| {
-        let (mut sum, mut columns) = (vec![0.0; size], Vec::new());
+        let mut sum = T::outer(g.patch(), o);
         for task in tasks {
             windows.with_padded(source, *task, |_, _| 0, |padded, runs| {
-                let piece = Piece { padded, runs, step, blocks: &channel_blocks(dy_of(task), o) };
+                let (pixels, dy) = (Pixels { padded, runs, step }, T::gradients(dy_of(task), o));
                 let mut done = 0;
                 for segment in &segments {
-                    add_outer(&piece, (segment.offset, segment.depth), o, &mut sum[done * o..], &mut columns);
+                    T::add_outer(&mut sum, pixels, &dy, *segment, done);
                     done += segment.depth;
                 }
             });
         }
-        sum
+        T::finished(sum)
     };
     let partials: Vec<Vec<f32>> = tasks.par_chunks(each).map(group).collect();
     transposed(&im2col::total(partials, size), o)
 }
 
 /// The weight gradient where the weights are many: each piece of work takes some of them through all images.
-fn by_weights<'a>(
+fn by_weights<'a, T: Maps>(
     windows: &Windows,
-    source: Source<'_>,
+    source: Source<'_, T>,
     (tasks, segments): (&[Task], &[Segment]),
     (step, o): (usize, usize),
-    dy_of: impl Fn(&Task) -> &'a [f32] + Sync,
+    dy_of: impl Fn(&Task) -> &'a [T] + Sync,
 ) -> Vec<f32> {
-    let prepared: Vec<(Vec<f32>, Vec<Run>, Vec<f32>)> = tasks
+    let prepared: Vec<(Vec<T>, Vec<Run>, Vec<T>)> = tasks
         .par_iter()
         .map(|task| {
-            let blocks = channel_blocks(dy_of(task), o);
-            windows.with_padded(source, *task, |_, _| 0, |padded, runs| (padded.to_vec(), runs.to_vec(), blocks))
+            let dy = T::gradients(dy_of(task), o);
+            windows.with_padded(source, *task, |_, _| 0, |padded, runs| (padded.to_vec(), runs.to_vec(), dy))
         })
         .collect();
     let most = windows.depth().div_ceil(GROUPS).clamp(48, 192);
     let cut = |s: &Segment| {
         let (offset, depth, count) = (s.offset, s.depth, s.depth.div_ceil(most));
-        (0..count).map(move |i| (offset + depth * i / count, depth * (i + 1) / count - depth * i / count))
+        (0..count).map(move |i| Segment {
+            offset: offset + depth * i / count,
+            depth: depth * (i + 1) / count - depth * i / count,
+        })
     };
-    let pieces: Vec<(usize, usize)> = segments.iter().flat_map(cut).collect();
-    let one = |&(offset, depth): &(usize, usize)| {
-        let (mut sum, mut columns, mut near) = (vec![0.0; depth * o], Vec::new(), Vec::new());
-        for (padded, runs, blocks) in &prepared {
+    let pieces: Vec<Segment> = segments.iter().flat_map(cut).collect();
+    let one = |piece: &Segment| {
+        let (mut sum, mut near) = (T::outer(piece.depth, o), Vec::new());
+        for (padded, runs, dy) in &prepared {
             if step < PAGE {
-                let piece = Piece { padded, runs, step, blocks };
-                add_outer(&piece, (offset, depth), o, &mut sum, &mut columns);
+                T::add_outer(&mut sum, Pixels { padded, runs, step }, dy, *piece, 0);
                 continue;
             }
             // These weights' part of all windows is brought together first: windows that lie pages apart cost a walk
             // through the page tables each.
             near.clear();
             for run in runs {
-                let window = |i| &padded[run.source + i * step + offset..][..depth];
+                let window = |i| &padded[run.source + i * step + piece.offset..][..piece.depth];
                 (0..run.len).for_each(|i| near.extend_from_slice(window(i)));
             }
-            let whole = [Run { source: 0, out: 0, len: near.len() / depth }];
-            let piece = Piece { padded: &near, runs: &whole, step: depth, blocks };
-            add_outer(&piece, (0, depth), o, &mut sum, &mut columns);
+            let whole = [Run { source: 0, out: 0, len: near.len() / piece.depth }];
+            let pixels = Pixels { padded: &near, runs: &whole, step: piece.depth };
+            T::add_outer(&mut sum, pixels, dy, Segment { offset: 0, depth: piece.depth }, 0);
         }
-        sum
+        T::finished(sum)
     };
     let sums: Vec<Vec<f32>> = pieces.par_iter().map(one).collect();
     transposed(&sums.concat(), o)

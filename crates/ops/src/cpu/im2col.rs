@@ -3,7 +3,7 @@
 
 use super::gemm::{View, gemm};
 use super::conv::Geometry;
-use super::window::with_scratch;
+use super::wide::Element;
 use super::{filled, vectorized};
 use rayon::prelude::*;
 
@@ -101,7 +101,7 @@ fn product(g: &Geometry, x: &[f32], weight: &[f32]) -> Vec<f32> {
                 let x = View::row_major(&x[first * g.c..(first + rows) * g.c], g.c);
                 gemm(rows, g.o, patch, out, x, weight, false);
             } else {
-                with_scratch(rows * patch, |columns| {
+                f32::with_scratch(rows * patch, |columns| {
                     im2col(g, x, first, columns);
                     gemm(rows, g.o, patch, out, View::row_major(columns, patch), weight, false);
                 });
@@ -131,7 +131,7 @@ pub fn input_gradient(g: &Geometry, dy: &[f32], weight: &[f32]) -> Vec<f32> {
             dx.fill(0.0);
             for (i, dy) in dy.chunks(tile * g.o).enumerate() {
                 let rows = dy.len() / g.o;
-                with_scratch(rows * patch, |columns| {
+                f32::with_scratch(rows * patch, |columns| {
                     let (dy, weight) = (View::row_major(dy, g.o), View::row_major(weight, patch));
                     gemm(rows, patch, g.o, columns, dy, weight, false);
                     vectorized(
@@ -164,7 +164,7 @@ pub fn weight_gradient(g: &Geometry, x: &[f32], dy: &[f32]) -> Vec<f32> {
                     let x = View::row_major(&x[first * g.c..(first + rows) * g.c], g.c);
                     gemm(g.o, patch, rows, &mut sum, dy, x, true);
                 } else {
-                    with_scratch(rows * patch, |columns| {
+                    f32::with_scratch(rows * patch, |columns| {
                         im2col(g, x, first, columns);
                         gemm(g.o, patch, rows, &mut sum, dy, View::row_major(columns, patch), true);
                     });

@@ -11,13 +11,16 @@ pub(crate) mod conv;
 pub(crate) mod gate;
 pub(crate) mod gemm;
 mod im2col;
+mod amx;
+mod bf16;
+mod maps;
 pub(crate) mod norm;
 mod panels;
 pub(crate) mod pool;
 pub(crate) mod wide;
 pub(crate) mod window;
 
-pub(crate) use access::{by_element, update_elements_with, with_elements};
+pub(crate) use access::{by_element, update_elements, update_elements_with, with_elements};
 pub use access::{add_assign, filled, from_vec, update, update_with, with_slice};
 
 /// Runs `work` with the widest vector instructions of this processor: loops inside are compiled once for each

@@ -7,6 +7,7 @@
 
 use candle_core::{CpuStorage, WithDType};
 use half::bf16;
+use std::cell::RefCell;
 
 /// Floats of a vector.
 pub const LANES: usize = 16;
@@ -46,12 +47,33 @@ pub trait Element: WithDType {
     fn of_f32(value: f32) -> Self;
     /// The numbers of a storage, to be changed.
     fn slice_mut(storage: &mut CpuStorage) -> Option<&mut [Self]>;
+    /// Lends a per-thread buffer of `len` elements with arbitrary contents.
+    fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [Self]) -> R) -> R;
     /// # Safety
     /// Sixteen numbers can be read at `at`.
     unsafe fn load<S: Wide>(at: *const Self) -> S;
     /// # Safety
     /// Sixteen numbers can be written at `at`.
     unsafe fn store<S: Wide>(value: S, at: *mut Self);
+}
+
+/// The buffer of a thread, one for each element.
+macro_rules! scratch {
+    ($element:ty) => {
+        fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [Self]) -> R) -> R {
+            thread_local! {
+                static SCRATCH: RefCell<Vec<$element>> = const { RefCell::new(Vec::new()) };
+            }
+            // Taken out, not borrowed, while in use: rayon may run another task on this thread meanwhile.
+            let mut buffer = SCRATCH.take();
+            if buffer.len() < len {
+                buffer.resize(len, Self::of_f32(0.0));
+            }
+            let result = f(&mut buffer[..len]);
+            SCRATCH.replace(buffer);
+            result
+        }
+    };
 }
 
 impl Element for f32 {
@@ -69,6 +91,7 @@ impl Element for f32 {
             _ => None,
         }
     }
+    scratch!(f32);
     #[inline(always)]
     unsafe fn load<S: Wide>(at: *const Self) -> S {
         // SAFETY: the caller's word.
@@ -96,6 +119,7 @@ impl Element for bf16 {
             _ => None,
         }
     }
+    scratch!(bf16);
     #[inline(always)]
     unsafe fn load<S: Wide>(at: *const Self) -> S {
         // SAFETY: the caller's word.

@@ -5,7 +5,7 @@
 //! contiguous in the padded map, so nothing is ever unfolded into columns.
 
 use super::norm::Affine;
-use std::cell::RefCell;
+use super::wide::Element;
 
 /// Output pixels that a task should at least have: it reads all weights once.
 const PIXELS: usize = 256;
@@ -16,9 +16,9 @@ const GROUP: usize = 1 << 18;
 
 /// A map that is read through windows.
 #[derive(Clone, Copy)]
-pub struct Source<'a> {
+pub struct Source<'a, T> {
     /// `[N, H, W, C]`.
-    pub map: &'a [f32],
+    pub map: &'a [T],
     /// A normalisation with ReLU that is still to be applied.
     pub affine: Option<&'a Affine>,
 }
@@ -67,22 +67,6 @@ pub struct Task {
     pub images: usize,
     pub row: usize,
     pub rows: usize,
-}
-
-thread_local! {
-    static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Lends a per-thread buffer of `len` floats with arbitrary contents.
-pub fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
-    // Taken out, not borrowed, while in use: rayon may run another task on this thread meanwhile.
-    let mut buffer = SCRATCH.take();
-    if buffer.len() < len {
-        buffer.resize(len, 0.0);
-    }
-    let result = f(&mut buffer[..len]);
-    SCRATCH.replace(buffer);
-    result
 }
 
 impl Windows {
@@ -141,29 +125,29 @@ impl Windows {
     }
 
     /// What the windows' rows are, in the padded copy that [`Windows::with_padded`] makes of a task.
-    pub fn segments(&self, source: Source<'_>) -> Vec<Segment> {
+    pub fn segments<T: Element>(&self, source: Source<'_, T>) -> Vec<Segment> {
         let row = self.row(source);
         (0..self.ky).map(|u| Segment { offset: u * row, depth: self.kx * self.c }).collect()
     }
 
-    fn direct(&self, source: Source<'_>) -> bool {
+    fn direct<T: Element>(&self, source: Source<'_, T>) -> bool {
         self.inside() && source.affine.is_none()
     }
 
     /// Floats of a row of the copy.
-    fn row(&self, source: Source<'_>) -> usize {
+    fn row<T: Element>(&self, source: Source<'_, T>) -> usize {
         self.c * if self.direct(source) { self.w } else { self.reach(1).1 }
     }
 
     /// Calls `f` with a copy of what a task's windows see, zero outside the map, and with the runs of its output pixels;
     /// `out` tells where a pixel `(image, row)` of the task begins in what `f` writes to. Without padding and normalisation
     /// the copy is the map itself.
-    pub fn with_padded<R>(
+    pub fn with_padded<T: Element, R>(
         &self,
-        source: Source<'_>,
+        source: Source<'_, T>,
         task: Task,
         out: impl Fn(usize, usize) -> usize,
-        f: impl FnOnce(&[f32], &[Run]) -> R,
+        f: impl FnOnce(&[T], &[Run]) -> R,
     ) -> R {
         let row = self.row(source);
         let (reach, _) = self.reach(task.rows);
@@ -181,7 +165,7 @@ impl Windows {
             let length = (task.images - 1) * map + (reach - 1) * row + self.reach(1).1 * self.c;
             return f(&source.map[first..first + length], &runs);
         }
-        with_scratch(task.images * image, |buffer| {
+        T::with_scratch(task.images * image, |buffer| {
             for (i, copy) in buffer.chunks_exact_mut(image).enumerate() {
                 let map = &source.map[(task.image + i) * map..][..map];
                 for (y, line) in copy.chunks_exact_mut(row).enumerate() {
@@ -193,17 +177,17 @@ impl Windows {
     }
 
     /// Row `y` of an image, from `left` columns before its first, zero outside.
-    fn copy_row(&self, map: &[f32], y: isize, affine: Option<&Affine>, line: &mut [f32]) {
+    fn copy_row<T: Element>(&self, map: &[T], y: isize, affine: Option<&Affine>, line: &mut [T]) {
         let (columns, c) = ((line.len() / self.c) as isize, self.c);
         if y < 0 || y >= self.h as isize {
-            return line.fill(0.0);
+            return line.fill(T::of_f32(0.0));
         }
         // Columns [first, end) of the line lie in the image.
         let first = self.left.clamp(0, columns);
         let end = (self.w as isize + self.left).clamp(first, columns);
         let (first_float, end_float) = (first as usize * c, end as usize * c);
-        line[..first_float].fill(0.0);
-        line[end_float..].fill(0.0);
+        line[..first_float].fill(T::of_f32(0.0));
+        line[end_float..].fill(T::of_f32(0.0));
         if end > first {
             let start = (y as usize * self.w + (first - self.left) as usize) * c;
             let (from, to) = (&map[start..][..end_float - first_float], &mut line[first_float..end_float]);

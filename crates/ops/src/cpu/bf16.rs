@@ -1,0 +1,221 @@
+//! The arithmetic of convolution for bf16 maps: windows are lined up as rows of a matrix, and products are summed in f32.
+//!
+//! Unlike the f32 kernels these do not read windows where they stand: a unit that multiplies tiles is so fast that lining
+//! windows up costs less than tiles of odd shapes would.
+
+use super::amx::{self, Block, Pairs, Ready, SIDE};
+use super::maps::{Maps, Pixels};
+use super::wide::{self, Kernel, LANES, Wide, wide};
+use super::window::Segment;
+use half::bf16;
+use rayon::prelude::*;
+use std::cell::RefCell;
+
+/// Numbers of a matrix of windows (1 MiB): it stays in L2 while all weights pass.
+const MATRIX: usize = 1 << 19;
+/// Numbers between rows of that matrix beyond their length: rows a power of two apart would share sets of the cache.
+const GAP: usize = SIDE;
+
+const ZERO: bf16 = bf16::ZERO;
+
+thread_local! {
+    static MATRICES: RefCell<Vec<bf16>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Lends a buffer of the thread, of at least `len` numbers.
+fn with_matrix<R>(len: usize, f: impl FnOnce(&mut [bf16]) -> R) -> R {
+    let mut matrix = MATRICES.take();
+    if matrix.len() < len {
+        matrix.resize(len, ZERO);
+    }
+    let result = f(&mut matrix[..len]);
+    MATRICES.replace(matrix);
+    result
+}
+
+fn whole(length: usize) -> usize {
+    length.div_ceil(SIDE) * SIDE
+}
+
+/// Weights as pairs, [`SIDE`] channels by [`SIDE`] steps of the depth at a time, zero beyond both.
+pub struct Panels {
+    depth: usize,
+    channels: usize,
+    data: Vec<bf16>,
+}
+
+impl Panels {
+    const PAIRS: Pairs = Pairs { row: 2 * LANES, next: SIDE * SIDE, second: SIDE * LANES };
+
+    fn new(depth: usize, channels: usize, weight: impl Fn(usize, usize) -> f32 + Sync) -> Self {
+        let size = whole(depth) * SIDE;
+        let mut data = vec![ZERO; channels.div_ceil(SIDE) * size];
+        data.par_chunks_mut(size).enumerate().for_each(|(i, panel)| {
+            for (at, value) in panel.iter_mut().enumerate() {
+                let (turn, second, pair, lane, odd) =
+                    (at / (SIDE * SIDE), at / (SIDE * LANES) % 2, at / SIDE % LANES, at / 2 % LANES, at % 2);
+                let (d, channel) = (turn * SIDE + 2 * pair + odd, i * SIDE + second * LANES + lane);
+                if d < depth && channel < channels {
+                    *value = bf16::from_f32(weight(d, channel));
+                }
+            }
+        });
+        Self { depth, channels, data }
+    }
+}
+
+/// A weight gradient in f32, `[whole O, width]`.
+pub struct Outer {
+    depth: usize,
+    o: usize,
+    width: usize,
+    sum: Vec<f32>,
+}
+
+/// Every pixel's place in the output, and a copy of its window in a row of `matrix`; whatever `matrix` holds past them
+/// stays.
+fn line_up(pixels: Pixels<'_, bf16>, segments: &[Segment], depth: usize, skip: usize, matrix: &mut [bf16], step: usize) {
+    let windows = pixels.runs.iter().flat_map(|run| (0..run.len).map(move |i| run.source + i * pixels.step));
+    for (window, row) in windows.skip(skip).zip(matrix.chunks_exact_mut(step)) {
+        let mut done = 0;
+        for segment in segments {
+            row[done..done + segment.depth]
+                .copy_from_slice(&pixels.padded[window + segment.offset..][..segment.depth]);
+            done += segment.depth;
+        }
+        row[done..whole(depth)].fill(ZERO);
+    }
+}
+
+impl Maps for bf16 {
+    type Panels = Panels;
+    type Outer = Outer;
+
+    fn available() -> bool {
+        amx::unit().is_some()
+    }
+
+    fn panels_of_columns(weight: &[f32], o: usize, depth: usize) -> Panels {
+        Panels::new(depth, o, |d, channel| weight[channel * depth + d])
+    }
+
+    fn panels_of_rows<'a>(depth: usize, o: usize, row: impl Fn(usize) -> &'a [f32] + Sync) -> Panels {
+        Panels::new(depth, o, |d, channel| row(d)[channel])
+    }
+
+    fn products(
+        pixels: Pixels<'_, bf16>,
+        segments: &[Segment],
+        panels: &Panels,
+        (out, out_step): (&mut [bf16], usize),
+        accumulate: bool,
+    ) {
+        let ready = Ready::new();
+        let places: Vec<usize> =
+            pixels.runs.iter().flat_map(|run| (0..run.len).map(move |i| run.out + i * out_step)).collect();
+        let (depth, step) = (panels.depth, whole(panels.depth) + GAP);
+        let rows = (MATRIX / step / SIDE * SIDE).clamp(SIDE, whole(places.len()));
+        with_matrix(rows * step, |matrix| {
+            for (skip, places) in places.chunks(rows).enumerate() {
+                line_up(pixels, segments, depth, skip * rows, matrix, step);
+                for (i, panel) in panels.data.chunks_exact(whole(depth) * SIDE).enumerate() {
+                    let lanes = SIDE.min(panels.channels - i * SIDE);
+                    for (left, places) in matrix.chunks_exact(SIDE * step).zip(places.chunks(SIDE)) {
+                        let mut sum = [0.0; SIDE * SIDE];
+                        let block = Block { left, step, right: panel, pairs: Panels::PAIRS, turns: whole(depth) / SIDE };
+                        ready.multiply(block, &mut sum, SIDE, false);
+                        wide(StoreRows { sum: &sum, places, lanes, out: &mut out[i * SIDE..], accumulate });
+                    }
+                }
+            }
+        });
+    }
+
+    /// Transposed: `[whole O, whole pixels]`, zero beyond both.
+    fn gradients(dy: &[bf16], o: usize) -> Vec<bf16> {
+        let pixels = dy.len() / o;
+        let step = whole(pixels);
+        let mut out = vec![ZERO; whole(o) * step];
+        for (i, rows) in out.chunks_mut(LANES * step).take(o.div_ceil(LANES)).enumerate() {
+            let live = LANES.min(o - i * LANES);
+            for (p, dy) in dy.chunks_exact(o).enumerate() {
+                for (lane, value) in dy[i * LANES..][..live].iter().enumerate() {
+                    rows[lane * step + p] = *value;
+                }
+            }
+        }
+        out
+    }
+
+    fn outer(depth: usize, o: usize) -> Outer {
+        // The last tile of a segment reaches past it, with zeros.
+        let width = whole(depth) + SIDE;
+        Outer { depth, o, width, sum: vec![0.0; whole(o) * width] }
+    }
+
+    fn add_outer(outer: &mut Outer, pixels: Pixels<'_, bf16>, dy: &[bf16], segment: Segment, first: usize) {
+        let (count, depth) = (pixels.count(), whole(segment.depth));
+        let step = whole(count);
+        let windows: Vec<&[bf16]> = pixels
+            .runs
+            .iter()
+            .flat_map(|run| (0..run.len).map(move |i| run.source + i * pixels.step + segment.offset))
+            .map(|at| &pixels.padded[at..at + segment.depth])
+            .collect();
+        let ready = Ready::new();
+        with_matrix(step * depth, |matrix| {
+            // Windows of neighbouring pixels as pairs, zero past the last pixel and the last weight.
+            let empty = vec![ZERO; segment.depth];
+            for (i, row) in matrix.chunks_exact_mut(2 * depth).enumerate() {
+                let window = |p: usize| windows.get(p).copied().unwrap_or(&empty);
+                amx::interleave(window(2 * i), window(2 * i + 1), &mut row[..2 * segment.depth]);
+                row[2 * segment.depth..].fill(ZERO);
+            }
+            let pairs = Pairs { row: 2 * depth, next: LANES * 2 * depth, second: SIDE };
+            for (o, left) in dy.chunks_exact(SIDE * step).enumerate() {
+                for j in (0..depth).step_by(SIDE) {
+                    let block = Block { left, step, right: &matrix[2 * j..], pairs, turns: step / SIDE };
+                    let sum = &mut outer.sum[o * SIDE * outer.width + first + j..];
+                    ready.multiply(block, sum, outer.width, true);
+                }
+            }
+        });
+    }
+
+    fn finished(outer: Outer) -> Vec<f32> {
+        let mut out = vec![0.0; outer.depth * outer.o];
+        for (d, row) in out.chunks_exact_mut(outer.o).enumerate() {
+            row.iter_mut().enumerate().for_each(|(o, v)| *v = outer.sum[o * outer.width + d]);
+        }
+        out
+    }
+}
+
+/// Rows of sums, rounded into the output at their places.
+struct StoreRows<'a> {
+    sum: &'a [f32; SIDE * SIDE],
+    places: &'a [usize],
+    lanes: usize,
+    out: &'a mut [bf16],
+    accumulate: bool,
+}
+
+impl Kernel for StoreRows<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Wide>(self) {
+        for (row, place) in self.sum.chunks_exact(SIDE).zip(self.places) {
+            let out = &mut self.out[*place..][..self.lanes];
+            wide::update::<S, bf16, 0>(
+                [],
+                out,
+                SIDE,
+                #[inline(always)]
+                |column, old, []| {
+                    let sum = wide::at::<S>(row, column);
+                    if self.accumulate { sum.plus(old) } else { sum }
+                },
+            );
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Maps of bf16 against the same operations in f32 on the same (rounded) numbers.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod numbers;
+
+use candle_core::{DType, Result, Tensor};
+use numbers::{assert_close, flat, numbers};
+use simclr_ops::*;
+
+/// Rounding to bf16 costs 2^-9 of a number; the gradient of a shift sums thousands of rounded numbers that cancel.
+const TOLERANCE: f32 = 2e-2;
+
+fn rounded(t: &Tensor) -> Tensor {
+    t.to_dtype(DType::BF16).unwrap().to_dtype(DType::F32).unwrap()
+}
+
+fn wide(t: &Tensor) -> Vec<f32> {
+    flat(&t.to_dtype(DType::F32).unwrap())
+}
+
+type Op<'a> = &'a dyn Fn(&Tape, &[Value]) -> Result<Value>;
+
+/// Output and gradients of `op` on maps (stored as `dtype`) and parameters (f32), all as f32.
+fn run(op: Op<'_>, dtype: DType, maps: &[Tensor], params: &[Tensor]) -> Vec<Vec<f32>> {
+    let tape = Tape::new();
+    let maps = maps.iter().map(|t| t.to_dtype(dtype).unwrap());
+    let inputs: Vec<Tensor> = maps.chain(params.iter().cloned()).collect();
+    let values: Vec<Value> = inputs.iter().map(|t| tape.leaf(t)).collect();
+    let out = op(&tape, &values).unwrap();
+    let seed = rounded(&numbers(out.tensor().dims(), 99)).to_dtype(out.tensor().dtype()).unwrap();
+    let mut all = vec![wide(out.tensor())];
+    let store = tape.backward_from(&[(&out, seed)]).unwrap();
+    all.extend(inputs.iter().map(|t| wide(store.get(t).unwrap())));
+    all
+}
+
+fn check(what: &str, maps: &[Tensor], params: &[Tensor], op: Op<'_>) {
+    let maps: Vec<Tensor> = maps.iter().map(rounded).collect();
+    let (want, got) = (run(op, DType::F32, &maps, params), run(op, DType::BF16, &maps, params));
+    for (i, (got, want)) in got.iter().zip(&want).enumerate() {
+        assert_close(&format!("{what}, {i}"), got, want, TOLERANCE);
+    }
+}
+
+#[test]
+fn convolutions() {
+    let cases = [
+        (5, 7, 3, 4, 3, 1, Padding::Fixed),
+        (6, 5, 16, 16, 3, 1, Padding::Fixed),
+        (7, 7, 3, 5, 3, 2, Padding::Fixed),
+        (9, 9, 2, 3, 7, 2, Padding::Fixed),
+        (7, 7, 5, 2, 1, 2, Padding::Valid),
+        (6, 6, 2, 3, 3, 1, Padding::Explicit(4)),
+        (40, 40, 3, 8, 3, 1, Padding::Fixed),
+        (20, 21, 64, 33, 3, 1, Padding::Fixed),
+        (6, 9, 17, 40, 3, 1, Padding::Fixed),
+        (4, 4, 96, 100, 3, 1, Padding::Fixed),
+        (8, 8, 700, 400, 1, 1, Padding::Fixed),
+        (4, 4, 200, 160, 3, 2, Padding::Fixed),
+    ];
+    for (h, w, c, o, k, stride, padding) in cases {
+        let what = format!("conv {h}x{w}x{c} -> {o}, {k}x{k}/{stride} {padding:?}");
+        let (x, weight) = (numbers(&[3, h, w, c], 1), rounded(&numbers(&[o, k, k, c], 2)));
+        check(&what, &[x.clone()], &[weight.clone()], &|t, v| conv2d(t, &v[0], &v[1], stride, padding));
+        let (gamma, beta) = (numbers(&[c], 3), numbers(&[c], 4));
+        check(&format!("normalised {what}"), &[x], &[weight, gamma, beta], &|t, v| {
+            let (x, _) = batch_norm_relu(t, &v[0], Some(&v[2]), Some(&v[3]), &Statistics::Batch, 1e-5)?;
+            conv2d(t, &x, &v[1], stride, padding)
+        });
+    }
+}
+
+#[test]
+fn norms_pools_and_gates() {
+    for c in [3, 16, 48, 100] {
+        let (x, r) = (numbers(&[3, 5, 6, c], 1), numbers(&[3, 5, 6, c], 2));
+        let (gamma, beta) = (numbers(&[c], 3), numbers(&[c], 4));
+        check("batch norm", &[x.clone(), r], &[gamma, beta], &|t, v| {
+            let fused = Fused { residual: Some(&v[1]), relu: true };
+            Ok(batch_norm(t, &v[0], Some(&v[2]), Some(&v[3]), &Statistics::Batch, 1e-5, fused)?.0)
+        });
+        check("max pool", &[x.clone()], &[], &|t, v| max_pool2d(t, &v[0], 3, 2, PoolPadding::Same));
+        check("average pool", &[x.clone()], &[], &|t, v| avg_pool2d(t, &v[0], 2, 1, PoolPadding::Same));
+        check("global pool", &[x.clone()], &[], &|t, v| global_avg_pool(t, &v[0]));
+        let gate = numbers(&[3, c], 5);
+        check("sigmoid gate", &[x], &[gate], &|t, v| sigmoid_gate(t, &v[0], &v[1]));
+        let streams = numbers(&[3, 5, 6, 2 * c], 6);
+        check("stream mean", &[streams.clone()], &[], &|t, v| stream_mean(t, &v[0]));
+        let logits = numbers(&[3, 2 * c], 7);
+        check("stream select", &[streams], &[logits], &|t, v| stream_select(t, &v[0], &v[1]));
+    }
+}
