@@ -5,7 +5,8 @@ use crate::layers::{BatchNorm, Conv};
 use crate::pass::Pass;
 use anyhow::Result;
 use simclr_ops::{
-    Fused, Input, PoolPadding, Value, add_relu, avg_pool2d, global_avg_pool, relu, sigmoid_gate, stream_mean, stream_select,
+    Fused, Input, PoolPadding, Value, add_relu, avg_pool2d, global_avg_pool, relu, sigmoid_gate, stream_mean,
+    stream_select,
 };
 use std::ops::Range;
 use std::rc::Rc;

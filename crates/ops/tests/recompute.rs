@@ -77,8 +77,9 @@ fn constants_stay_constants_and_other_tapes_just_run_it() {
 fn a_leaf_made_inside_is_refused() {
     let (tape, x) = (Tape::new(), numbers(&[4], 1));
     let inside = x.copy().unwrap();
-    let (out, _) =
-        tape.recomputed(&[&tape.leaf(&x)], move |t, v| Ok((add_relu(t, &v[0], Some(&t.leaf(&inside)))?, vec![]))).unwrap();
+    let (out, _) = tape
+        .recomputed(&[&tape.leaf(&x)], move |t, v| Ok((add_relu(t, &v[0], Some(&t.leaf(&inside)))?, vec![])))
+        .unwrap();
     let error = tape.backward_from(&[(&out, numbers(&[4], 2))]).unwrap_err().to_string();
     assert!(error.contains("leaf"), "{error}");
 }
