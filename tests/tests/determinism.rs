@@ -29,9 +29,18 @@ fn experiment() -> Config {
     .unwrap()
 }
 
+/// How the same step is taken with less memory.
+#[derive(Clone, Copy, Default)]
+struct Memory {
+    recompute: bool,
+    chunk: Option<usize>,
+}
+
 /// Pretrains in `out` (on from what is there), and stops as if killed after `stop` steps.
-fn pretrain(out: &Path, stop: Option<u64>) {
-    let config = experiment();
+fn pretrain(out: &Path, memory: Memory, stop: Option<u64>) {
+    let mut config = experiment();
+    config.pretrain.training.recompute = memory.recompute;
+    config.pretrain.training.chunk = memory.chunk;
     let training: &TrainingConfig = &config.pretrain.training;
     let options = RunOptions {
         out,
@@ -56,7 +65,8 @@ fn pretrain(out: &Path, stop: Option<u64>) {
     let source = (config.seed, Purpose::Contrastive);
     let loader = Loader::new(train_set, samples, maker, (2, training.batch), source);
     let model = SimClr::new(&spec, config.seed).unwrap();
-    let mut task = Pretrain::new(model, batches(loader), 0.2, HeldOut::new(&config, Arc::new(test)));
+    let mut task =
+        Pretrain::new(model, batches(loader), 0.2, HeldOut::new(&config, Arc::new(test))).in_chunks(training.chunk);
     let options = TrainOptions {
         training,
         examples,
@@ -79,18 +89,21 @@ fn traces(out: &Path) -> (Vec<u8>, Vec<Map<String, Json>>) {
     (std::fs::read(out.join("checkpoint/model.safetensors")).unwrap(), lines.collect())
 }
 
+/// A run on so many threads, stopped and resumed after each of `stops`.
+fn traced(out: &Path, memory: Memory, threads: usize, stops: &[u64]) -> (Vec<u8>, Vec<Map<String, Json>>) {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+    pool.install(|| {
+        stops.iter().for_each(|stop| pretrain(out, memory, Some(*stop)));
+        pretrain(out, memory, None);
+    });
+    traces(out)
+}
+
 #[test]
 fn bits_do_not_depend_on_threads_or_interruptions() {
     let dir = tempfile::tempdir().unwrap();
-    let on = |threads: usize, name: &str, stops: &[u64]| {
-        let out = dir.path().join(name);
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| {
-            stops.iter().for_each(|stop| pretrain(&out, Some(*stop)));
-            pretrain(&out, None);
-        });
-        traces(&out)
-    };
+    let on =
+        |threads: usize, name: &str, stops: &[u64]| traced(&dir.path().join(name), Memory::default(), threads, stops);
     let one = on(1, "one", &[]);
     assert_eq!(one.1.iter().filter(|l| l.contains_key("loss")).count() as u64, STEPS);
     assert_eq!(one.1.iter().filter(|l| l.contains_key("test_top1")).count(), 2, "after step 4 and at the end");
@@ -102,4 +115,24 @@ fn bits_do_not_depend_on_threads_or_interruptions() {
         assert_eq!(one.1, other.1, "{what}: logged figures");
         assert!(one.0 == other.0, "{what}: weights");
     }
+}
+
+#[test]
+fn neither_do_they_where_memory_is_short() {
+    let dir = tempfile::tempdir().unwrap();
+    let on = |name: &str, recompute: bool, chunk: Option<usize>, threads: usize, stops: &[u64]| {
+        traced(&dir.path().join(name), Memory { recompute, chunk }, threads, stops)
+    };
+    let same = |what: &str, a: &(Vec<u8>, Vec<Map<String, Json>>), b: &(Vec<u8>, Vec<Map<String, Json>>)| {
+        assert_eq!(a.1, b.1, "{what}: logged figures");
+        assert!(a.0 == b.0, "{what}: weights");
+    };
+    let ordinary = on("ordinary", false, None, 2, &[]);
+    same("recomputed", &ordinary, &on("recomputed", true, None, 2, &[]));
+    same("a chunk that holds the batch", &ordinary, &on("whole", false, Some(24), 2, &[]));
+    // Three chunks: ten, ten and four images of 24.
+    let chunked = on("chunked", false, Some(10), 1, &[]);
+    assert_ne!(chunked.1, ordinary.1, "batch norm sees a chunk at a time");
+    same("chunks on five threads, stopped twice", &chunked, &on("stopped", false, Some(10), 5, &[2, 5]));
+    same("chunks that recompute", &chunked, &on("both", true, Some(10), 2, &[]));
 }

@@ -101,6 +101,8 @@ fn learning_rates() {
             exclude: Vec::new(),
             eval_every: None,
             checkpoint_every: None,
+            recompute: false,
+            chunk: None,
         };
         let schedule = Schedule::new(&training, number("num_examples") as usize);
         assert_eq!((schedule.total, schedule.warmup), (number("train_steps") as u64, number("warmup_steps") as u64));

@@ -44,6 +44,9 @@ impl Config {
             if t.batch == 0 {
                 bail!("{stage}.training.batch = 0: must be at least 1")
             }
+            if let Some(chunk) = t.chunk {
+                check_chunk(&stage, chunk, t.batch)?;
+            }
             if !(t.weight_decay.is_finite() && t.weight_decay >= 0.0) {
                 bail!("{stage}.training.weight_decay = {}: must be finite and not negative", t.weight_decay)
             }
@@ -80,6 +83,21 @@ impl Config {
         share("eval.crop", self.eval.crop as f64)?;
         positive("eval.knn_temperature", self.eval.knn_temperature)
     }
+}
+
+/// Batch norm and the online head need two images a chunk; a chunk of the whole batch or more is the batch at once.
+fn check_chunk(stage: &str, chunk: usize, batch: usize) -> Result<()> {
+    let key = format!("{stage}.training.chunk");
+    if stage != "pretrain" {
+        bail!("{key} = {chunk}: only pretraining runs in chunks; leave the key out")
+    }
+    if chunk < 2 {
+        bail!("{key} = {chunk}: must be at least 2 images")
+    }
+    if chunk < batch && batch % chunk == 1 {
+        bail!("{key} = {chunk}: leaves one image of a batch of {batch} alone; each chunk needs two")
+    }
+    Ok(())
 }
 
 impl Duration {

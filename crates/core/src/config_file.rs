@@ -267,6 +267,15 @@ mod tests {
         assert!(text.contains("pretrain.training.length") && text.contains("exactly one"), "{text}");
         let text = message(&VALID.replace("batch = 8\n        learning_rate = 0.3", "batch = 8"), &[]);
         assert!(text.contains("missing key pretrain.training.learning_rate"), "{text}");
+        for (chunk, why) in [("pretrain.training.chunk=1", "at least 2"), ("pretrain.training.chunk=7", "one image")] {
+            let text = message(VALID, &[chunk]);
+            assert!(text.contains("pretrain.training.chunk") && text.contains(why), "{text}");
+        }
+        let text = message(VALID, &["finetune.training.chunk=4"]);
+        assert!(text.contains("finetune.training.chunk") && text.contains("only pretraining"), "{text}");
+        for chunk in ["pretrain.training.chunk=3", "pretrain.training.chunk=8", "pretrain.training.chunk=100"] {
+            load(VALID, &[chunk]).unwrap();
+        }
         let text = format!("{:#}", Config::load(Path::new("no/such.toml"), &[]).unwrap_err());
         assert!(text.contains("no/such.toml"), "{text}");
     }

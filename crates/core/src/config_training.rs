@@ -92,6 +92,18 @@ pub struct TrainingConfig {
     /// Save a checkpoint to resume from this often; at the end always.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint_every: Option<Duration>,
+    /// Compute each residual block's activations again on the way back instead of keeping them: less memory, one more
+    /// forward, the same bits. Batch norm sees the whole batch (or chunk) both times; running statistics move the first
+    /// time only.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub recompute: bool,
+    /// Pretraining only: run the network on this many images at a time (the last chunk may be smaller), both views of an
+    /// image together, and contrast the projections of the whole batch as ever; the batch at once where it is missing.
+    /// Each chunk's forward runs twice. Batch norm normalises each chunk with the chunk's own moments, as separate
+    /// devices without global batch norm would, so it is another computation than the whole batch at once; running
+    /// statistics move once a chunk, in order, in the first of the two forwards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chunk: Option<usize>,
 }
 
 fn momentum() -> f64 {

@@ -125,6 +125,11 @@ impl ParamStore {
         self.index.get(name).map(|i| &self.params[*i])
     }
 
+    /// The ids of all parameters, in order.
+    pub fn ids(&self) -> impl ExactSizeIterator<Item = ParamId> + use<> {
+        (0..self.params.len()).map(ParamId)
+    }
+
     /// All parameters in order.
     pub fn iter(&self) -> impl Iterator<Item = &Param> {
         self.params.iter()

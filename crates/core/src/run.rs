@@ -200,10 +200,12 @@ fn lock(path: &Path) -> Result<File> {
 
 fn manifest(options: &RunOptions<'_>) -> Result<Json> {
     let inputs: Map<String, Json> = options.inputs.iter().map(|(name, hash)| (name.clone(), json!(hash))).collect();
+    let mut matters = options.matters.clone();
+    forget_recompute(&mut matters);
     let mut manifest = json!({
         "stage": options.stage,
-        "config_sha256": disk::sha256(options.matters.to_string().as_bytes()),
-        "config": options.matters,
+        "config_sha256": disk::sha256(matters.to_string().as_bytes()),
+        "config": matters,
         "inputs": inputs,
         "numerics": NUMERICS,
         "version": env!("CARGO_PKG_VERSION"),
@@ -213,6 +215,16 @@ fn manifest(options: &RunOptions<'_>) -> Result<Json> {
     }
     // Through text once, as the one on the disk went: numbers then compare equal.
     Ok(serde_json::from_str(&manifest.to_string())?)
+}
+
+/// Recomputation changes no bit of the result: a run that ran out of memory goes on with it.
+fn forget_recompute(tables: &mut Json) {
+    for (name, table) in tables.as_object_mut().into_iter().flatten() {
+        match table {
+            Json::Object(training) if name == "training" => drop(training.remove("recompute")),
+            table => forget_recompute(table),
+        }
+    }
 }
 
 /// Collects the dotted paths where two manifests differ, with both values.
@@ -300,6 +312,13 @@ pub(crate) mod tests {
         assert!(message(open(&out, 0.5, false)).contains("another run"));
         let resolved = std::fs::read_to_string(out.join(EXPERIMENT)).unwrap();
         assert!(resolved.contains("knn_temperature"), "defaults are written out: {resolved}");
+    }
+
+    #[test]
+    fn recomputation_makes_no_other_run() {
+        let mut matters = json!({"pretrain": {"training": {"recompute": true, "chunk": 8}, "recompute": 1}});
+        forget_recompute(&mut matters);
+        assert_eq!(matters, json!({"pretrain": {"training": {"chunk": 8}, "recompute": 1}}));
     }
 
     #[test]

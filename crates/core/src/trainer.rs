@@ -214,7 +214,7 @@ fn advance<T: Task>(
     lr: f64,
     want_norm: bool,
 ) -> Result<Report> {
-    let tape = Tape::new();
+    let tape = Tape::new().recomputing(training.recompute);
     let Loss { value, metrics } = task.loss(&tape, batch)?;
     let loss = value.tensor().flatten_all()?.to_vec1::<f32>()?.iter().map(|v| *v as f64).sum();
     let decaying: Vec<&Param> =

@@ -70,6 +70,8 @@ pub fn training(config: &LinearConfig) -> TrainingConfig {
         exclude: Vec::new(),
         eval_every: None,
         checkpoint_every: None,
+        recompute: false,
+        chunk: None,
     }
 }
 

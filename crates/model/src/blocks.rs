@@ -5,8 +5,11 @@ use crate::layers::{BatchNorm, Conv};
 use crate::pass::Pass;
 use anyhow::Result;
 use simclr_ops::{
-    Fused, Input, PoolPadding, Value, add_relu, avg_pool2d, global_avg_pool, relu, sigmoid_gate, stream_mean, stream_select,
+    Fused, Input, PoolPadding, Value, add_relu, avg_pool2d, global_avg_pool, relu, sigmoid_gate, stream_mean,
+    stream_select,
 };
+use std::ops::Range;
+use std::rc::Rc;
 
 /// What every block of a network shares.
 #[derive(Clone, Copy)]
@@ -109,12 +112,14 @@ pub struct Block {
     middle: Middle,
     last: (Conv, BatchNorm),
     gate: Option<SqueezeExcite>,
+    /// Its parameters stand together in the store.
+    params: Range<usize>,
 }
 
 impl Block {
     /// `c` input channels, `f` the block's own width; a group's first block has a projected shortcut.
     pub fn new(b: &mut Builder<'_>, s: Style, c: usize, f: usize, stride: usize, first: bool) -> Result<Self> {
-        let out = s.out_channels(f);
+        let (out, start) = (s.out_channels(f), b.declared());
         let shortcut = if first { Some(Shortcut::new(b, c, out, stride, s.sk_ratio > 0.0)?) } else { None };
         // The last batch norm of a block starts at gamma 0: a fresh block is its shortcut.
         let (head, middle, last) = if s.bottleneck {
@@ -133,10 +138,19 @@ impl Block {
             (None, middle, last)
         };
         let gate = if s.se_ratio > 0.0 { Some(SqueezeExcite::new(b, f, out, s.se_ratio)?) } else { None };
-        Ok(Self { shortcut, first: head, middle, last, gate })
+        Ok(Self { shortcut, first: head, middle, last, gate, params: start..b.declared() })
     }
 
-    pub fn forward(&self, pass: &Pass<'_>, x: &Value) -> Result<Value> {
+    /// The block's output; where the tape asks for it, what lies between is recomputed on the way back.
+    pub fn forward(self: &Rc<Self>, pass: &Pass<'_>, x: &Value) -> Result<Value> {
+        if !pass.tape.recomputes() {
+            return self.kept(pass, x);
+        }
+        let block = self.clone();
+        Ok(pass.recomputed(&self.params, x, move |pass, x| Ok((block.kept(pass, x)?, vec![])))?.0)
+    }
+
+    fn kept(&self, pass: &Pass<'_>, x: &Value) -> Result<Value> {
         let shortcut = match &self.shortcut {
             Some(s) => s.forward(pass, x)?,
             None => x.clone(),

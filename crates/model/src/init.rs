@@ -24,6 +24,11 @@ impl<'a> Builder<'a> {
         Builder { store: self.store, prefix, seed: self.seed }
     }
 
+    /// Parameters declared so far.
+    pub fn declared(&self) -> usize {
+        self.store.ids().len()
+    }
+
     fn full(&self, name: &str) -> String {
         if self.prefix.is_empty() { name.to_string() } else { format!("{}.{name}", self.prefix) }
     }

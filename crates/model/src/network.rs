@@ -5,12 +5,14 @@ use crate::heads::{Classifier, ProjectionHead};
 use crate::init::Builder;
 use crate::layers::{BatchNorm, Conv};
 use crate::pass::Pass;
-use anyhow::{Context, Result, bail};
-use candle_core::Device;
+use anyhow::{Context, Result, bail, ensure};
+use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 use simclr_core::config::{ModelConfig, Stem};
 use simclr_core::params::ParamStore;
-use simclr_ops::{PoolPadding, Value, global_avg_pool, max_pool2d};
+use simclr_ops::{PoolPadding, Value, global_avg_pool, join_views, max_pool2d};
+use std::ops::Range;
+use std::rc::Rc;
 
 /// Images of at most this side get the CIFAR stem when it is chosen by size.
 const CIFAR_SIDE: usize = 32;
@@ -62,7 +64,7 @@ impl ModelSpec {
 pub struct Encoder {
     stem: Vec<(Conv, BatchNorm)>,
     max_pool: bool,
-    groups: Vec<Vec<Block>>,
+    groups: Vec<Vec<Rc<Block>>>,
     features: usize,
 }
 
@@ -102,7 +104,7 @@ impl Encoder {
             let mut group = Vec::new();
             for i in 0..count {
                 let stride = if g > 0 && i == 0 { 2 } else { 1 };
-                group.push(Block::new(&mut b.under(i.to_string()), style, channels, f, stride, i == 0)?);
+                group.push(Rc::new(Block::new(&mut b.under(i.to_string()), style, channels, f, stride, i == 0)?));
                 channels = style.out_channels(f);
             }
             groups.push(group);
@@ -153,11 +155,13 @@ pub struct SimClr {
     /// Its parameters.
     pub store: ParamStore,
     /// The ResNet.
-    pub encoder: Encoder,
+    pub encoder: Rc<Encoder>,
     /// The projection head.
-    pub projection: ProjectionHead,
+    pub projection: Rc<ProjectionHead>,
     /// The classifier, where there is one.
     pub classifier: Option<Classifier>,
+    /// Where the parameters of encoder and projection head stand in the store.
+    body: Range<usize>,
 }
 
 impl SimClr {
@@ -194,11 +198,51 @@ impl SimClr {
         let encoder = Encoder::new(&mut b, spec)?;
         let m = &spec.model;
         let projection = ProjectionHead::new(&mut b, encoder.features(), m.proj_layers, m.proj_dim)?;
+        let body = 0..b.declared();
         let classifier = match spec.classes {
             0 => None,
             n => Some(Classifier::new(&mut b, projection.width(spec.proj_selector)?, n)?),
         };
-        Ok(Self { spec: spec.clone(), store, encoder, projection, classifier })
+        let (encoder, projection) = (Rc::new(encoder), Rc::new(projection));
+        Ok(Self { spec: spec.clone(), store, encoder, projection, classifier, body })
+    }
+
+    /// Pooled features, cut off from the tape, and what the projection head's last layer makes of them, of `images`: all
+    /// first views, then all second views. With a `chunk`, that many images run at a time, both views together, and
+    /// again on the way back, so that the activations of one chunk alone are kept (Gao et al. 2021, GradCache); batch
+    /// norm then sees one chunk at a time.
+    ///
+    /// # Errors
+    /// When the views do not pair up, or the network does not fit them.
+    pub fn project(&self, pass: &Pass<'_>, images: &Value, chunk: Option<usize>) -> Result<(Value, Value)> {
+        let rows = images.tensor().dim(0)?;
+        let count = rows / 2;
+        ensure!(rows == 2 * count, "{rows} views are not two of each image");
+        let chunk = match chunk {
+            Some(0) => bail!("a chunk of no images"),
+            Some(chunk) if chunk < count => chunk,
+            _ => {
+                let features = self.encoder.forward(pass, images)?;
+                let hidden = self.projection.forward(pass, &features, -1)?;
+                return Ok((features.detach(), hidden));
+            }
+        };
+        let (mut features, mut hidden) = (Vec::new(), Vec::new());
+        for start in (0..count).step_by(chunk) {
+            let size = chunk.min(count - start);
+            let (encoder, projection) = (self.encoder.clone(), self.projection.clone());
+            // The views are cut out anew each time: copies of all chunks would double the batch.
+            let (h, f) = pass.recomputed(&self.body, images, move |pass, images| {
+                let views = [start, count + start].map(|first| images.tensor().narrow(0, first, size));
+                let [first, second] = views;
+                let views = Value::constant(Tensor::cat(&[first?, second?], 0)?);
+                let features = encoder.forward(pass, &views)?;
+                Ok((projection.forward(pass, &features, -1)?, vec![features.tensor().clone()]))
+            })?;
+            hidden.push(h);
+            features.extend(f.into_iter().map(Value::constant));
+        }
+        Ok((join_views(pass.tape, &features)?, join_views(pass.tape, &hidden)?))
     }
 
     /// Logits `[N, classes]` of images, from the head layer of the spec.

@@ -1,9 +1,11 @@
 //! One forward pass: the tape, the parameters as values on it, and what batch norm does.
 
 use anyhow::Result;
-use simclr_core::params::{ParamId, ParamStore};
+use candle_core::Tensor;
+use simclr_core::params::{Kind, ParamId, ParamStore};
 use simclr_ops::{Moments, Tape, Value, cpu};
 use std::cell::RefCell;
+use std::ops::Range;
 
 /// Share of the old running statistic that a training step keeps.
 const BN_MOMENTUM: f32 = 0.9;
@@ -23,10 +25,19 @@ pub struct Pass<'a> {
     pub tape: &'a Tape,
     /// Batch norm's mode.
     pub mode: Mode,
-    store: &'a ParamStore,
-    trainable: &'a dyn Fn(&str) -> bool,
-    // One leaf a parameter, made when it is first used: two views through one network share it.
-    values: RefCell<Vec<Option<Value>>>,
+    params: Params<'a>,
+}
+
+/// Where a pass has its parameters from.
+enum Params<'a> {
+    Store {
+        store: &'a ParamStore,
+        trainable: &'a dyn Fn(&str) -> bool,
+        // One leaf a parameter, made when it is first used: two views through one network share it.
+        leaves: RefCell<Vec<Option<Value>>>,
+    },
+    /// Another pass: the values of its parameters from `first` on.
+    Given { first: usize, values: &'a [Value] },
 }
 
 impl<'a> Pass<'a> {
@@ -42,34 +53,75 @@ impl<'a> Pass<'a> {
         mode: Mode,
         trainable: &'a dyn Fn(&str) -> bool,
     ) -> Self {
-        let values = RefCell::new(vec![None; store.iter().count()]);
-        Self { tape, mode, store, trainable, values }
+        let leaves = RefCell::new(vec![None; store.ids().len()]);
+        Self { tape, mode, params: Params::Store { store, trainable, leaves } }
     }
 
     /// A parameter as a value on the tape.
     pub fn param(&self, id: ParamId) -> Value {
-        let mut values = self.values.borrow_mut();
-        let slot = &mut values[id.index()];
+        let (store, trainable, leaves) = match &self.params {
+            Params::Store { store, trainable, leaves } => (store, trainable, leaves),
+            Params::Given { first, values } => return values[id.index() - first].clone(),
+        };
+        let mut leaves = leaves.borrow_mut();
+        let slot = &mut leaves[id.index()];
         slot.get_or_insert_with(|| {
-            let param = self.store.get(id);
-            if (self.trainable)(&param.name) {
-                self.tape.leaf(&param.tensor)
-            } else {
-                Value::constant(param.tensor.clone())
-            }
+            let param = store.get(id);
+            if trainable(&param.name) { self.tape.leaf(&param.tensor) } else { Value::constant(param.tensor.clone()) }
         })
         .clone()
     }
 
     /// The numbers of a running statistic.
-    pub(crate) fn statistic(&self, id: ParamId) -> candle_core::Tensor {
-        self.store.get(id).tensor.clone()
+    pub(crate) fn statistic(&self, id: ParamId) -> Tensor {
+        match &self.params {
+            Params::Store { store, .. } => store.get(id).tensor.clone(),
+            Params::Given { first, values } => values[id.index() - first].tensor().clone(),
+        }
     }
 
-    /// Moves running statistics towards a batch's moments (the variance is the biased one, as in the reference).
+    /// The parameters of a range as values, running statistics as constants.
+    fn values(&self, range: &Range<usize>) -> Vec<Value> {
+        match &self.params {
+            Params::Store { store, .. } => {
+                let one = |id: ParamId| match store.get(id).kind {
+                    Kind::Statistic => Value::constant(self.statistic(id)),
+                    _ => self.param(id),
+                };
+                store.ids().skip(range.start).take(range.len()).map(one).collect()
+            }
+            Params::Given { first, values } => values[range.start - first..range.end - first].to_vec(),
+        }
+    }
+
+    /// The output of `forward`, a stretch of the network over `x` that uses the parameters of `range` alone, with all
+    /// between recomputed on the way back (see [`Tape::recomputed`]).
+    ///
+    /// # Errors
+    /// When `forward` fails.
+    pub(crate) fn recomputed(
+        &self,
+        range: &Range<usize>,
+        x: &Value,
+        forward: impl Fn(&Pass<'_>, &Value) -> Result<(Value, Vec<Tensor>)> + 'static,
+    ) -> Result<(Value, Vec<Tensor>)> {
+        let (first, mode, values) = (range.start, self.mode, self.values(range));
+        let inputs: Vec<&Value> = [x].into_iter().chain(&values).collect();
+        let outputs = self.tape.recomputed(&inputs, move |tape, inputs| {
+            let pass = Pass { tape, mode, params: Params::Given { first, values: &inputs[1..] } };
+            forward(&pass, &inputs[0]).map_err(|e| candle_core::Error::msg(format!("{e:#}")))
+        })?;
+        Ok(outputs)
+    }
+
+    /// Moves running statistics towards a batch's moments (the variance is the biased one, as in the reference); the
+    /// second of two forwards over the same images leaves them.
     pub(crate) fn update_statistics(&self, mean: ParamId, var: ParamId, moments: &Moments) -> Result<()> {
+        if self.tape.replays() {
+            return Ok(());
+        }
         for (id, batch) in [(mean, &moments.mean), (var, &moments.var)] {
-            cpu::update(&self.store.get(id).tensor, |running| {
+            cpu::update(&self.statistic(id), |running| {
                 for (r, b) in running.iter_mut().zip(batch) {
                     *r = BN_MOMENTUM * *r + (1.0 - BN_MOMENTUM) * b;
                 }

@@ -1,7 +1,7 @@
 //! The contrastive loss NT-Xent (Chen et al. 2020, equation 1), whole or as one of several ranks sees it.
 
 use crate::cpu::gemm::{View, gemm};
-use crate::cpu::with_slice;
+use crate::cpu::{from_vec, with_slice};
 use crate::loss::{scalar, softmax_row};
 use crate::tape::{Tape, Value};
 use candle_core::{Result, Tensor, bail};
@@ -42,6 +42,46 @@ pub fn nt_xent(tape: &Tape, hidden: &Value, temperature: f64, normalize: bool) -
     let Share { loss, gradient, logits_ab } = nt_xent_share(hidden.tensor(), (0, 1), temperature, normalize)?;
     let (accuracy, entropy) = retrieval(&logits_ab, hidden.tensor().dim(0)? / 2);
     Ok(NtXent { loss: scalar(tape, hidden, loss, gradient)?, accuracy, entropy, logits_ab })
+}
+
+/// Rows of several parts of a batch, each all first views and then all second views of its images, as those of the whole
+/// batch in that order: `[2n, D]` each to `[2B, D]`.
+///
+/// # Errors
+/// When there is no part, widths differ, or a part's rows do not pair up.
+pub fn join_views(tape: &Tape, parts: &[Value]) -> Result<Value> {
+    let d = parts.first().map_or(Ok(0), |p| p.tensor().dim(1))?;
+    let mut places = Vec::with_capacity(parts.len());
+    let mut images = 0;
+    for part in parts {
+        match part.tensor().dims2()? {
+            (rows, width) if rows % 2 == 0 && width == d => places.push((part.node(), images * d, rows / 2 * d)),
+            (rows, width) => bail!("join_views: a part of {rows} rows of {width}, beside one of {d} columns"),
+        }
+        images += part.tensor().dim(0)? / 2;
+    }
+    if images == 0 {
+        bail!("join_views: no rows")
+    }
+    let half = images * d;
+    let mut rows = vec![0.0f32; 2 * half];
+    for (part, (_, start, len)) in parts.iter().zip(&places) {
+        with_slice(part.tensor(), |part| {
+            rows[*start..][..*len].copy_from_slice(&part[..*len]);
+            rows[half + start..][..*len].copy_from_slice(&part[*len..]);
+            Ok(())
+        })?;
+    }
+    let inputs: Vec<&Value> = parts.iter().collect();
+    Ok(tape.record(&inputs, from_vec(rows, (2 * images, d))?, move |dy, gradients| {
+        with_slice(&dy, |dy| {
+            for (node, start, len) in places {
+                let part = [&dy[start..][..len], &dy[half + start..][..len]].concat();
+                gradients.add(node, from_vec(part, (2 * len / d, d))?)?;
+            }
+            Ok(())
+        })
+    }))
 }
 
 /// What rank `rank` of `ranks` adds to NT-Xent over `gathered` `[2B, D]`: the first views of rank 0, of rank 1, ..., then

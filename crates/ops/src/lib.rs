@@ -14,7 +14,7 @@ mod norm;
 mod pool;
 mod tape;
 
-pub use contrastive::{NtXent, Share, nt_xent, nt_xent_share};
+pub use contrastive::{NtXent, Share, join_views, nt_xent, nt_xent_share};
 pub use conv::{Input, Padding, conv2d, linear};
 pub use gate::{add_relu, relu, sigmoid_gate, stream_mean, stream_select};
 pub use loss::{cross_entropy, distillation, partial_cross_entropy, weighted_sum};

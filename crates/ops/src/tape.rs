@@ -3,6 +3,9 @@
 //! A node holds one `FnOnce` that turns the gradient of its output into gradients of its inputs and drops what it
 //! saved as it runs. A gradient with one consumer is moved, with more it is added in place. Nodes are visited in
 //! reverse order of recording, which is a topological order.
+//!
+//! A stretch of operations can be recomputed on the way back instead of kept ([`Tape::recomputed`]): its first forward
+//! runs on a tape that rehearses, where each op takes the same way as on one that records, and nothing stays.
 
 use crate::cpu::add_assign;
 use crate::cpu::norm::Moments;
@@ -92,10 +95,23 @@ impl Gradients {
     }
 }
 
+/// What becomes of operations on a tape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// They are recorded.
+    Records,
+    /// They run as if recorded, so that they give the same bits; what they would keep is dropped at once.
+    Rehearses,
+    /// No gradient is wanted of any value.
+    Silent,
+}
+
 /// Records operations on values. `Tape::inference()` records nothing and keeps nothing alive.
 pub struct Tape {
     nodes: RefCell<Vec<Node>>,
-    recording: bool,
+    kind: Kind,
+    recomputes: bool,
+    replays: bool,
 }
 
 impl Default for Tape {
@@ -105,25 +121,45 @@ impl Default for Tape {
 }
 
 impl Tape {
+    fn of(kind: Kind) -> Self {
+        Self { nodes: RefCell::default(), kind, recomputes: false, replays: false }
+    }
+
     /// A tape that records.
     pub fn new() -> Self {
-        Self { nodes: RefCell::default(), recording: true }
+        Self::of(Kind::Records)
     }
 
     /// A tape that records nothing: every value is a constant.
     pub fn inference() -> Self {
-        Self { nodes: RefCell::default(), recording: false }
+        Self::of(Kind::Silent)
+    }
+
+    /// The same tape, which asks networks to have their blocks recomputed rather than kept, or not to.
+    pub fn recomputing(self, recomputes: bool) -> Self {
+        Self { recomputes, ..self }
+    }
+
+    /// Whether a network should hand its blocks to [`Tape::recomputed`].
+    pub fn recomputes(&self) -> bool {
+        self.recomputes && self.kind == Kind::Records
+    }
+
+    /// Whether what runs on this tape has run before: what a forward does besides its output, such as moving running
+    /// statistics, is left out then.
+    pub fn replays(&self) -> bool {
+        self.replays
     }
 
     /// A value whose gradient is wanted, such as a parameter.
     pub fn leaf(&self, tensor: &Tensor) -> Value {
-        let node = self.recording.then(|| self.push(Node::Leaf(tensor.clone())));
-        Value { tensor: tensor.clone(), node, moments: None }
+        let node = (self.kind != Kind::Silent).then(|| self.push(Node::Leaf(tensor.clone())));
+        Value::at(tensor.clone(), node)
     }
 
     /// Whether a gradient can flow to any of `inputs`; an op saves nothing for the way back when it cannot.
     pub fn tracks(&self, inputs: &[&Value]) -> bool {
-        self.recording && inputs.iter().any(|v| v.node.is_some())
+        self.kind != Kind::Silent && inputs.iter().any(|v| v.node.is_some())
     }
 
     /// Records that `output` came from `inputs`; `backward` gets the gradient of `output` and hands gradients to the
@@ -138,13 +174,65 @@ impl Tape {
             return Value::constant(output);
         }
         let node = self.push(Node::Op(Box::new(backward)));
-        Value { tensor: output, node: Some(node), moments: None }
+        Value::at(output, Some(node))
     }
 
     fn push(&self, node: Node) -> NodeId {
         let mut nodes = self.nodes.borrow_mut();
-        nodes.push(node);
-        NodeId(nodes.len() - 1)
+        if self.kind == Kind::Records {
+            nodes.push(node);
+        }
+        NodeId(nodes.len().saturating_sub(1))
+    }
+
+    /// The output of `forward` over `inputs`, of which only the inputs are kept: on the way back `forward` runs again,
+    /// on a tape that records and [`replays`](Self::replays). Outputs, gradients and the order of all sums are those of
+    /// `forward` run on this tape itself. What comes beside the output is that of the first run.
+    ///
+    /// `forward` gets a tape and the inputs as values on it; whatever a gradient should reach must be among them.
+    ///
+    /// # Errors
+    /// When `forward` fails; on the way back also when it made a leaf of its own.
+    pub fn recomputed(
+        &self,
+        inputs: &[&Value],
+        forward: impl Fn(&Tape, &[Value]) -> Result<(Value, Vec<Tensor>)> + 'static,
+    ) -> Result<(Value, Vec<Tensor>)> {
+        let kept: Vec<Value> = inputs.iter().map(|v| (*v).clone()).collect();
+        if self.kind != Kind::Records || !self.tracks(inputs) {
+            return forward(self, &kept);
+        }
+        let (recomputes, replays) = (self.recomputes, self.replays);
+        let rehearsal = Self { recomputes, replays, ..Self::of(Kind::Rehearses) };
+        let (first, beside) = forward(&rehearsal, &rehearsal.stand_ins(&kept))?;
+        if first.node.is_none() {
+            return Ok((first, beside));
+        }
+        let value = self.record(inputs, first.tensor, move |dy, gradients| {
+            let tape = Self { recomputes, replays: true, ..Self::new() };
+            let (output, _) = forward(&tape, &tape.stand_ins(&kept))?;
+            let outer: Vec<NodeId> = kept.iter().filter_map(|v| v.node).collect();
+            drop(kept);
+            let nodes = tape.nodes.into_inner();
+            let mut inner = Gradients(vec![None; nodes.len()]);
+            // Sums that have begun outside go on inside: their terms are added in the order of an ordinary walk.
+            for (slot, node) in inner.0.iter_mut().zip(&outer) {
+                *slot = gradients.take(Some(*node));
+            }
+            inner.add(output.node, dy)?;
+            drop(output);
+            walk(nodes, inner, |i, _, gradient| match outer.get(i) {
+                Some(node) => gradients.add(Some(*node), gradient),
+                None => bail!("recomputed: a leaf was made inside; hand it over as an input"),
+            })
+        });
+        Ok((Value { moments: first.moments, ..value }, beside))
+    }
+
+    /// The same values on this tape: leaves for those that a gradient reaches on theirs.
+    fn stand_ins(&self, values: &[Value]) -> Vec<Value> {
+        let one = |v: &Value| Value { node: v.node.and_then(|_| self.leaf(&v.tensor).node), ..v.clone() };
+        values.iter().map(one).collect()
     }
 
     /// Gradients of the scalar `loss` with respect to every leaf, keyed by the leaf's tensor.
@@ -163,7 +251,10 @@ impl Tape {
     /// # Errors
     /// When a value is a constant, or an op fails.
     pub fn backward_from(self, seeds: &[(&Value, Tensor)]) -> Result<GradStore> {
-        let mut nodes = self.nodes.into_inner();
+        if self.kind == Kind::Rehearses {
+            bail!("no gradient can flow on a tape that only rehearses")
+        }
+        let nodes = self.nodes.into_inner();
         let mut gradients = Gradients(vec![None; nodes.len()]);
         for (value, gradient) in seeds {
             if value.node.is_none() {
@@ -172,15 +263,27 @@ impl Tape {
             gradients.add(value.node, gradient.copy()?)?;
         }
         let mut store = GradStore::default();
-        while let Some(node) = nodes.pop() {
-            let Some(gradient) = gradients.0[nodes.len()].take() else { continue };
-            match node {
-                Node::Leaf(tensor) => {
-                    store.insert(&tensor, gradient);
-                }
-                Node::Op(backward) => backward(gradient, &mut gradients)?,
-            }
-        }
+        walk(nodes, gradients, |_, tensor, gradient| {
+            store.insert(tensor, gradient);
+            Ok(())
+        })?;
         Ok(store)
     }
+}
+
+/// Walks back through `nodes`, dropping each as it is done; `leaf` gets the place, the tensor and the gradient of leaves.
+fn walk(
+    mut nodes: Vec<Node>,
+    mut gradients: Gradients,
+    mut leaf: impl FnMut(usize, &Tensor, Tensor) -> Result<()>,
+) -> Result<()> {
+    while let Some(node) = nodes.pop() {
+        let place = nodes.len();
+        let Some(gradient) = gradients.0[place].take() else { continue };
+        match node {
+            Node::Leaf(tensor) => leaf(place, &tensor, gradient)?,
+            Node::Op(backward) => backward(gradient, &mut gradients)?,
+        }
+    }
+    Ok(())
 }

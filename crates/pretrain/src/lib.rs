@@ -39,7 +39,8 @@ pub fn run(args: &CommonArgs, config: &Config) -> Result<()> {
                 batches(loader),
                 config.pretrain.temperature,
                 HeldOut::new(config, Arc::new(data.test)),
-            );
+            )
+            .in_chunks(training.chunk);
             Ok(Plan { task, training, examples, title: "pretrain".into() })
         },
         |task, outcome| {

@@ -18,13 +18,19 @@ pub struct Pretrain {
     pub last_loss: f64,
     batches: Batches<Batch>,
     temperature: f64,
+    chunk: Option<usize>,
     test: HeldOut,
 }
 
 impl Pretrain {
     /// Pretrains `model` on two views of each image of `batches`.
     pub fn new(model: SimClr, batches: Batches<Batch>, temperature: f64, test: HeldOut) -> Self {
-        Self { model, last_loss: f64::NAN, batches, temperature, test }
+        Self { model, last_loss: f64::NAN, batches, temperature, chunk: None, test }
+    }
+
+    /// The same, with at most so many images at a time through the network; the loss stays that of the whole batch.
+    pub fn in_chunks(self, chunk: Option<usize>) -> Self {
+        Self { chunk, ..self }
     }
 }
 
@@ -41,8 +47,7 @@ impl Task for Pretrain {
 
     fn loss(&mut self, tape: &Tape, batch: &Batch) -> Result<Loss> {
         let pass = Pass::new(tape, &self.model.store, Mode::Train);
-        let features = self.model.encoder.forward(&pass, &images(batch)?)?;
-        let hidden = self.model.projection.forward(&pass, &features, -1)?;
+        let (features, hidden) = self.model.project(&pass, &images(batch)?, self.chunk)?;
         let contrast = nt_xent(tape, &hidden, self.temperature, true)?;
         self.last_loss = f64::from(contrast.loss.tensor().to_scalar::<f32>()?);
         let mut metrics = vec![
@@ -54,7 +59,7 @@ impl Task for Pretrain {
             return Ok(Loss { value: contrast.loss, metrics });
         };
         // The head learns to read the features and must not shape them. Both views of an image have its label.
-        let logits = head.forward(&pass, &features.detach())?;
+        let logits = head.forward(&pass, &features)?;
         let labels = [batch.labels.as_slice(), &batch.labels].concat();
         let supervised = cross_entropy(tape, &logits, &labels)?;
         metrics.push(("supervised_loss", f64::from(supervised.tensor().to_scalar::<f32>()?)));

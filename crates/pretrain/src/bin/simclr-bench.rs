@@ -62,6 +62,12 @@ struct Step {
     /// Numbers to compute with; this build knows f32
     #[arg(long, default_value = "f32", value_parser = ["f32"])]
     dtype: String,
+    /// Compute activations of residual blocks again on the way back instead of keeping them
+    #[arg(long)]
+    recompute: bool,
+    /// Images at a time through the network; the whole batch at once where it is missing
+    #[arg(long)]
+    chunk: Option<usize>,
     /// Threads
     #[arg(long)]
     threads: Option<usize>,
@@ -101,16 +107,17 @@ fn bench_step(a: &Step) -> Result<()> {
         exclude: vec!["batch_norm:".into()],
         eval_every: None,
         checkpoint_every: None,
+        recompute: a.recompute,
+        chunk: a.chunk,
     };
     let mut optimizer = optimizer::build(&training, &model.store)?;
     let (mut rng, s) = (Rng::stream(0, Purpose::Test, &[]), a.image_size);
     let pixels = (0..2 * a.batch * s * s * 3).map(|_| rng.unit()).collect();
     let images = Tensor::from_vec(pixels, (2 * a.batch, s, s, 3), &Device::Cpu)?;
     let mut step = || -> Result<f32> {
-        let tape = Tape::new();
+        let tape = Tape::new().recomputing(a.recompute);
         let pass = Pass::new(&tape, &model.store, Mode::Train);
-        let features = model.encoder.forward(&pass, &Value::constant(images.clone()))?;
-        let hidden = model.projection.forward(&pass, &features, -1)?;
+        let (features, hidden) = model.project(&pass, &Value::constant(images.clone()), a.chunk)?;
         drop((pass, features));
         let loss = nt_xent(&tape, &hidden, 0.1, true)?.loss;
         drop(hidden);
@@ -132,7 +139,7 @@ fn bench_step(a: &Step) -> Result<()> {
     let median = seconds[seconds.len() / 2];
     let line = json!({
         "bench": "step", "mode": a.dtype, "depth": a.depth, "width": a.width, "sk": a.sk, "image_size": s,
-        "batch": a.batch, "threads": threads(), "steps": a.steps, "loss": loss, "step_ms": median * 1e3,
+        "batch": a.batch, "recompute": a.recompute, "chunk": a.chunk, "threads": threads(), "steps": a.steps, "loss": loss, "step_ms": median * 1e3,
         "images_per_s": a.batch as f64 / median, "peak_rss_mib": peak_rss_mib()?,
     });
     println!("{line}");
