@@ -1,9 +1,10 @@
 //! The command line that all stages share.
 
-use crate::config::Config;
+use crate::config::{Config, Dtype};
 use crate::progress::ProgressMode;
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
+use clap::ValueEnum;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -27,6 +28,10 @@ pub struct CommonArgs {
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: DeviceChoice,
 
+    /// How feature maps are stored and multiplied [default: the experiment's `dtype`, f32 where it names none]
+    #[arg(long, value_name = "DTYPE", value_enum)]
+    pub dtype: Option<Dtype>,
+
     /// Change one key of the experiment, for every label fraction, such as --set pretrain.temperature=0.5; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
@@ -49,7 +54,9 @@ impl CommonArgs {
         set_threads(self.threads)?;
         init_log();
         self.device.open()?;
-        Config::load(&self.config, &self.set)
+        let dtype = self.dtype.and_then(|d| Some(format!("dtype={}", d.to_possible_value()?.get_name())));
+        let set: Vec<String> = self.set.iter().cloned().chain(dtype).collect();
+        Config::load(&self.config, &set)
     }
 }
 

@@ -5,7 +5,7 @@
 
 pub use crate::config_eval::{EvalConfig, LinearConfig, Resize};
 use crate::config_file;
-pub use crate::config_training::{Duration, OptimizerKind, Scaling, TrainingConfig};
+pub use crate::config_training::{Dtype, Duration, OptimizerKind, Scaling, TrainingConfig};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -20,6 +20,9 @@ pub struct Config {
     /// Everything random follows from it.
     #[serde(default)]
     pub seed: u64,
+    /// How feature maps are stored and multiplied: `f32` or `bf16`.
+    #[serde(default)]
+    pub dtype: Dtype,
     /// Where images come from.
     pub data: DataConfig,
     /// The network that is pretrained, and its projection head.

@@ -57,6 +57,18 @@ pub enum OptimizerKind {
     Adam,
 }
 
+/// How feature maps and their gradients are stored, and with what convolutions multiply. Weights, statistics, sums and
+/// losses are f32 always.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Dtype {
+    /// 32 bits.
+    #[default]
+    F32,
+    /// The upper half of an f32: half the memory, and products by the units that processors have for it.
+    Bf16,
+}
+
 /// How a stage optimises; the same table in every stage.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

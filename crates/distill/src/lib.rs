@@ -12,7 +12,7 @@ use simclr_core::params::Match;
 use simclr_core::rng::Purpose;
 use simclr_data::{LabelSubset, Loader, ViewMaker};
 use simclr_model::{ModelSpec, SimClr};
-use simclr_stage::{Checkpoint, HeldOut, Launch, Plan, batches, classifier_result, launch, subset_seed};
+use simclr_stage::{Checkpoint, HeldOut, Launch, Plan, batches, classifier_result, launch, maps, subset_seed};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -95,8 +95,9 @@ pub fn run(args: &DistillArgs, config: &Config) -> Result<()> {
             let maker = ViewMaker::labeled(table.min_area, table.color_strength, config.augment.flip, size);
             let samples = (0..examples as u32).collect();
             let loader = Loader::new(train, samples, maker, (1, training.batch), (seed, Purpose::Distill));
+            let maps = maps(config);
             let task = Distill::new(
-                (student, teacher.model()?),
+                (student.with_maps(maps), teacher.model()?.with_maps(maps)),
                 batches(loader),
                 (table.temperature, table.teacher_weight),
                 known,

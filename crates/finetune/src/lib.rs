@@ -12,7 +12,7 @@ use simclr_core::params::Match;
 use simclr_core::rng::Purpose;
 use simclr_data::{LabelSubset, Loader, ViewMaker};
 use simclr_model::{ModelSpec, SimClr};
-use simclr_stage::{Checkpoint, HeldOut, Launch, Plan, batches, classifier_result, launch, subset_seed};
+use simclr_stage::{Checkpoint, HeldOut, Launch, Plan, batches, classifier_result, launch, maps, subset_seed};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -92,6 +92,7 @@ pub fn run(args: &FinetuneArgs, config: &Config) -> Result<()> {
             let (examples, training) = (subset.indices.len(), &table.training);
             let maker = ViewMaker::labeled(table.min_area, table.color_strength, config.augment.flip, size);
             let loader = Loader::new(train, subset.indices, maker, (1, training.batch), (seed, Purpose::Labeled));
+            let model = model.with_maps(maps(config));
             let task =
                 Finetune::new(model, batches(loader), table.freeze_after, HeldOut::new(config, Arc::new(data.test)));
             Ok(Plan { task, training, examples, title: stage.into() })

@@ -6,7 +6,7 @@ use crate::init::Builder;
 use crate::layers::{BatchNorm, Conv};
 use crate::pass::Pass;
 use anyhow::{Context, Result, bail, ensure};
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 use simclr_core::config::{ModelConfig, Stem};
 use simclr_core::params::ParamStore;
@@ -66,6 +66,7 @@ pub struct Encoder {
     max_pool: bool,
     groups: Vec<Vec<Rc<Block>>>,
     features: usize,
+    maps: DType,
 }
 
 impl Encoder {
@@ -109,7 +110,7 @@ impl Encoder {
             }
             groups.push(group);
         }
-        Ok(Self { stem, max_pool: imagenet, groups, features: channels })
+        Ok(Self { stem, max_pool: imagenet, groups, features: channels, maps: DType::F32 })
     }
 
     /// Width of the pooled features.
@@ -130,7 +131,10 @@ impl Encoder {
     /// # Errors
     /// As [`Encoder::forward`].
     pub fn forward_with(&self, pass: &Pass<'_>, images: &Value, mut see: impl FnMut(&Value)) -> Result<Value> {
-        let mut x = images.clone();
+        let mut x = match images.tensor().dtype() == self.maps {
+            true => images.clone(),
+            false => Value::constant(images.tensor().to_dtype(self.maps)?),
+        };
         for (conv, bn) in &self.stem {
             x = bn.relu(pass, &conv.forward(pass, &x)?)?;
         }
@@ -179,6 +183,15 @@ impl SimClr {
     /// When the spec is not a valid one.
     pub fn blank(spec: &ModelSpec) -> Result<Self> {
         Self::declare(spec, None)
+    }
+
+    /// The same network with feature maps stored as `maps`: f32 or bf16.
+    pub fn with_maps(mut self, maps: DType) -> Self {
+        match Rc::get_mut(&mut self.encoder) {
+            Some(encoder) => encoder.maps = maps,
+            None => unreachable!("an encoder has one owner until it runs"),
+        }
+        self
     }
 
     /// Sets the classifier to zero, as the reference does before fine-tuning.

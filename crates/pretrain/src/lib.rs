@@ -11,7 +11,7 @@ use simclr_core::config::Config;
 use simclr_core::rng::Purpose;
 use simclr_data::{Loader, ViewMaker};
 use simclr_model::{ModelSpec, SimClr};
-use simclr_stage::{HeldOut, Launch, Plan, batches, launch, used_parameters};
+use simclr_stage::{HeldOut, Launch, Plan, batches, launch, maps, used_parameters};
 use std::sync::Arc;
 
 /// Pretrains as the experiment says, into the run folder of the command line.
@@ -35,7 +35,7 @@ pub fn run(args: &CommonArgs, config: &Config) -> Result<()> {
             let samples = (0..examples as u32).collect();
             let loader = Loader::new(train, samples, maker, (2, training.batch), (config.seed, Purpose::Contrastive));
             let task = Pretrain::new(
-                SimClr::new(&spec, config.seed)?,
+                SimClr::new(&spec, config.seed)?.with_maps(maps(config)),
                 batches(loader),
                 config.pretrain.temperature,
                 HeldOut::new(config, Arc::new(data.test)),

@@ -3,15 +3,29 @@
 use crate::held_out::{TOP1, TOP5};
 use crate::weights::used_parameters;
 use anyhow::{Context, Result};
+use candle_core::DType;
 use serde_json::{Map, Value as Json, json};
 use simclr_core::cli::CommonArgs;
-use simclr_core::config::{Config, TrainingConfig};
+use simclr_core::config::{Config, Dtype, TrainingConfig};
 use simclr_core::run::{Opened, Run, RunOptions};
 use simclr_core::trainer::{Outcome, Task, TrainOptions, train};
 use simclr_model::SimClr;
 
 /// Where this build computes.
 pub const DEVICE: &str = "cpu";
+
+/// How this run's networks store their maps: as the experiment says, or as f32, with one message, on a processor that
+/// does not multiply bf16.
+pub fn maps(config: &Config) -> DType {
+    match (config.dtype, simclr_ops::cpu::multiplies_bf16()) {
+        (Dtype::F32, _) => DType::F32,
+        (Dtype::Bf16, Some(_)) => DType::BF16,
+        (Dtype::Bf16, None) => {
+            tracing::warn!("dtype bf16: this processor has neither AMX-BF16 nor AVX512-BF16; computing in f32");
+            DType::F32
+        }
+    }
+}
 
 /// What a stage's run is, before anything is loaded.
 pub struct Launch<'a> {
@@ -46,7 +60,11 @@ pub struct Plan<'a, T> {
 /// # Errors
 /// When the folder holds something else.
 pub fn open(launch: Launch<'_>) -> Result<Option<Run>> {
-    let Launch { args, config, stage, matters, inputs, extra } = launch;
+    let Launch { args, config, stage, mut matters, inputs, extra } = launch;
+    // A run of the default keeps the manifest that it had before there was a choice.
+    if config.dtype != Dtype::default() {
+        matters["dtype"] = json!(config.dtype);
+    }
     Ok(match Run::open(RunOptions { out: &args.out, stage, config, matters, inputs, extra, resume: args.resume })? {
         Opened::Done(_) => {
             tracing::info!("{} holds this run already, finished", args.out.display());

@@ -6,7 +6,7 @@ mod launch;
 mod weights;
 
 pub use held_out::HeldOut;
-pub use launch::{DEVICE, Launch, Plan, classifier_result, launch, open};
+pub use launch::{DEVICE, Launch, Plan, classifier_result, launch, maps, open};
 pub use weights::{Checkpoint, used_parameters};
 
 use anyhow::Result;

@@ -23,6 +23,14 @@ pub(crate) mod window;
 pub(crate) use access::{by_element, update_elements, update_elements_with, with_elements};
 pub use access::{add_assign, filled, from_vec, update, update_with, with_slice};
 
+/// What multiplies bf16 on this processor: `AMX-BF16`, `AVX512-BF16`, or nothing.
+pub fn multiplies_bf16() -> Option<&'static str> {
+    amx::unit().map(|unit| match unit {
+        amx::Unit::Tiles => "AMX-BF16",
+        amx::Unit::Dots => "AVX512-BF16",
+    })
+}
+
 /// Runs `work` with the widest vector instructions of this processor: loops inside are compiled once for each
 /// instruction set. `work` and what it calls must be `#[inline(always)]` for that.
 #[inline(always)]

@@ -1,15 +1,15 @@
 //! `simclr-bench`: how fast a training step and the augmentation are on this machine.
 
-use anyhow::{Context, Result};
-use candle_core::{Device, Tensor};
+use anyhow::{Context, Result, ensure};
+use candle_core::{DType, Device, Tensor};
 use clap::{Parser, Subcommand};
 use serde_json::json;
 use simclr_core::cli::{exit_with, set_threads, threads};
-use simclr_core::config::{ModelConfig, OptimizerKind, Scaling, Stem, TrainingConfig};
+use simclr_core::config::{Dtype, ModelConfig, OptimizerKind, Scaling, Stem, TrainingConfig};
 use simclr_core::rng::{Purpose, Rng};
 use simclr_core::{config::Duration, optimizer};
 use simclr_model::{Mode, ModelSpec, Pass, SimClr};
-use simclr_ops::{Tape, Value, nt_xent};
+use simclr_ops::{Tape, Value, cpu, nt_xent};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -59,9 +59,9 @@ struct Step {
     /// Images a step; the network sees two views of each
     #[arg(long, default_value_t = 256)]
     batch: usize,
-    /// Numbers to compute with; this build knows f32
-    #[arg(long, default_value = "f32", value_parser = ["f32"])]
-    dtype: String,
+    /// How feature maps are stored and multiplied
+    #[arg(long, default_value = "f32", value_enum)]
+    dtype: Dtype,
     /// Compute activations of residual blocks again on the way back instead of keeping them
     #[arg(long)]
     recompute: bool,
@@ -94,7 +94,13 @@ fn bench_step(a: &Step) -> Result<()> {
         proj_layers: 3,
         proj_dim: 128,
     };
-    let model = SimClr::new(&ModelSpec::new(&model, 3, a.image_size, 0, 0), 0)?;
+    let unit = cpu::multiplies_bf16();
+    let maps = match a.dtype {
+        Dtype::F32 => DType::F32,
+        Dtype::Bf16 => DType::BF16,
+    };
+    ensure!(maps == DType::F32 || unit.is_some(), "--dtype bf16: this processor has neither AMX-BF16 nor AVX512-BF16");
+    let model = SimClr::new(&ModelSpec::new(&model, 3, a.image_size, 0, 0), 0)?.with_maps(maps);
     let training = TrainingConfig {
         length: Duration::Steps(1),
         warmup: Duration::Steps(0),
@@ -138,7 +144,7 @@ fn bench_step(a: &Step) -> Result<()> {
     seconds.sort_by(f64::total_cmp);
     let median = seconds[seconds.len() / 2];
     let line = json!({
-        "bench": "step", "mode": a.dtype, "depth": a.depth, "width": a.width, "sk": a.sk, "image_size": s,
+        "bench": "step", "mode": a.dtype, "bf16_unit": unit, "depth": a.depth, "width": a.width, "sk": a.sk, "image_size": s,
         "batch": a.batch, "recompute": a.recompute, "chunk": a.chunk, "threads": threads(), "steps": a.steps, "loss": loss, "step_ms": median * 1e3,
         "images_per_s": a.batch as f64 / median, "peak_rss_mib": peak_rss_mib()?,
     });
