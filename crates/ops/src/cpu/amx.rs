@@ -112,14 +112,39 @@ impl Drop for Ready {
 /// When lengths differ.
 pub fn interleave(a: &[bf16], b: &[bf16], out: &mut [bf16]) {
     assert!(a.len() == b.len() && out.len() == 2 * a.len(), "interleave: lengths differ");
-    let done = a.len() / SIDE * SIDE;
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: whoever comes here has found a unit, and with it AVX512-BW; whole vectors lie within all three slices.
+    // SAFETY: whoever comes here has found a unit, and with it AVX512-BW; the lengths fit.
     unsafe {
-        x86::interleave(&a[..done], &b[..done], &mut out[..2 * done]);
+        x86::interleave(a, b, out);
     }
-    for (j, (a, b)) in a.iter().zip(b).enumerate().skip(done) {
-        (out[2 * j], out[2 * j + 1]) = (*a, *b);
+}
+
+/// Copies `from` to the start of `to`: mostly few numbers, for which a call of `memcpy` takes longer than the copy.
+///
+/// # Panics
+/// When `to` is shorter.
+pub fn copy(from: &[bf16], to: &mut [bf16]) {
+    assert!(from.len() <= to.len(), "copy: no room for {} numbers", from.len());
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: as in `interleave`.
+    unsafe {
+        x86::copy(from, to);
+    }
+}
+
+/// `out[column, row] = from[row, column]` for a block of [`SIDE`] by [`SIDE`], of which `(rows, columns)` are there and
+/// the others zero; rows of `from` are `step` apart, those of `out` `width`.
+///
+/// # Panics
+/// When a slice is too short.
+pub fn transpose(from: &[bf16], step: usize, (rows, columns): (usize, usize), out: &mut [bf16], width: usize) {
+    assert!(rows <= SIDE && columns <= SIDE, "transpose: a block of {rows} by {columns}");
+    assert!(rows == 0 || from.len() >= (rows - 1) * step + columns, "transpose: the block is not there");
+    assert!(out.len() >= (SIDE - 1) * width + SIDE, "transpose: no room for the block");
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: as in `interleave`; the assertions keep all reads and writes inside their slices.
+    unsafe {
+        x86::transpose(from, step, (rows, columns), out, width);
     }
 }
 
@@ -264,8 +289,90 @@ mod x86 {
         }
     }
 
+    /// The lanes of a vector of 32 that `count` numbers fill.
+    fn lanes(count: usize) -> __mmask32 {
+        if count >= SIDE { u32::MAX } else { (1 << count) - 1 }
+    }
+
     /// # Safety
-    /// AVX512-BW; `a` and `b` hold whole vectors of 32, `out` twice as many numbers.
+    /// AVX512-BW; `to` is at least as long as `from`.
+    #[target_feature(enable = "avx512f,avx512bw")]
+    pub unsafe fn copy(from: &[bf16], to: &mut [bf16]) {
+        for j in (0..from.len()).step_by(SIDE) {
+            let mask = lanes(from.len() - j);
+            // SAFETY: the caller's word; lanes past the end are neither read nor written.
+            unsafe {
+                let value = _mm512_maskz_loadu_epi16(mask, from.as_ptr().add(j).cast());
+                _mm512_mask_storeu_epi16(to.as_mut_ptr().add(j).cast(), mask, value);
+            }
+        }
+    }
+
+    /// By pairs of columns: 16 by 16 blocks of 32 bits are transposed, and then the pairs taken apart.
+    ///
+    /// # Safety
+    /// As `super::transpose` asserts, with AVX512-BW.
+    #[target_feature(enable = "avx512f,avx512bw")]
+    pub unsafe fn transpose(
+        from: &[bf16],
+        step: usize,
+        (rows, columns): (usize, usize),
+        out: &mut [bf16],
+        width: usize,
+    ) {
+        let mask = lanes(columns);
+        for half in 0..2 {
+            let mut block = [_mm512_setzero_si512(); 16];
+            for (i, row) in block.iter_mut().enumerate().take(rows.saturating_sub(16 * half)) {
+                // SAFETY: a row that is there; lanes past its columns are not read.
+                *row = unsafe { _mm512_maskz_loadu_epi16(mask, from.as_ptr().add((16 * half + i) * step).cast()) };
+            }
+            let block = turned(block);
+            for (pair, column) in block.into_iter().enumerate() {
+                let (even, odd) = (_mm512_cvtepi32_epi16(column), _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(column)));
+                // SAFETY: columns `2 pair` and the next, rows `16 half` and fifteen more, of the block in `out`.
+                unsafe {
+                    let to = out.as_mut_ptr().add(2 * pair * width + 16 * half);
+                    _mm256_storeu_si256(to.cast(), even);
+                    _mm256_storeu_si256(to.add(width).cast(), odd);
+                }
+            }
+        }
+    }
+
+    /// The transpose of 16 by 16 numbers of 32 bits.
+    #[target_feature(enable = "avx512f,avx512bw")]
+    #[inline]
+    fn turned(a: [__m512i; 16]) -> [__m512i; 16] {
+        let mut b = a;
+        for i in 0..8 {
+            b[2 * i] = _mm512_unpacklo_epi32(a[2 * i], a[2 * i + 1]);
+            b[2 * i + 1] = _mm512_unpackhi_epi32(a[2 * i], a[2 * i + 1]);
+        }
+        // Columns `j` of four rows stand together in `c[4 i + j]`, in each quarter those of another `j + 4 quarter`.
+        let mut c = b;
+        for i in 0..4 {
+            c[4 * i] = _mm512_unpacklo_epi64(b[4 * i], b[4 * i + 2]);
+            c[4 * i + 1] = _mm512_unpackhi_epi64(b[4 * i], b[4 * i + 2]);
+            c[4 * i + 2] = _mm512_unpacklo_epi64(b[4 * i + 1], b[4 * i + 3]);
+            c[4 * i + 3] = _mm512_unpackhi_epi64(b[4 * i + 1], b[4 * i + 3]);
+        }
+        let mut d = c;
+        for j in 0..4 {
+            let (low, high) = (
+                [_mm512_shuffle_i32x4::<0x44>(c[j], c[4 + j]), _mm512_shuffle_i32x4::<0x44>(c[8 + j], c[12 + j])],
+                [_mm512_shuffle_i32x4::<0xee>(c[j], c[4 + j]), _mm512_shuffle_i32x4::<0xee>(c[8 + j], c[12 + j])],
+            );
+            d[j] = _mm512_shuffle_i32x4::<0x88>(low[0], low[1]);
+            d[4 + j] = _mm512_shuffle_i32x4::<0xdd>(low[0], low[1]);
+            d[8 + j] = _mm512_shuffle_i32x4::<0x88>(high[0], high[1]);
+            d[12 + j] = _mm512_shuffle_i32x4::<0xdd>(high[0], high[1]);
+        }
+        d
+    }
+
+    /// # Safety
+    /// AVX512-BW; `a` and `b` are of one length, `out` is twice as long.
     #[target_feature(enable = "avx512f,avx512bw")]
     pub unsafe fn interleave(a: &[bf16], b: &[bf16], out: &mut [bf16]) {
         let order = |first: i16| {
@@ -280,10 +387,13 @@ mod x86 {
         unsafe {
             let (low, high) = (_mm512_loadu_si512(low.as_ptr().cast()), _mm512_loadu_si512(high.as_ptr().cast()));
             for j in (0..a.len()).step_by(SIDE) {
-                let (x, y) = (_mm512_loadu_si512(a.as_ptr().add(j).cast()), _mm512_loadu_si512(b.as_ptr().add(j).cast()));
-                let to = out.as_mut_ptr().add(2 * j);
-                _mm512_storeu_si512(to.cast(), _mm512_permutex2var_epi16(x, low, y));
-                _mm512_storeu_si512(to.add(SIDE).cast(), _mm512_permutex2var_epi16(x, high, y));
+                let mask = lanes(a.len() - j);
+                let x = _mm512_maskz_loadu_epi16(mask, a.as_ptr().add(j).cast());
+                let y = _mm512_maskz_loadu_epi16(mask, b.as_ptr().add(j).cast());
+                let (to, pairs) = (out.as_mut_ptr().add(2 * j), 2 * (a.len() - j));
+                _mm512_mask_storeu_epi16(to.cast(), lanes(pairs), _mm512_permutex2var_epi16(x, low, y));
+                let (to, rest) = (to.wrapping_add(SIDE), lanes(pairs.saturating_sub(SIDE)));
+                _mm512_mask_storeu_epi16(to.cast(), rest, _mm512_permutex2var_epi16(x, high, y));
             }
         }
     }

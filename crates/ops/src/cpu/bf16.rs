@@ -6,6 +6,7 @@
 use super::amx::{self, Block, Pairs, Ready, SIDE};
 use super::maps::{Maps, Pixels};
 use super::wide::{self, Kernel, LANES, Wide, wide};
+use super::filled;
 use super::window::Segment;
 use half::bf16;
 use rayon::prelude::*;
@@ -47,20 +48,17 @@ pub struct Panels {
 impl Panels {
     const PAIRS: Pairs = Pairs { row: 2 * LANES, next: SIDE * SIDE, second: SIDE * LANES };
 
-    fn new(depth: usize, channels: usize, weight: impl Fn(usize, usize) -> f32 + Sync) -> Self {
+    /// `fill(first, panel)` writes the panel of the channels from `first` on; it starts as zeros.
+    fn new(depth: usize, channels: usize, fill: impl Fn(usize, &mut [bf16]) + Sync) -> Self {
         let size = whole(depth) * SIDE;
         let mut data = vec![ZERO; channels.div_ceil(SIDE) * size];
-        data.par_chunks_mut(size).enumerate().for_each(|(i, panel)| {
-            for (at, value) in panel.iter_mut().enumerate() {
-                let (turn, second, pair, lane, odd) =
-                    (at / (SIDE * SIDE), at / (SIDE * LANES) % 2, at / SIDE % LANES, at / 2 % LANES, at % 2);
-                let (d, channel) = (turn * SIDE + 2 * pair + odd, i * SIDE + second * LANES + lane);
-                if d < depth && channel < channels {
-                    *value = bf16::from_f32(weight(d, channel));
-                }
-            }
-        });
+        data.par_chunks_mut(size).enumerate().for_each(|(i, panel)| fill(i * SIDE, panel));
         Self { depth, channels, data }
+    }
+
+    /// Where the pair of steps `d`, `d + 1` of a channel stands in its panel, `d` being even.
+    fn place(d: usize, channel: usize) -> usize {
+        (d / SIDE * 2 + channel / LANES) * SIDE * LANES + d % SIDE * LANES + channel % LANES * 2
     }
 }
 
@@ -79,8 +77,7 @@ fn line_up(pixels: Pixels<'_, bf16>, segments: &[Segment], depth: usize, skip: u
     for (window, row) in windows.skip(skip).zip(matrix.chunks_exact_mut(step)) {
         let mut done = 0;
         for segment in segments {
-            row[done..done + segment.depth]
-                .copy_from_slice(&pixels.padded[window + segment.offset..][..segment.depth]);
+            amx::copy(&pixels.padded[window + segment.offset..][..segment.depth], &mut row[done..]);
             done += segment.depth;
         }
         row[done..whole(depth)].fill(ZERO);
@@ -96,11 +93,36 @@ impl Maps for bf16 {
     }
 
     fn panels_of_columns(weight: &[f32], o: usize, depth: usize) -> Panels {
-        Panels::new(depth, o, |d, channel| weight[channel * depth + d])
+        Panels::new(depth, o, |first, panel| {
+            for (channel, row) in weight[first * depth..].chunks_exact(depth).take(SIDE).enumerate() {
+                for (i, two) in row.chunks(2).enumerate() {
+                    let place = Panels::place(2 * i, channel);
+                    two.iter().zip(&mut panel[place..]).for_each(|(w, p)| *p = bf16::from_f32(*w));
+                }
+            }
+        })
     }
 
     fn panels_of_rows<'a>(depth: usize, o: usize, row: impl Fn(usize) -> &'a [f32] + Sync) -> Panels {
-        Panels::new(depth, o, |d, channel| row(d)[channel])
+        Panels::new(depth, o, |first, panel| {
+            let live = SIDE.min(o - first);
+            let (mut a, mut b) = ([ZERO; SIDE], [ZERO; SIDE]);
+            for d in (0..depth).step_by(2) {
+                let narrow = |row: &[f32], to: &mut [bf16; SIDE]| {
+                    to.iter_mut().zip(&row[first..first + live]).for_each(|(t, w)| *t = bf16::from_f32(*w));
+                };
+                narrow(row(d), &mut a);
+                match d + 1 < depth {
+                    true => narrow(row(d + 1), &mut b),
+                    false => b = [ZERO; SIDE],
+                }
+                let mut pairs = [ZERO; 2 * SIDE];
+                amx::interleave(&a, &b, &mut pairs);
+                for (half, pairs) in pairs.chunks_exact(SIDE).enumerate() {
+                    panel[Panels::place(d, half * LANES)..][..SIDE].copy_from_slice(pairs);
+                }
+            }
+        })
     }
 
     fn products(
@@ -115,13 +137,13 @@ impl Maps for bf16 {
             pixels.runs.iter().flat_map(|run| (0..run.len).map(move |i| run.out + i * out_step)).collect();
         let (depth, step) = (panels.depth, whole(panels.depth) + GAP);
         let rows = (MATRIX / step / SIDE * SIDE).clamp(SIDE, whole(places.len()));
+        let mut sum = [0.0; SIDE * SIDE];
         with_matrix(rows * step, |matrix| {
             for (skip, places) in places.chunks(rows).enumerate() {
                 line_up(pixels, segments, depth, skip * rows, matrix, step);
                 for (i, panel) in panels.data.chunks_exact(whole(depth) * SIDE).enumerate() {
                     let lanes = SIDE.min(panels.channels - i * SIDE);
                     for (left, places) in matrix.chunks_exact(SIDE * step).zip(places.chunks(SIDE)) {
-                        let mut sum = [0.0; SIDE * SIDE];
                         let block = Block { left, step, right: panel, pairs: Panels::PAIRS, turns: whole(depth) / SIDE };
                         ready.multiply(block, &mut sum, SIDE, false);
                         wide(StoreRows { sum: &sum, places, lanes, out: &mut out[i * SIDE..], accumulate });
@@ -135,16 +157,15 @@ impl Maps for bf16 {
     fn gradients(dy: &[bf16], o: usize) -> Vec<bf16> {
         let pixels = dy.len() / o;
         let step = whole(pixels);
-        let mut out = vec![ZERO; whole(o) * step];
-        for (i, rows) in out.chunks_mut(LANES * step).take(o.div_ceil(LANES)).enumerate() {
-            let live = LANES.min(o - i * LANES);
-            for (p, dy) in dy.chunks_exact(o).enumerate() {
-                for (lane, value) in dy[i * LANES..][..live].iter().enumerate() {
-                    rows[lane * step + p] = *value;
+        filled(whole(o) * step, |out| {
+            for (i, rows) in out.chunks_exact_mut(SIDE * step).enumerate() {
+                let live = SIDE.min(o - i * SIDE);
+                for p in (0..step).step_by(SIDE) {
+                    let from = &dy[(p * o + i * SIDE).min(dy.len())..];
+                    amx::transpose(from, o, (SIDE.min(pixels - p), live), &mut rows[p..], step);
                 }
             }
-        }
-        out
+        })
     }
 
     fn outer(depth: usize, o: usize) -> Outer {
