@@ -1,14 +1,26 @@
-//! `bench`: builds `simclr-bench` and hands its arguments on.
+//! `bench`: builds `simclr-bench` and hands its arguments on, or compares it with PyTorch.
+
+mod compare;
+mod record;
 
 use crate::workspace::Binaries;
 use anyhow::{Context, Result, ensure};
 
-/// What to measure, and everything after it, as `simclr-bench` takes it.
+/// What to measure.
 #[derive(clap::Args)]
 pub struct Args {
-    /// `step` or `augment`, then its options
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
-    arguments: Vec<String>,
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(clap::Subcommand)]
+#[command(override_usage = "cargo xtask bench step|augment|compare [OPTIONS]")]
+enum What {
+    /// Steps and augmentation beside PyTorch, in turn; the figures are kept in benches/runs
+    Compare(compare::Args),
+    /// `step` or `augment`, then its options, as `simclr-bench` takes them
+    #[command(external_subcommand)]
+    Measure(Vec<String>),
 }
 
 /// Builds and measures; the binary's last line is ours.
@@ -16,8 +28,12 @@ pub struct Args {
 /// # Errors
 /// When the build or the measurement fails.
 pub fn run(args: &Args) -> Result<()> {
-    let binaries = Binaries::build(&["simclr-pretrain"], device(&args.arguments))?;
-    let status = binaries.command("simclr-bench").args(&args.arguments).status().context("starting simclr-bench")?;
+    let arguments = match &args.what {
+        What::Compare(args) => return compare::run(args),
+        What::Measure(arguments) => arguments,
+    };
+    let binaries = Binaries::build(&["simclr-pretrain"], device(arguments))?;
+    let status = binaries.command("simclr-bench").args(arguments).status().context("starting simclr-bench")?;
     ensure!(status.success(), "simclr-bench failed ({status}); its message is above");
     Ok(())
 }

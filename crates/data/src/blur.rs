@@ -4,58 +4,63 @@ use simclr_ops::cpu::vectorized;
 
 /// Weights below exp(-CUTOFF^2 / 2) of the greatest are left out: at 6 that is 1.5e-8, less than f32 can tell.
 const CUTOFF: f32 = 6.0;
-/// Sums that are held in registers at a time.
-const LANES: usize = 64;
+/// Pairs of neighbours that are added in one go over a row: the row itself is read and written once for all of them.
+const PAIRS: usize = 2;
 
 /// The kernel's radius for an image of `size` pixels: half of a tenth, both rounded down.
 pub fn radius(size: usize) -> usize {
     size / 10 / 2
 }
 
-/// Blurs each plane of `image` (`[C, height, width]`) with a kernel of `2 radius + 1`; `scratch` grows to a plane and a
-/// few rows.
+/// Blurs each plane of `image` (`[C, height, width]`) with a kernel of `2 radius + 1`; `scratch` grows to a little more
+/// than a plane.
 pub fn gaussian(image: &mut [f32], (height, width): (usize, usize), radius: usize, sigma: f32, scratch: &mut Vec<f32>) {
-    let mut kernel: Vec<f32> =
-        (0..=2 * radius).map(|i| (-(i as f32 - radius as f32).powi(2) / (2.0 * sigma * sigma)).exp()).collect();
-    let sum: f32 = kernel.iter().sum();
-    kernel.iter_mut().for_each(|k| *k /= sum);
+    let weight = |distance: usize| (-(distance as f32).powi(2) / (2.0 * sigma * sigma)).exp();
+    let sum = 1.0 + 2.0 * (1..=radius).rev().map(weight).sum::<f32>();
     let near = radius.min((CUTOFF * sigma).ceil() as usize);
-    let kernel = &kernel[radius - near..=radius + near];
-
-    scratch.clear();
-    scratch.resize(height * width + width + 2 * near, 0.0);
-    let (plane, padded) = scratch.split_at_mut(height * width);
+    // Whole groups of pairs; what that adds weighs nothing.
+    let reach = near.next_multiple_of(PAIRS);
+    let pitch = width + 2 * reach;
+    // The kernel from its middle on, a row of zeros, and a plane with zeros left and right of it.
+    scratch.resize(1 + reach + width + height * pitch, 0.0);
+    let (kernel, rest) = scratch.split_at_mut(1 + reach);
+    for (distance, k) in kernel.iter_mut().enumerate() {
+        *k = if distance <= near { weight(distance) / sum } else { 0.0 };
+    }
+    let (zeros, plane) = rest.split_at_mut(width);
+    zeros.fill(0.0);
     vectorized(
         #[inline(always)]
         || {
             for image in image.chunks_exact_mut(height * width) {
-                for (y, out) in plane.chunks_exact_mut(width).enumerate() {
-                    // Rows y - near..=y + near, as far as there are any.
-                    let (first, end) = (y.saturating_sub(near), height.min(y + near + 1));
-                    weighted_sum(&kernel[first + near - y..end + near - y], &image[first * width..], width, out);
+                for (y, padded) in plane.chunks_exact_mut(pitch).enumerate() {
+                    let (left, rest) = padded.split_at_mut(reach);
+                    let (out, right) = rest.split_at_mut(width);
+                    left.fill(0.0);
+                    right.fill(0.0);
+                    let row = |y: Option<usize>| match y {
+                        Some(y) if y < height => &image[y * width..][..width],
+                        _ => &*zeros,
+                    };
+                    weighted_sum(kernel, out, |k| (row(y.checked_sub(k)), row(Some(y + k))));
                 }
-                for (source, out) in plane.chunks_exact(width).zip(image.chunks_exact_mut(width)) {
-                    padded[near..near + width].copy_from_slice(source);
-                    weighted_sum(kernel, padded, 1, out);
+                for (padded, out) in plane.chunks_exact(pitch).zip(image.chunks_exact_mut(width)) {
+                    weighted_sum(kernel, out, |k| (&padded[reach - k..][..width], &padded[reach + k..][..width]));
                 }
             }
         },
     )
 }
 
-/// `out[i] = sum over k of kernel[k] * source[i + k * stride]`.
+/// The kernel's middle times the middle, and each further weight times both neighbours at its distance.
 #[inline(always)]
-fn weighted_sum(kernel: &[f32], source: &[f32], stride: usize, out: &mut [f32]) {
-    for (block, out) in out.chunks_mut(LANES).enumerate() {
-        let mut sums = [0.0f32; LANES];
-        for (k, weight) in kernel.iter().enumerate() {
-            let source = &source[block * LANES + k * stride..];
-            match source.first_chunk::<LANES>() {
-                Some(source) => sums.iter_mut().zip(source).for_each(|(sum, v)| *sum += weight * v),
-                None => sums.iter_mut().zip(source).for_each(|(sum, v)| *sum += weight * v),
-            }
+fn weighted_sum<'a>(kernel: &[f32], out: &mut [f32], neighbours: impl Fn(usize) -> (&'a [f32], &'a [f32])) {
+    out.iter_mut().zip(neighbours(0).0).for_each(|(out, middle)| *out = kernel[0] * middle);
+    for (group, weights) in kernel[1..].as_chunks::<PAIRS>().0.iter().enumerate() {
+        let ((a, b), (c, d)) = (neighbours(PAIRS * group + 1), neighbours(PAIRS * group + 2));
+        for ((((out, a), b), c), d) in out.iter_mut().zip(a).zip(b).zip(c).zip(d) {
+            *out += (a + b) * weights[0] + (c + d) * weights[1];
         }
-        out.copy_from_slice(&sums[..out.len()]);
     }
 }
 

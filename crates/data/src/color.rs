@@ -11,11 +11,25 @@ const GRAY: [f32; 3] = [0.2989, 0.5870, 0.1140];
 /// Partial sums of a mean.
 const LANES: usize = 32;
 
+/// Pixels that go through all operations of a pass before the next ones do: few enough to stay in the innermost cache.
+/// A multiple of `LANES`, so that the partial sums of blocks are those of the whole.
+const BLOCK: usize = 32 * LANES;
+
+/// One operation of the jitter and its factor.
+#[derive(Clone, Copy)]
+enum Op {
+    Brightness(f32),
+    Contrast(f32),
+    Saturation(f32),
+    Hue(f32),
+}
+
 /// Multiplies by `factor` (the "v2" brightness).
 pub fn brightness(image: &mut [f32], factor: f32) {
+    let planes = &mut [image];
     vectorized(
         #[inline(always)]
-        || image.iter_mut().for_each(|v| *v *= factor),
+        || apply::<false>(Op::Brightness(factor), planes, &[]),
     )
 }
 
@@ -31,15 +45,29 @@ pub fn contrast(image: &mut [f32], channels: usize, factor: f32) {
         #[inline(always)]
         || {
             for plane in image.chunks_exact_mut(pixels) {
-                // Partial sums: one long chain of additions would be slow, and lose digits.
-                let mut sums = [0.0f32; LANES];
-                for block in plane.chunks(LANES) {
-                    sums.iter_mut().zip(block).for_each(|(sum, v)| *sum += v);
-                }
-                let mean = sums.iter().map(|sum| f64::from(*sum)).sum::<f64>() as f32 / pixels as f32;
-                plane.iter_mut().for_each(|v| *v = (*v - mean) * factor + mean);
+                let mut sums = [0.0; LANES];
+                add_up(plane, &mut sums);
+                apply::<false>(Op::Contrast(factor), &mut [plane], &[mean(&sums, pixels)]);
             }
         },
+    )
+}
+
+/// Multiplies HSV saturation by `factor`, at most to 1.
+pub fn saturation(image: &mut [f32], factor: f32) {
+    let (r, g, b) = planes(image);
+    vectorized(
+        #[inline(always)]
+        || apply::<false>(Op::Saturation(factor), &mut [r, g, b], &[]),
+    )
+}
+
+/// Turns HSV hue by `delta` of a full circle.
+pub fn hue(image: &mut [f32], delta: f32) {
+    let (r, g, b) = planes(image);
+    vectorized(
+        #[inline(always)]
+        || apply::<false>(Op::Hue(delta), &mut [r, g, b], &[]),
     )
 }
 
@@ -51,34 +79,49 @@ fn planes(image: &mut [f32]) -> (&mut [f32], &mut [f32], &mut [f32]) {
     (r, g, b)
 }
 
-/// Multiplies HSV saturation by `factor`, at most to 1.
-pub fn saturation(image: &mut [f32], factor: f32) {
-    let (r, g, b) = planes(image);
-    vectorized(
-        #[inline(always)]
-        || {
-            for ((r, g), b) in r.iter_mut().zip(g).zip(b) {
-                let (max, min) = (r.max(*g).max(*b), r.min(*g).min(*b));
-                let range = max - min;
-                // Every channel moves along its distance from the largest.
-                let saturation = if max > 0.0 { range / max } else { 0.0 };
-                let scaled = (saturation * factor).clamp(0.0, 1.0);
-                let ratio = if saturation > 0.0 { scaled / saturation } else { 0.0 };
-                *r = max - (max - *r) * ratio;
-                *g = max - (max - *g) * ratio;
-                *b = max - (max - *b) * ratio;
-            }
-        },
-    )
+/// Adds a plane, or a block of one, to its partial sums: one long chain of additions would be slow, and lose digits.
+#[inline(always)]
+fn add_up(plane: &[f32], sums: &mut [f32; LANES]) {
+    let (blocks, rest) = plane.as_chunks::<LANES>();
+    for block in blocks {
+        sums.iter_mut().zip(block).for_each(|(sum, v)| *sum += v);
+    }
+    sums.iter_mut().zip(rest).for_each(|(sum, v)| *sum += v);
 }
 
-/// Turns HSV hue by `delta` of a full circle.
-pub fn hue(image: &mut [f32], delta: f32) {
-    let (r, g, b) = planes(image);
-    vectorized(
-        #[inline(always)]
-        || {
-            for ((r, g), b) in r.iter_mut().zip(g).zip(b) {
+#[inline(always)]
+fn mean(sums: &[f32; LANES], pixels: usize) -> f32 {
+    sums.iter().map(|sum| f64::from(*sum)).sum::<f64>() as f32 / pixels as f32
+}
+
+/// One operation on equally long planes, then a clip to 0..1 where it `CLIPS`. Contrast needs a mean for each plane.
+#[inline(always)]
+fn apply<const CLIPS: bool>(op: Op, planes: &mut [&mut [f32]], means: &[f32]) {
+    let end = |v: f32| if CLIPS { v.clamp(0.0, 1.0) } else { v };
+    match (op, planes) {
+        (Op::Brightness(factor), planes) => {
+            for plane in planes {
+                plane.iter_mut().for_each(|v| *v = end(*v * factor));
+            }
+        }
+        (Op::Contrast(factor), planes) => {
+            for (plane, mean) in planes.iter_mut().zip(means) {
+                plane.iter_mut().for_each(|v| *v = end((*v - mean) * factor + mean));
+            }
+        }
+        (Op::Saturation(factor), [r, g, b]) => {
+            for ((r, g), b) in r.iter_mut().zip(g.iter_mut()).zip(b.iter_mut()) {
+                let (max, min) = (r.max(*g).max(*b), r.min(*g).min(*b));
+                // Every channel moves along its distance from the largest. Saturation is (max - min) / max and must not
+                // become more than 1, which is where this ratio ends; of gray, 0 / 0 included, any will do.
+                let ratio = (max / (max - min)).min(factor).max(0.0);
+                *r = end(max - (max - *r) * ratio);
+                *g = end(max - (max - *g) * ratio);
+                *b = end(max - (max - *b) * ratio);
+            }
+        }
+        (Op::Hue(delta), [r, g, b]) => {
+            for ((r, g), b) in r.iter_mut().zip(g.iter_mut()).zip(b.iter_mut()) {
                 let (max, min) = (r.max(*g).max(*b), r.min(*g).min(*b));
                 let range = max - min;
                 let scale = if range > 0.0 { 1.0 / range } else { 0.0 };
@@ -90,15 +133,16 @@ pub fn hue(image: &mut [f32], delta: f32) {
                     (*r - *g) * scale + 4.0
                 };
                 let turned = sector + delta * 6.0;
-                let channel = |n: f32| {
-                    let k = n + turned;
-                    let k = k - (k * (1.0 / 6.0)).floor() * 6.0;
-                    max - range * k.min(4.0 - k).clamp(0.0, 1.0)
-                };
-                (*r, *g, *b) = (channel(5.0), channel(3.0), channel(1.0));
+                let turned = turned - (turned * (1.0 / 6.0)).floor() * 6.0;
+                // How far each channel lies below the largest, as a share of the range.
+                *r = end(max - range * (2.0 - (turned - 3.0).abs()).clamp(0.0, 1.0));
+                *g = end(max - range * ((turned - 2.0).abs() - 1.0).clamp(0.0, 1.0));
+                *b = end(max - range * ((turned - 4.0).abs() - 1.0).clamp(0.0, 1.0));
             }
-        },
-    )
+        }
+        // An image of one channel has neither saturation nor hue.
+        _ => {}
+    }
 }
 
 /// Replaces every channel by the gray value.
@@ -133,15 +177,55 @@ pub fn jitter(image: &mut [f32], channels: usize, s: f32, rng: &mut Rng) {
     let mut factor = || rng.uniform((1.0 - 0.8 * s).max(0.0), 1.0 + 0.8 * s);
     let (brighter, contrasted, saturated) = (factor(), factor(), factor());
     let turned = rng.uniform(-0.2 * s, 0.2 * s);
-    for op in order {
-        match op {
-            0 => brightness(image, brighter),
-            1 => contrast(image, channels, contrasted),
-            2 if channels == 3 => saturation(image, saturated),
-            3 if channels == 3 => hue(image, turned),
-            _ => continue,
+    let ops = [Op::Brightness(brighter), Op::Contrast(contrasted), Op::Saturation(saturated), Op::Hue(turned)];
+    let (ops, pixels) = (order.map(|op| ops[op]), image.len() / channels);
+    // Contrast alone needs the whole picture, for its means: what comes before it is one pass, the rest another.
+    let (before, after) = ops.split_at(order.iter().position(|op| *op == 1).unwrap_or_default());
+    let (mut sums, mut means) = ([[0.0; LANES]; 3], [0.0; 3]);
+    vectorized(
+        #[inline(always)]
+        || {
+            in_blocks(
+                image,
+                pixels,
+                #[inline(always)]
+                |planes| {
+                    apply_all(before, planes, &[]);
+                    for (plane, sums) in planes.iter().zip(&mut sums) {
+                        add_up(plane, sums);
+                    }
+                },
+            );
+            for (mean_of, sums) in means.iter_mut().zip(&sums) {
+                *mean_of = mean(sums, pixels);
+            }
+            in_blocks(
+                image,
+                pixels,
+                #[inline(always)]
+                |planes| apply_all(after, planes, &means),
+            );
+        },
+    )
+}
+
+#[inline(always)]
+fn apply_all(ops: &[Op], planes: &mut [&mut [f32]], means: &[f32]) {
+    for op in ops {
+        apply::<true>(*op, planes, means);
+    }
+}
+
+/// Shows `work` the planes of an image of at most three channels, a block of pixels at a time.
+#[inline(always)]
+fn in_blocks(image: &mut [f32], pixels: usize, mut work: impl FnMut(&mut [&mut [f32]])) {
+    let mut planes = image.chunks_exact_mut(pixels);
+    let mut blocks: [_; 3] = std::array::from_fn(|_| planes.next().unwrap_or_default().chunks_mut(BLOCK));
+    while let Some(r) = blocks[0].next() {
+        match (blocks[1].next(), blocks[2].next()) {
+            (Some(g), Some(b)) => work(&mut [r, g, b]),
+            _ => work(&mut [r]),
         }
-        clip(image);
     }
 }
 

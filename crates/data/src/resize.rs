@@ -7,13 +7,19 @@
 use crate::crop::Rect;
 use crate::dataset::ImageRef;
 use simclr_core::config::Resize;
+use simclr_ops::cpu::vectorized;
 
 const TABLE: f32 = 1024.0;
+/// How far the four source positions of an output may lie outside the rectangle.
+const MARGIN: usize = 2;
+/// Source rows that one output row is made of.
+const ROWS: usize = 4;
 
-/// The four source positions and weights of one output position.
+/// Where the four neighbouring source positions of one output position begin, counted from `MARGIN` before the
+/// rectangle, and their weights.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Tap {
-    at: [u32; 4],
+    first: u32,
     weight: [f32; 4],
 }
 
@@ -24,28 +30,32 @@ pub fn taps(from: usize, to: usize, kind: Resize, out: &mut Vec<Tap>) {
         Resize::Tf2 => (-0.5, 0.5),
         Resize::Tf1 => (-0.75, 0.0),
     };
-    let near = |x: f32| ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0;
-    let far = |x: f32| ((a * x - 5.0 * a) * x + 8.0 * a) * x - 4.0 * a;
     out.clear();
-    out.extend((0..to).map(|i| {
-        let position = (i as f32 + offset) * scale - offset;
-        let base = position.floor();
-        let fraction = ((position - base) * TABLE).round_ties_even() / TABLE;
-        let weights = [far(fraction + 1.0), near(fraction), near(1.0 - fraction), far(2.0 - fraction)];
-        let mut tap = Tap::default();
-        let mut sum = 0.0;
-        for (k, weight) in weights.into_iter().enumerate() {
-            let at = base as i64 + k as i64 - 1;
-            let counts = kind == Resize::Tf1 || (0..from as i64).contains(&at);
-            tap.at[k] = at.clamp(0, from as i64 - 1) as u32;
-            tap.weight[k] = if counts { weight } else { 0.0 };
-            sum += tap.weight[k];
-        }
-        if kind == Resize::Tf2 {
-            tap.weight.iter_mut().for_each(|w| *w /= sum);
-        }
-        tap
-    }));
+    out.resize(to, Tap::default());
+    vectorized(
+        #[inline(always)]
+        || {
+            let near = |x: f32| ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0;
+            let far = |x: f32| ((a * x - 5.0 * a) * x + 8.0 * a) * x - 4.0 * a;
+            let last = from as i32 - 1;
+            for (i, tap) in out.iter_mut().enumerate() {
+                let position = (i as f32 + offset) * scale - offset;
+                let base = position.floor();
+                let fraction = ((position - base) * TABLE).round_ties_even() / TABLE;
+                let mut weight = [far(fraction + 1.0), near(fraction), near(1.0 - fraction), far(2.0 - fraction)];
+                let base = (base as i32).clamp(-1, last);
+                if kind == Resize::Tf2 {
+                    for (k, weight) in weight.iter_mut().enumerate() {
+                        let at = base + k as i32 - 1;
+                        *weight = if at >= 0 && at <= last { *weight } else { 0.0 };
+                    }
+                    let sum: f32 = weight.iter().sum();
+                    weight.iter_mut().for_each(|w| *w /= sum);
+                }
+                *tap = Tap { first: (base - 1 + MARGIN as i32) as u32, weight };
+            }
+        },
+    )
 }
 
 /// Buffers that a resize needs besides its output.
@@ -54,6 +64,8 @@ pub struct Scratch {
     across: Vec<Tap>,
     down: Vec<Tap>,
     line: Vec<f32>,
+    rows: [Vec<f32>; ROWS],
+    row: Vec<f32>,
 }
 
 /// Resizes `rect` of a uint8 image to `height` x `width` and scales it to 0..1 (overshoot is not clipped); mirrored left
@@ -75,46 +87,78 @@ pub fn bicubic(
         scratch.across.reverse();
     }
     match image.channels {
-        1 => passes::<1, 1>(image, rect, scratch, out),
-        3 => passes::<3, 4>(image, rect, scratch, out),
+        1 => passes::<1, 1, 4>(image, rect, scratch, out),
+        3 => passes::<3, 4, 13>(image, rect, scratch, out),
         other => panic!("an image has 1 or 3 channels, not {other}"),
     }
 }
 
-/// Down, then across, one output row at a time: the first pass runs over contiguous bytes and touches only the rows that
-/// are wanted. The second reads `LANES` floats at each pixel though it has `C`: four are one vector instruction.
-fn passes<const C: usize, const LANES: usize>(image: ImageRef<'_>, rect: Rect, scratch: &mut Scratch, out: &mut [f32]) {
-    let Scratch { across, down, line } = scratch;
+/// Across, then down. Only source rows that some output row wants are resized, each once: the last `ROWS` of them are
+/// kept, and those of one output row are neighbours. A resized pixel is `LANES` floats wide though it has `C` of them,
+/// as four are one vector; the four source pixels of it are `SPAN = 3 C + LANES` floats.
+fn passes<const C: usize, const LANES: usize, const SPAN: usize>(
+    image: ImageRef<'_>,
+    rect: Rect,
+    scratch: &mut Scratch,
+    out: &mut [f32],
+) {
+    let Scratch { across, down, line, rows, row } = scratch;
     let (length, width, plane) = (rect.width * C, across.len(), across.len() * down.len());
-    line.clear();
-    line.resize(length + LANES - C, 0.0);
-    simclr_ops::cpu::vectorized(
+    line.resize(length + 2 * MARGIN * C + LANES - C, 0.0);
+    rows.iter_mut().chain([&mut *row]).for_each(|row| row.resize(width * LANES, 0.0));
+    let mut held = [usize::MAX; ROWS];
+    vectorized(
         #[inline(always)]
         || {
             for (y, tap) in down.iter().enumerate() {
-                let row =
-                    |i: usize| &image.data[((rect.y + tap.at[i] as usize) * image.width + rect.x) * C..][..length];
-                let weight = tap.weight.map(|w| w * (1.0 / 255.0));
-                let sources = row(0).iter().zip(row(1)).zip(row(2)).zip(row(3));
-                for (sum, (((&a, &b), &c), &d)) in line.iter_mut().zip(sources) {
-                    *sum = f32::from(a) * weight[0]
-                        + f32::from(b) * weight[1]
-                        + f32::from(c) * weight[2]
-                        + f32::from(d) * weight[3];
-                }
-                for (x, tap) in across.iter().enumerate() {
-                    let mut sum = [0.0f32; LANES];
-                    for (at, weight) in tap.at.iter().zip(tap.weight) {
-                        let pixel = &line[*at as usize * C..][..LANES];
-                        sum.iter_mut().zip(pixel).for_each(|(sum, value)| *sum += weight * value);
+                let sources: [usize; ROWS] =
+                    std::array::from_fn(|k| (tap.first as usize + k).saturating_sub(MARGIN).min(rect.height - 1));
+                for source in sources {
+                    if held[source % ROWS] != source {
+                        held[source % ROWS] = source;
+                        let pixels = &image.data[((rect.y + source) * image.width + rect.x) * C..][..length];
+                        widen::<C>(pixels, line);
+                        resize_row::<C, LANES, SPAN>(line, across, &mut rows[source % ROWS]);
                     }
-                    for k in 0..C {
-                        out[k * plane + y * width + x] = sum[k];
+                }
+                let [a, b, c, d] = sources.map(|source| &rows[source % ROWS][..]);
+                let w = tap.weight.map(|w| w * (1.0 / 255.0));
+                for ((((sum, a), b), c), d) in row.iter_mut().zip(a).zip(b).zip(c).zip(d) {
+                    *sum = (a * w[0] + b * w[1]) + (c * w[2] + d * w[3]);
+                }
+                for k in 0..C {
+                    let out = &mut out[k * plane + y * width..][..width];
+                    for (out, pixel) in out.iter_mut().zip(row.as_chunks::<LANES>().0) {
+                        *out = pixel[k];
                     }
                 }
             }
         },
     );
+}
+
+/// Bytes to floats, with the first and the last pixel repeated on either side.
+#[inline(always)]
+fn widen<const C: usize>(pixels: &[u8], line: &mut [f32]) {
+    for (wide, byte) in line[MARGIN * C..].iter_mut().zip(pixels) {
+        *wide = f32::from(*byte);
+    }
+    for i in 0..MARGIN * C {
+        line[i] = f32::from(pixels[i % C]);
+        line[MARGIN * C + pixels.len() + i] = f32::from(pixels[pixels.len() - C + i % C]);
+    }
+}
+
+#[inline(always)]
+fn resize_row<const C: usize, const LANES: usize, const SPAN: usize>(line: &[f32], taps: &[Tap], row: &mut [f32]) {
+    for (tap, out) in taps.iter().zip(row.as_chunks_mut::<LANES>().0) {
+        // Always there; a window of known length is checked once rather than once a pixel.
+        let Some(window) = line[tap.first as usize * C..].first_chunk::<SPAN>() else { return };
+        let w = tap.weight;
+        for (k, out) in out.iter_mut().enumerate() {
+            *out = (window[k] * w[0] + window[C + k] * w[1]) + (window[2 * C + k] * w[2] + window[3 * C + k] * w[3]);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -5,12 +5,16 @@ use crate::resize::{self, Scratch};
 use crate::{blur, color, crop};
 use simclr_core::config::{AugmentConfig, EvalConfig, Resize};
 use simclr_core::rng::Rng;
+use simclr_ops::cpu::vectorized;
 use std::cell::RefCell;
 
 /// Images of at most this side are not cropped for evaluation.
 const NO_CROP_SIDE: usize = 32;
 /// Share of labeled views that are jittered, where a strength is set.
 const JITTER: f32 = 0.8;
+
+/// Pixels that change their layout at a time.
+const GROUP: usize = 16;
 
 #[derive(Clone, Debug)]
 enum Recipe {
@@ -106,16 +110,36 @@ impl ViewMaker {
 /// Planes `[C, pixels]` to `[pixels, C]`, clipped to 0..1.
 fn interleave(planes: &[f32], c: usize, out: &mut [f32]) {
     let pixels = planes.len() / c;
-    if c == 3 {
-        let (r, rest) = planes.split_at(pixels);
-        let (g, b) = rest.split_at(pixels);
-        for (((out, r), g), b) in out.chunks_exact_mut(3).zip(r).zip(g).zip(b) {
-            (out[0], out[1], out[2]) = (r.clamp(0.0, 1.0), g.clamp(0.0, 1.0), b.clamp(0.0, 1.0));
-        }
-    } else {
-        for (i, out) in out.iter_mut().enumerate() {
-            *out = planes[i % c * pixels + i / c].clamp(0.0, 1.0);
-        }
+    vectorized(
+        #[inline(always)]
+        || {
+            if c == 3 {
+                let (r, rest) = planes.split_at(pixels);
+                let (g, b) = rest.split_at(pixels);
+                interleave_colours(r, g, b, out);
+            } else {
+                for (i, out) in out.iter_mut().enumerate() {
+                    *out = planes[i % c * pixels + i / c].clamp(0.0, 1.0);
+                }
+            }
+        },
+    )
+}
+
+/// A whole group is a fixed shuffle of registers.
+#[inline(always)]
+fn interleave_colours(r: &[f32], g: &[f32], b: &[f32], out: &mut [f32]) {
+    let clip = |v: f32| v.clamp(0.0, 1.0);
+    let (groups, rest) = out.as_chunks_mut::<{ 3 * GROUP }>();
+    let (r, r_rest) = r.as_chunks::<GROUP>();
+    let (g, g_rest) = g.as_chunks::<GROUP>();
+    let (b, b_rest) = b.as_chunks::<GROUP>();
+    for (((r, g), b), out) in r.iter().zip(g).zip(b).zip(groups) {
+        let clipped = [r.map(clip), g.map(clip), b.map(clip)];
+        *out = std::array::from_fn(|i| clipped[i % 3][i / 3]);
+    }
+    for (((r, g), b), out) in r_rest.iter().zip(g_rest).zip(b_rest).zip(rest.as_chunks_mut::<3>().0) {
+        *out = [clip(*r), clip(*g), clip(*b)];
     }
 }
 

@@ -1,0 +1,217 @@
+//! `bench compare`: training steps and augmentation beside PyTorch, in turn, on the same machine.
+
+use super::record::{self, Machine};
+use crate::workspace::{Binaries, root};
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// What the scripts import, under the names that `pip` knows.
+const PACKAGES: &str = "torch torchvision numpy pillow";
+
+/// How to compare.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Steps that are measured in each run
+    #[arg(long, default_value_t = 5)]
+    steps: usize,
+    /// Numbers to compute with, separated by commas: f32, bf16
+    #[arg(long, value_delimiter = ',', default_value = "f32", value_parser = ["f32", "bf16"])]
+    dtypes: Vec<String>,
+    /// Runs of each side; their medians count
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// A Python that has torch and torchvision
+    #[arg(long, default_value = "python3")]
+    python: PathBuf,
+    /// Only what has one of these in its name, separated by commas
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// Folder for the figures, a new one [default: benches/runs/DATE-MACHINE]
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
+/// Something that both sides do: a subcommand of `simclr-bench`, and the script of that name.
+pub struct Task {
+    /// As the table calls it.
+    pub name: String,
+    /// Numbers that it computes with.
+    pub dtype: String,
+    what: &'static str,
+    options: String,
+}
+
+impl Task {
+    /// The options of both sides.
+    fn arguments(&self) -> impl Iterator<Item = &str> {
+        self.options.split(' ')
+    }
+}
+
+/// What one task came to, a figure a round.
+#[derive(Default)]
+pub struct Figures {
+    /// Our images a second.
+    pub ours: Vec<f64>,
+    /// Theirs.
+    pub theirs: Vec<f64>,
+    /// Our most memory in MiB, where it is measured.
+    pub our_memory: Vec<f64>,
+    /// Theirs.
+    pub their_memory: Vec<f64>,
+}
+
+impl Figures {
+    fn add(&mut self, ours: &Value, theirs: &Value) -> Result<()> {
+        let rate = |line: &Value| line["images_per_s"].as_f64().context("a benchmark printed no images_per_s");
+        self.ours.push(rate(ours)?);
+        self.theirs.push(rate(theirs)?);
+        self.our_memory.extend(ours["peak_rss_mib"].as_f64());
+        self.their_memory.extend(theirs["peak_rss_mib"].as_f64());
+        Ok(())
+    }
+}
+
+/// Depth, width, selective kernels, side of the images, batch.
+const STEPS: [(u32, f64, f64, u32, u32); 5] = [
+    (18, 0.25, 0.0, 32, 256),
+    (18, 1.0, 0.0, 32, 128),
+    (50, 1.0, 0.0, 32, 64),
+    (50, 1.0, 0.0625, 32, 32),
+    (50, 1.0, 0.0, 224, 8),
+];
+/// Side of the views, and source images: a few seconds each.
+const VIEWS: [(u32, u32); 2] = [(32, 3000), (224, 150)];
+
+fn tasks(args: &Args, threads: usize) -> Vec<Task> {
+    let mut tasks = Vec::new();
+    for dtype in &args.dtypes {
+        for (depth, width, sk, side, batch) in STEPS {
+            let kernels = if sk > 0.0 { "-sk" } else { "" };
+            let options = format!(
+                "--depth {depth} --width {width} --sk {sk} --image-size {side} --batch {batch} --dtype {dtype} --threads \
+                 {threads} --steps {}",
+                args.steps
+            );
+            let name = format!("resnet{depth}-x{width}{kernels}-{side}px-batch{batch}");
+            tasks.push(Task { name, dtype: dtype.clone(), what: "step", options });
+        }
+    }
+    for (side, count) in VIEWS {
+        let options = format!("--image-size {side} --count {count} --threads 1");
+        tasks.push(Task { name: format!("augment-{side}px"), dtype: "f32".into(), what: "augment", options });
+    }
+    tasks.retain(|task| args.only.is_empty() || args.only.iter().any(|part| task.name.contains(part)));
+    tasks
+}
+
+/// Measures both sides in turn; the table goes to the terminal and, with every line that was printed, into a folder.
+///
+/// # Errors
+/// When Python lacks torch, the folder exists, or a benchmark fails.
+pub fn run(args: &Args) -> Result<()> {
+    ensure!(args.rounds > 0 && args.steps > 0, "--rounds and --steps must be at least 1");
+    let machine = Machine::here(&versions(&args.python)?)?;
+    let tasks = tasks(args, machine.threads);
+    ensure!(!tasks.is_empty(), "--only {}: no such shape", args.only.join(","));
+    let binaries = Binaries::build(&["simclr-pretrain"], "cpu")?;
+    // A folder that cannot be made is better known before the measurements than after.
+    let folder = record::folder(args.out.as_deref(), &machine)?;
+    let mut results = Vec::new();
+    for task in tasks {
+        let mut figures = Figures::default();
+        for round in 1..=args.rounds {
+            let one = |side: &str, command: &mut Command| -> Result<Value> {
+                let line = last_line(command.args(task.arguments()))
+                    .with_context(|| format!("{} in {}, {side}", task.name, task.dtype))?;
+                let entry = json!({"side": side, "task": task.name, "round": round, "result": line});
+                record::append(&folder, &entry)?;
+                Ok(line)
+            };
+            let ours = one("ours", binaries.command("simclr-bench").arg(task.what))?;
+            let script = root().join(format!("benches/peers/{}.py", task.what));
+            let theirs = one("torch", Command::new(&args.python).arg(script))?;
+            figures.add(&ours, &theirs)?;
+            eprintln!(
+                "{} {} {round}/{}: {:.1} against {:.1} images/s",
+                task.name,
+                task.dtype,
+                args.rounds,
+                figures.ours[round - 1],
+                figures.theirs[round - 1]
+            );
+        }
+        results.push((task, figures));
+    }
+    let table = record::table(&results);
+    println!("{table}");
+    record::readme(&folder, &machine, &table)?;
+    println!("written to {}", folder.display());
+    Ok(())
+}
+
+/// Versions of Python, torch and torchvision, as one line.
+fn versions(python: &Path) -> Result<String> {
+    let script = "import sys, torch, torchvision, numpy, PIL; print('Python', sys.version.split()[0] + ', torch', \
+                  torch.__version__ + ', torchvision', torchvision.__version__)";
+    let name = python.display();
+    let output = Command::new(python)
+        .args(["-c", script])
+        .output()
+        .with_context(|| format!("starting {name}; name a Python by --python PATH"))?;
+    if !output.status.success() {
+        let message = String::from_utf8_lossy(&output.stderr);
+        let reason = message.lines().last().unwrap_or_default();
+        bail!(
+            "{name} cannot run the PyTorch side ({reason}): install it with `{name} -m pip install {PACKAGES}`, or name \
+             another Python by --python PATH"
+        );
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_string())
+}
+
+/// Runs a benchmark and reads the JSON of its last line.
+fn last_line(command: &mut Command) -> Result<Value> {
+    let output = command.stderr(Stdio::inherit()).output().context("starting it")?;
+    ensure!(output.status.success(), "it failed ({}); its message is above", output.status);
+    let text = String::from_utf8_lossy(&output.stdout);
+    let line = text.lines().last().unwrap_or_default();
+    serde_json::from_str(line).with_context(|| format!("its last line is no JSON: {line}"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn names(line: &str) -> Vec<String> {
+        let args = Line::try_parse_from(line.split(' ')).unwrap().args;
+        tasks(&args, 2).into_iter().map(|task| format!("{} {}", task.name, task.dtype)).collect()
+    }
+
+    #[test]
+    fn every_shape_is_measured_in_every_dtype_and_views_once() {
+        assert_eq!(names("x").len(), 7);
+        assert_eq!(names("x --dtypes f32,bf16").len(), 12);
+        assert_eq!(names("x --dtypes bf16 --only sk"), ["resnet50-x1-sk-32px-batch32 bf16"]);
+        assert_eq!(names("x --only augment"), ["augment-32px f32", "augment-224px f32"]);
+        assert!(Line::try_parse_from(["x", "--dtypes", "f64"]).is_err());
+    }
+
+    #[test]
+    fn a_python_that_will_not_do_is_told_apart_from_none() {
+        let message = |python: &str| versions(Path::new(python)).unwrap_err().to_string();
+        assert!(message("no-such-python").contains("--python PATH"));
+        // Fails like a Python without torch, and is on every machine.
+        assert!(message("false").contains("-m pip install torch torchvision"));
+    }
+}

@@ -1,0 +1,185 @@
+//! A comparison's folder: raw figures, and a page with the table and what it was measured with.
+
+use super::compare::{Figures, Task};
+use crate::workspace::root;
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+const RAW: &str = "raw.jsonl";
+const PAGE: &str = "README.md";
+const SECONDS_A_DAY: u64 = 86_400;
+
+/// What a figure depends on besides the code's own doing.
+pub struct Machine {
+    date: String,
+    processor: String,
+    /// Threads that both sides get.
+    pub threads: usize,
+    rustc: String,
+    peer: String,
+    commit: String,
+}
+
+impl Machine {
+    /// This machine, today; `peer` has the versions of the other side.
+    ///
+    /// # Errors
+    /// When the clock is before 1970.
+    pub fn here(peer: &str) -> Result<Self> {
+        let seconds = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock")?.as_secs();
+        let information = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let name = information.lines().find(|l| l.starts_with("model name")).and_then(|l| l.split_once(": "));
+        let changed = output("git", &["status", "--porcelain"]).is_some_and(|changes| !changes.is_empty());
+        let commit = output("git", &["rev-parse", "HEAD"]).unwrap_or_else(|| "unknown".into());
+        Ok(Self {
+            date: date(seconds / SECONDS_A_DAY),
+            processor: name.map_or_else(|| std::env::consts::ARCH.to_string(), |(_, name)| name.trim().to_string()),
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            rustc: output("rustc", &["--version"]).unwrap_or_else(|| "unknown".into()),
+            peer: peer.into(),
+            commit: if changed { format!("{commit} and uncommitted changes") } else { commit },
+        })
+    }
+
+    /// Date and machine as the name of a folder.
+    fn slug(&self) -> String {
+        let name = format!("{}-{}-{}-cores", self.date, self.processor, self.threads);
+        let words = name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+        words.collect::<Vec<_>>().join("-").to_lowercase()
+    }
+}
+
+fn output(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(arguments).current_dir(root()).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_string())
+}
+
+/// The date so many days after 1 January 1970, as YYYY-MM-DD.
+fn date(days: u64) -> String {
+    let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let (mut year, mut day) = (1970, days);
+    while day >= 365 + u64::from(leap(year)) {
+        day -= 365 + u64::from(leap(year));
+        year += 1;
+    }
+    let lengths = [31, 28 + u64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let mut month = 1;
+    for length in lengths {
+        if day < length {
+            break;
+        }
+        day -= length;
+        month += 1;
+    }
+    format!("{year}-{month:02}-{:02}", day + 1)
+}
+
+/// A new folder: `chosen`, or one for today and this machine. Runs are kept side by side, none is written over.
+///
+/// # Errors
+/// When there is a comparison in `chosen`, or it cannot be made.
+pub fn folder(chosen: Option<&Path>, machine: &Machine) -> Result<PathBuf> {
+    let folder = match chosen {
+        Some(chosen) => {
+            ensure!(!chosen.join(RAW).exists(), "--out {}: a comparison is there already", chosen.display());
+            chosen.to_path_buf()
+        }
+        None => {
+            let first = root().join("benches/runs").join(machine.slug());
+            let numbered = (2..).map(|n| PathBuf::from(format!("{}-{n}", first.display())));
+            std::iter::once(first.clone()).chain(numbered).find(|path| !path.exists()).unwrap_or(first)
+        }
+    };
+    std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    Ok(folder)
+}
+
+/// Adds a line to the raw figures.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn append(folder: &Path, entry: &Value) -> Result<()> {
+    let path = folder.join(RAW);
+    let file = std::fs::File::options().create(true).append(true).open(&path);
+    file.and_then(|mut file| writeln!(file, "{entry}")).with_context(|| format!("writing {}", path.display()))
+}
+
+fn median(values: &[f64]) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied()
+}
+
+/// The comparison in Markdown. A ratio is the median of the rounds' own ratios: both runs of a round see the same
+/// weather on the machine.
+pub fn table(results: &[(Task, Figures)]) -> String {
+    let mut out = String::from(
+        "| task | numbers | ours, images/s | torch, images/s | ours / torch | ours, MiB | torch, MiB | memory, ours / torch |\n\
+         |---|---|---:|---:|---:|---:|---:|---:|\n",
+    );
+    for (task, f) in results {
+        let cell = |value: Option<f64>, digits: usize| value.map_or_else(String::new, |v| format!("{v:.digits$}"));
+        let ratio = |a: &[f64], b: &[f64]| median(&a.iter().zip(b).map(|(a, b)| a / b).collect::<Vec<_>>());
+        out += &format!(
+            "| {} | {} | {} | {} | {} | {} | {} | {} |\n",
+            task.name,
+            task.dtype,
+            cell(median(&f.ours), 1),
+            cell(median(&f.theirs), 1),
+            cell(ratio(&f.ours, &f.theirs), 2),
+            cell(median(&f.our_memory), 0),
+            cell(median(&f.their_memory), 0),
+            cell(ratio(&f.our_memory, &f.their_memory), 2),
+        );
+    }
+    out
+}
+
+/// Writes the page beside the raw figures.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn readme(folder: &Path, machine: &Machine, table: &str) -> Result<()> {
+    let mut command = vec!["cargo xtask".to_string()];
+    command.extend(std::env::args().skip(1));
+    let text = format!(
+        "# Beside PyTorch, {}\n\n{table}\n\
+         Medians of the runs in [{RAW}]({RAW}); ours and theirs ran in turn.\n\n\
+         - command: `{}`\n\
+         - processor: {}, {} threads for steps, one for views\n\
+         - commit: {}\n\
+         - {}\n\
+         - {}\n",
+        machine.date,
+        command.join(" "),
+        machine.processor,
+        machine.threads,
+        machine.commit,
+        machine.rustc,
+        machine.peer,
+    );
+    let path = folder.join(PAGE);
+    std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates() {
+        for (days, want) in [(0, "1970-01-01"), (59, "1970-03-01"), (11_016, "2000-02-29"), (20_818, "2026-12-31")] {
+            assert_eq!(date(days), want);
+        }
+    }
+
+    #[test]
+    fn a_ratio_is_that_of_the_rounds() {
+        assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(&[]), None);
+    }
+}
