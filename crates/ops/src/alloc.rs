@@ -1,40 +1,106 @@
-//! The allocator of the binaries: big blocks are kept and handed out again, small ones are mimalloc's.
+//! The allocator of the binaries: big blocks come from one arena and go back to it, small ones are mimalloc's.
 //!
 //! Each step of training allocates the same activations and gradients as the last. General allocators give blocks of
 //! some megabytes back to the system and fetch them anew, and the kernel then clears each page again: 16 % of a step's
-//! time when this was written. Here a freed big block waits in a list of its size class for the next request.
+//! time when this was written. Here the pages stay. Free neighbours are merged, so that what the forward pass of late
+//! layers leaves serves the larger gradients of early ones, and the peak stays near what is alive at once.
 
 #![allow(unsafe_code)]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::ptr::{NonNull, null_mut};
+use std::alloc::{GlobalAlloc, Layout};
+use std::collections::BTreeMap;
+use std::ptr::null_mut;
 use std::sync::Mutex;
 
-/// Blocks from this size on are kept; a power of two.
+/// Blocks from this size on are the arena's.
 const BIG: usize = 1 << 18;
-/// Size classes to a doubling: at most an eighth of a block is waste.
-const STEPS: usize = 8;
-/// Size classes in all; larger requests (2^18 * 2^24) do not occur.
-const CLASSES: usize = 24 * STEPS;
-/// Alignment of a big block: a cache line.
-const ALIGN: usize = 64;
-/// Blocks from this size on are aligned to it and ask for pages of this size: windows of many channels lie more than a
-/// small page apart, and walking the page tables for each costs more than the arithmetic.
-const HUGE: usize = 1 << 21;
+/// Sizes in the arena are multiples of this, and blocks aligned to it.
+const GRAIN: usize = 1 << 16;
+/// Addresses that the arena reserves; pages cost memory only once they are touched.
+const RESERVED: usize = 1 << 42;
 
-/// The first bytes of a block that waits: the next one of its class.
-struct Waiting(Option<NonNull<Waiting>>);
+/// A reserved range of addresses, cut into blocks.
+struct Arena {
+    base: usize,
+    /// Everything from here on has never been used.
+    top: usize,
+    /// Free blocks below the top: length by offset; no two touch.
+    free: BTreeMap<usize, usize>,
+}
 
-/// Heads of the lists of waiting blocks.
-struct Lists([Option<NonNull<Waiting>>; CLASSES]);
+impl Arena {
+    #[cfg(unix)]
+    fn reserve() -> Option<Self> {
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        // SAFETY: a new private mapping touches nothing that exists; failure is an error value.
+        let base = unsafe { libc::mmap(null_mut(), RESERVED, access, kind, -1, 0) };
+        if base == libc::MAP_FAILED {
+            return None;
+        }
+        // Windows of many channels lie more than a small page apart, and walking the page tables for each would cost more
+        // than the arithmetic.
+        #[cfg(target_os = "linux")]
+        // SAFETY: advice about a mapping of ours; it changes no contents, and a refusal costs nothing but speed.
+        unsafe {
+            libc::madvise(base, RESERVED, libc::MADV_HUGEPAGE)
+        };
+        Some(Self { base: base as usize, top: 0, free: BTreeMap::new() })
+    }
 
-// SAFETY: a waiting block belongs to nobody else, whichever thread freed it; the lists are used under a lock.
-unsafe impl Send for Lists {}
+    #[cfg(not(unix))]
+    fn reserve() -> Option<Self> {
+        None
+    }
 
-/// A global allocator that recycles big blocks; see the module's documentation.
+    /// A block of `size`, a multiple of the grain: its offset, and whether it was never used. The smallest free block
+    /// that is large enough, the lowest of equals.
+    fn take(&mut self, size: usize) -> Option<(usize, bool)> {
+        let best = self.free.iter().filter(|(_, length)| **length >= size).min_by_key(|(_, length)| **length);
+        if let Some((&offset, &length)) = best {
+            self.free.remove(&offset);
+            if length > size {
+                self.free.insert(offset + size, length - size);
+            }
+            return Some((offset, false));
+        }
+        // A free block that ends at the top grows.
+        let last = self.free.last_key_value().filter(|(offset, length)| **offset + **length == self.top);
+        let (offset, fresh) = last.map_or((self.top, true), |(offset, _)| (*offset, false));
+        if size > RESERVED - offset {
+            return None;
+        }
+        self.free.remove(&offset);
+        self.top = offset + size;
+        Some((offset, fresh))
+    }
+
+    fn give(&mut self, offset: usize, size: usize) {
+        let (mut start, mut end) = (offset, offset + size);
+        if let Some((&before, &length)) = self.free.range(..offset).next_back()
+            && before + length == offset
+        {
+            self.free.remove(&before);
+            start = before;
+        }
+        if let Some(length) = self.free.remove(&end) {
+            end += length;
+        }
+        self.free.insert(start, end - start);
+    }
+}
+
+/// Whether the arena is there.
+enum State {
+    Untried,
+    Refused,
+    Open(Arena),
+}
+
+/// A global allocator that keeps big blocks; see the module's documentation.
 pub struct Recycling {
     small: mimalloc::MiMalloc,
-    lists: Mutex<Lists>,
+    arena: Mutex<State>,
 }
 
 impl Default for Recycling {
@@ -43,101 +109,73 @@ impl Default for Recycling {
     }
 }
 
-/// The class of a big size and the size that its blocks have.
-fn class(size: usize) -> Option<(usize, usize)> {
-    let doubling = (size / BIG).ilog2() as usize;
-    let step = (BIG << doubling) / STEPS;
-    let within = (size - (BIG << doubling)).div_ceil(step);
-    let index = doubling * STEPS + within;
-    (index < CLASSES).then_some((index, (BIG << doubling) + within * step))
+/// The size that a request takes in the arena; other requests are mimalloc's.
+fn kept(layout: Layout) -> Option<usize> {
+    let fits = layout.size() >= BIG && layout.size() <= RESERVED && layout.align() <= GRAIN;
+    fits.then(|| layout.size().next_multiple_of(GRAIN))
 }
 
 impl Recycling {
     /// An allocator with nothing kept.
     pub const fn new() -> Self {
-        Self { small: mimalloc::MiMalloc, lists: Mutex::new(Lists([None; CLASSES])) }
+        Self { small: mimalloc::MiMalloc, arena: Mutex::new(State::Untried) }
     }
 
-    /// A waiting block of a class.
-    fn take(&self, class: usize) -> Option<NonNull<u8>> {
-        let mut lists = self.lists.lock().ok()?;
-        let block = lists.0[class]?;
-        // SAFETY: `dealloc` wrote a `Waiting` at the start of every block in the lists, and nobody else holds it.
-        lists.0[class] = unsafe { block.as_ref() }.0;
-        Some(block.cast())
+    /// Runs `f` on the arena. The map of free blocks allocates small ones, which never come here.
+    fn with_arena<R>(&self, f: impl FnOnce(&mut Arena) -> Option<R>) -> Option<R> {
+        let mut state = self.arena.lock().ok()?;
+        if matches!(*state, State::Untried) {
+            *state = Arena::reserve().map_or(State::Refused, State::Open);
+        }
+        match &mut *state {
+            State::Open(arena) => f(arena),
+            _ => None,
+        }
+    }
+
+    /// A block of the arena and whether it holds zeros.
+    fn big(&self, size: usize) -> Option<(*mut u8, bool)> {
+        self.with_arena(|arena| {
+            let (offset, fresh) = arena.take(size)?;
+            Some(((arena.base + offset) as *mut u8, fresh))
+        })
     }
 }
 
-/// A fresh block from the system.
-///
-/// # Safety
-/// As [`GlobalAlloc::alloc`].
-unsafe fn fresh(block: Layout, zeroed: bool) -> *mut u8 {
-    // SAFETY: the caller's word. Fresh pages of the system are zero without being touched.
-    let pointer = unsafe { if zeroed { System.alloc_zeroed(block) } else { System.alloc(block) } };
-    #[cfg(target_os = "linux")]
-    if block.align() == HUGE && !pointer.is_null() {
-        // SAFETY: the range is a block of ours; the advice changes no contents, and a refusal costs nothing but speed.
-        unsafe { libc::madvise(pointer.cast(), block.size(), libc::MADV_HUGEPAGE) };
-    }
-    pointer
-}
-
-/// The class of a request that is kept; others are mimalloc's.
-fn kept(layout: Layout) -> Option<(usize, Layout)> {
-    if layout.size() < BIG || layout.align() > ALIGN {
-        return None;
-    }
-    let (class, size) = class(layout.size())?;
-    let align = if size >= HUGE { HUGE } else { ALIGN };
-    Some((class, Layout::from_size_align(size, align).ok()?))
-}
-
-// SAFETY: a request is served by mimalloc, by the system, or by a block of the same class that was freed before; which of
-// them depends on the layout alone, so that `dealloc` returns each block to where it came from. Blocks of a class have
-// the class's size, which is at least the layout's, and an alignment of `ALIGN`, at least the layout's.
+// SAFETY: a request is served by mimalloc or by the arena; which of them handed a block out is told by its address when
+// it comes back. Blocks of the arena do not overlap, have the request's size at least, and are aligned to the grain.
 unsafe impl GlobalAlloc for Recycling {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        match kept(layout) {
+        match kept(layout).and_then(|size| self.big(size)) {
+            Some((block, _)) => block,
             // SAFETY: the caller keeps the contract of `alloc`.
             None => unsafe { self.small.alloc(layout) },
-            Some((class, block)) => match self.take(class) {
-                Some(waiting) => waiting.as_ptr(),
-                // SAFETY: the block's size is not zero.
-                None => unsafe { fresh(block, false) },
-            },
         }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        match kept(layout) {
+        match kept(layout).and_then(|size| self.big(size)) {
+            Some((block, true)) => block,
+            Some((block, false)) => {
+                // SAFETY: the block holds at least `layout.size()` bytes and is ours now.
+                unsafe { block.write_bytes(0, layout.size()) };
+                block
+            }
             // SAFETY: the caller keeps the contract of `alloc_zeroed`.
             None => unsafe { self.small.alloc_zeroed(layout) },
-            Some((class, block)) => match self.take(class) {
-                Some(waiting) => {
-                    // SAFETY: the block holds at least `layout.size()` bytes and is ours now.
-                    unsafe { waiting.as_ptr().write_bytes(0, layout.size()) };
-                    waiting.as_ptr()
-                }
-                // SAFETY: the block's size is not zero.
-                None => unsafe { fresh(block, true) },
-            },
         }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        let Some((class, block)) = kept(layout) else {
-            // SAFETY: the layout says that `alloc` had it from mimalloc.
-            return unsafe { self.small.dealloc(pointer, layout) };
-        };
-        match (self.lists.lock(), NonNull::new(pointer.cast::<Waiting>())) {
-            (Ok(mut lists), Some(waiting)) => {
-                // SAFETY: the block is big enough and aligned for a `Waiting`, and its owner has just given it up.
-                unsafe { waiting.write(Waiting(lists.0[class])) };
-                lists.0[class] = Some(waiting);
-            }
-            // SAFETY: the layout says that `alloc` had it from the system with this block's layout.
-            _ => unsafe { System.dealloc(pointer, block) },
+        let returned = kept(layout).and_then(|size| {
+            self.with_arena(|arena| {
+                let offset = (pointer as usize).wrapping_sub(arena.base);
+                (offset < RESERVED).then(|| arena.give(offset, size))
+            })
+        });
+        if returned.is_none() {
+            // SAFETY: what is not the arena's is mimalloc's.
+            unsafe { self.small.dealloc(pointer, layout) }
         }
     }
 
@@ -146,9 +184,9 @@ unsafe impl GlobalAlloc for Recycling {
         match (kept(layout), kept(wanted)) {
             // SAFETY: both sizes are mimalloc's.
             (None, None) => unsafe { self.small.realloc(pointer, layout, size) },
-            // The block at hand is of the wanted class.
-            (Some((a, _)), Some((b, _))) if a == b => pointer,
-            // SAFETY: a fresh block of the wanted size, a copy of what both hold, and the old one given up.
+            // The block at hand has the wanted size.
+            (Some(a), Some(b)) if a == b => pointer,
+            // SAFETY: a new block of the wanted size, a copy of what both hold, and the old one given up.
             _ => unsafe {
                 let fresh = self.alloc(wanted);
                 if !fresh.is_null() {
@@ -166,15 +204,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn classes_hold_their_sizes_with_little_waste() {
-        let mut last = (0, BIG);
-        for size in (BIG..BIG * 40).step_by(9973) {
-            let (index, block) = class(size).expect("a common size");
-            assert!(block >= size && (block - size) * STEPS <= size, "{size} in {block}");
-            assert!(index >= last.0 && (index == last.0) == (block == last.1), "classes and sizes go together");
-            last = (index, block);
-        }
-        assert!(class(usize::MAX / 2).is_none());
+    fn free_neighbours_merge_and_the_best_fit_is_taken() {
+        let mut arena = Arena { base: 0, top: 0, free: BTreeMap::new() };
+        let blocks: Vec<usize> = (1..=4).map(|n| arena.take(n * GRAIN).expect("room").0).collect();
+        assert_eq!(blocks, [0, GRAIN, 3 * GRAIN, 6 * GRAIN]);
+        arena.give(blocks[2], 3 * GRAIN);
+        arena.give(blocks[0], GRAIN);
+        assert_eq!(arena.take(GRAIN), Some((0, false)), "the smallest that fits, not the first freed");
+        arena.give(0, GRAIN);
+        arena.give(blocks[1], 2 * GRAIN);
+        assert_eq!(arena.free, BTreeMap::from([(0, 6 * GRAIN)]), "three neighbours became one");
+        arena.give(blocks[3], 4 * GRAIN);
+        assert_eq!(arena.take(12 * GRAIN), Some((0, false)), "a free block at the top grows");
+        assert_eq!((arena.top, arena.free.len()), (12 * GRAIN, 0));
+        assert_eq!(arena.take(RESERVED), None, "no more than what is reserved");
     }
 
     #[test]
@@ -187,12 +230,13 @@ mod tests {
             first.write_bytes(7, BIG + 5);
             a.dealloc(first, layout);
             let second = a.alloc_zeroed(Layout::from_size_align(BIG + 1, 4).expect("a layout"));
-            assert_eq!(first, second, "the same class hands out the same block");
             assert!((0..BIG + 1).all(|i| *second.add(i) == 0));
+            second.write_bytes(3, 9);
             let grown = a.realloc(second, layout, 4 * BIG);
-            assert_ne!(grown, second);
-            assert_eq!(*grown, 0);
+            assert_eq!((*grown, *grown.add(8), *grown.add(9)), (3, 3, 0));
             a.dealloc(grown, Layout::from_size_align(4 * BIG, 16).expect("a layout"));
+            let small = a.alloc(Layout::from_size_align(100, 8).expect("a layout"));
+            a.dealloc(small, Layout::from_size_align(100, 8).expect("a layout"));
         }
     }
 }
