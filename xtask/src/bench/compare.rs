@@ -41,12 +41,18 @@ pub struct Task {
     pub dtype: String,
     what: &'static str,
     options: String,
+    /// Source images of either side, ours first, where a run is measured in them.
+    counts: Option<[u32; 2]>,
 }
 
 impl Task {
-    /// The options of both sides.
-    fn arguments(&self) -> impl Iterator<Item = &str> {
-        self.options.split(' ')
+    /// The options of our side (0) or theirs (1).
+    fn arguments(&self, side: usize) -> Vec<String> {
+        let mut all: Vec<String> = self.options.split(' ').map(String::from).collect();
+        if let Some(counts) = self.counts {
+            all.extend(["--count".into(), counts[side].to_string()]);
+        }
+        all
     }
 }
 
@@ -74,6 +80,8 @@ impl Figures {
     }
 }
 
+const SIDES: [&str; 2] = ["ours", "torch"];
+
 /// Depth, width, selective kernels, side of the images, batch.
 const STEPS: [(u32, f64, f64, u32, u32); 5] = [
     (18, 0.25, 0.0, 32, 256),
@@ -82,8 +90,8 @@ const STEPS: [(u32, f64, f64, u32, u32); 5] = [
     (50, 1.0, 0.0625, 32, 32),
     (50, 1.0, 0.0, 224, 8),
 ];
-/// Side of the views, and source images: a few seconds each.
-const VIEWS: [(u32, u32); 2] = [(32, 3000), (224, 150)];
+/// Side of the views, and source images of either side: a second or a few of each.
+const VIEWS: [(u32, [u32; 2]); 2] = [(32, [100_000, 3000]), (224, [800, 100])];
 
 fn tasks(args: &Args, threads: usize) -> Vec<Task> {
     let mut tasks = Vec::new();
@@ -96,12 +104,13 @@ fn tasks(args: &Args, threads: usize) -> Vec<Task> {
                 args.steps
             );
             let name = format!("resnet{depth}-x{width}{kernels}-{side}px-batch{batch}");
-            tasks.push(Task { name, dtype: dtype.clone(), what: "step", options });
+            tasks.push(Task { name, dtype: dtype.clone(), what: "step", options, counts: None });
         }
     }
-    for (side, count) in VIEWS {
-        let options = format!("--image-size {side} --count {count} --threads 1");
-        tasks.push(Task { name: format!("augment-{side}px"), dtype: "f32".into(), what: "augment", options });
+    for (side, counts) in VIEWS {
+        let options = format!("--image-size {side} --threads 1");
+        let name = format!("augment-{side}px");
+        tasks.push(Task { name, dtype: "f32".into(), what: "augment", options, counts: Some(counts) });
     }
     tasks.retain(|task| args.only.is_empty() || args.only.iter().any(|part| task.name.contains(part)));
     tasks
@@ -123,16 +132,20 @@ pub fn run(args: &Args) -> Result<()> {
     for task in tasks {
         let mut figures = Figures::default();
         for round in 1..=args.rounds {
-            let one = |side: &str, command: &mut Command| -> Result<Value> {
-                let line = last_line(command.args(task.arguments()))
-                    .with_context(|| format!("{} in {}, {side}", task.name, task.dtype))?;
-                let entry = json!({"side": side, "task": task.name, "round": round, "result": line});
+            let one = |side: usize, command: &mut Command| -> Result<Value> {
+                let (name, arguments) = (SIDES[side], task.arguments(side));
+                let line = last_line(command.args(&arguments))
+                    .with_context(|| format!("{} in {}, {name}", task.name, task.dtype))?;
+                let entry = json!({
+                    "side": name, "task": task.name, "what": task.what, "arguments": arguments, "round": round,
+                    "result": line,
+                });
                 record::append(&folder, &entry)?;
                 Ok(line)
             };
-            let ours = one("ours", binaries.command("simclr-bench").arg(task.what))?;
+            let ours = one(0, binaries.command("simclr-bench").arg(task.what))?;
             let script = root().join(format!("benches/peers/{}.py", task.what));
-            let theirs = one("torch", Command::new(&args.python).arg(script))?;
+            let theirs = one(1, Command::new(&args.python).arg(script))?;
             figures.add(&ours, &theirs)?;
             eprintln!(
                 "{} {} {round}/{}: {:.1} against {:.1} images/s",
