@@ -4,9 +4,7 @@ use crate::init::Builder;
 use crate::pass::{Mode, Pass};
 use anyhow::{Context, Result};
 use simclr_core::params::{Kind, ParamId};
-use simclr_ops::{
-    Fused, Input, Moments, Normalized, Padding, Statistics, Value, batch_norm, batch_norm_relu, conv2d,
-};
+use simclr_ops::{Fused, Input, Moments, Normalized, Padding, Statistics, Value, batch_norm, batch_norm_relu, conv2d};
 
 /// Added to the variance.
 const BN_EPS: f32 = 1e-5;
@@ -77,8 +75,8 @@ impl BatchNorm {
     pub fn relu_into(&self, pass: &Pass<'_>, x: &Value) -> Result<Normalized> {
         let (gamma, beta) = self.affine(pass);
         let statistics = self.statistics(pass);
-        let (y, moments) = batch_norm_relu(pass.tape, x, Some(&gamma), beta.as_ref(), &statistics, BN_EPS)
-            .context("batch norm")?;
+        let (y, moments) =
+            batch_norm_relu(pass.tape, x, Some(&gamma), beta.as_ref(), &statistics, BN_EPS).context("batch norm")?;
         self.update(pass, moments)?;
         Ok(y)
     }

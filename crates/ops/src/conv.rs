@@ -60,7 +60,13 @@ impl Input {
     }
 
     /// Adds the gradients of weights and input, given that of the output.
-    fn back(self, g: &Geometry, dy: &Tensor, weight: (&Tensor, Option<NodeId>), gradients: &mut Gradients) -> Result<()> {
+    fn back(
+        self,
+        g: &Geometry,
+        dy: &Tensor,
+        weight: (&Tensor, Option<NodeId>),
+        gradients: &mut Gradients,
+    ) -> Result<()> {
         let (weight, w_node) = weight;
         if w_node.is_some() {
             let dw = by_element!(self.tensor, T => with_elements::<T, _>(dy, |dy| {
@@ -88,13 +94,7 @@ impl Input {
 ///
 /// # Errors
 /// When shapes do not fit one another.
-pub fn conv2d(
-    tape: &Tape,
-    x: impl Into<Input>,
-    weight: &Value,
-    stride: usize,
-    padding: Padding,
-) -> Result<Value> {
+pub fn conv2d(tape: &Tape, x: impl Into<Input>, weight: &Value, stride: usize, padding: Padding) -> Result<Value> {
     let x: Input = x.into();
     let (n, h, w, c) = x.tensor.dims4()?;
     let (o, k, k2, wc) = weight.tensor().dims4()?;
@@ -115,9 +115,8 @@ pub fn conv2d(
     let moments = tape.tracks(&[&x.value(), weight]);
     let (out, parts) = x.convolve(&g, weight.tensor(), moments)?;
     let (saved, w_node) = (weight.tensor().clone(), weight.node());
-    let value = tape.record(&[&x.value(), weight], out, move |dy, gradients| {
-        x.back(&g, &dy, (&saved, w_node), gradients)
-    });
+    let value =
+        tape.record(&[&x.value(), weight], out, move |dy, gradients| x.back(&g, &dy, (&saved, w_node), gradients));
     Ok(value.with_moments(moments.then(|| norm::moments(&parts))))
 }
 

@@ -124,7 +124,8 @@ pub fn batch_norm_relu(
     let affine = Rc::new(affine);
     let inputs: Vec<&Value> = [Some(x), gamma, beta].into_iter().flatten().collect();
     let nodes = [x.node(), gamma.and_then(Value::node), beta.and_then(Value::node)];
-    let way_back = WayBack { x: x.tensor().clone(), affine: affine.clone(), nodes, relu: true, batch: moments.is_some() };
+    let way_back =
+        WayBack { x: x.tensor().clone(), affine: affine.clone(), nodes, relu: true, batch: moments.is_some() };
     // The recorded value stands for the normalised map: its node gets the map's gradient.
     let value = tape.record(&inputs, x.tensor().clone(), move |dy, gradients| way_back.run(dy, None, None, gradients));
     Ok((Normalized { x: x.tensor().clone(), affine, node: value.node() }, moments))
@@ -143,18 +144,11 @@ struct WayBack {
 
 impl WayBack {
     /// From the gradient of the output, which is used up; `y` is the output where ReLU followed a residual add.
-    fn run(
-        self,
-        dy: Tensor,
-        y: Option<Tensor>,
-        residual: Option<NodeId>,
-        gradients: &mut Gradients,
-    ) -> Result<()> {
+    fn run(self, dy: Tensor, y: Option<Tensor>, residual: Option<NodeId>, gradients: &mut Gradients) -> Result<()> {
         let (c, keep) = (self.x.dim(D::Minus1)?, residual.is_some());
-        let (dx, [d_gamma, d_beta]) =
-            by_element!(self.x, T => self.compute::<T>(&dy, y.as_ref(), keep).and_then(|(dx, sums)| {
-                Ok((dx.map(|dx| from_vec(dx, self.x.shape())).transpose()?, sums))
-            }))?;
+        let (dx, [d_gamma, d_beta]) = by_element!(self.x, T => self.compute::<T>(&dy, y.as_ref(), keep).and_then(|(dx, sums)| {
+            Ok((dx.map(|dx| from_vec(dx, self.x.shape())).transpose()?, sums))
+        }))?;
         let [x_node, gamma, beta] = self.nodes;
         gradients.add(gamma, from_vec(d_gamma, c)?)?;
         gradients.add(beta, from_vec(d_beta, c)?)?;

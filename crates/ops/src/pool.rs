@@ -1,7 +1,7 @@
 //! Max, average and global average pooling.
 
-use crate::cpu::pool::Window;
 use crate::cpu::channels::Columns;
+use crate::cpu::pool::Window;
 use crate::cpu::wide::{self, Element, Kernel, Wide, wide};
 use crate::cpu::{by_element, filled, from_vec, with_elements, with_slice};
 use crate::tape::{Tape, Value};
@@ -117,7 +117,13 @@ impl<T: Element> Kernel for Sums<'_, T> {
     #[inline(always)]
     fn run<S: Wide>(self) {
         let period = self.1.len();
-        wide::sums::<S, T, 1, 1>([self.0], period, [self.1], #[inline(always)] |_, [x]| [x]);
+        wide::sums::<S, T, 1, 1>(
+            [self.0],
+            period,
+            [self.1],
+            #[inline(always)]
+            |_, [x]| [x],
+        );
     }
 }
 

@@ -130,7 +130,13 @@ impl<T: Element> Kernel for Sum<'_, T> {
     #[inline(always)]
     fn run<S: Wide>(self) {
         let period = self.0.len();
-        wide::update::<S, T, 1>([self.1], self.0, period, #[inline(always)] |_, sum, [term]| sum.plus(term));
+        wide::update::<S, T, 1>(
+            [self.1],
+            self.0,
+            period,
+            #[inline(always)]
+            |_, sum, [term]| sum.plus(term),
+        );
     }
 }
 

@@ -329,7 +329,8 @@ mod x86 {
             }
             let block = turned(block);
             for (pair, column) in block.into_iter().enumerate() {
-                let (even, odd) = (_mm512_cvtepi32_epi16(column), _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(column)));
+                let (even, odd) =
+                    (_mm512_cvtepi32_epi16(column), _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(column)));
                 // SAFETY: columns `2 pair` and the next, rows `16 half` and fifteen more, of the block in `out`.
                 unsafe {
                     let to = out.as_mut_ptr().add(2 * pair * width + 16 * half);

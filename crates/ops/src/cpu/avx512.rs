@@ -6,8 +6,8 @@
 
 #![allow(unsafe_code)]
 
-use super::wide::LANES;
 use super::panels::Panel;
+use super::wide::LANES;
 use super::window::{Run, Segment};
 use std::arch::x86_64::{
     __m512, __mmask16, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps,
@@ -185,7 +185,10 @@ pub fn outer(
 ) {
     let pixels: usize = runs.iter().map(|r| r.len).sum();
     assert!(available() && dy.len() >= pixels * vectors * LANES, "outer: {} floats for {pixels} pixels", dy.len());
-    assert!(lanes <= vectors * LANES && (depth == 0 || sum.len() >= (depth - 1) * width + lanes), "outer: sums too short");
+    assert!(
+        lanes <= vectors * LANES && (depth == 0 || sum.len() >= (depth - 1) * width + lanes),
+        "outer: sums too short"
+    );
     for run in runs.iter().filter(|r| r.len > 0) {
         assert!(run.source + (run.len - 1) * step + depth <= source.len(), "outer: {run:?} leaves the source");
     }

@@ -4,9 +4,9 @@
 //! windows up costs less than tiles of odd shapes would.
 
 use super::amx::{self, Block, Pairs, Ready, SIDE};
+use super::filled;
 use super::maps::{Maps, Pixels};
 use super::wide::{self, Kernel, LANES, Wide, wide};
-use super::filled;
 use super::window::Segment;
 use half::bf16;
 use rayon::prelude::*;
@@ -72,7 +72,14 @@ pub struct Outer {
 
 /// Every pixel's place in the output, and a copy of its window in a row of `matrix`; whatever `matrix` holds past them
 /// stays.
-fn line_up(pixels: Pixels<'_, bf16>, segments: &[Segment], depth: usize, skip: usize, matrix: &mut [bf16], step: usize) {
+fn line_up(
+    pixels: Pixels<'_, bf16>,
+    segments: &[Segment],
+    depth: usize,
+    skip: usize,
+    matrix: &mut [bf16],
+    step: usize,
+) {
     let windows = pixels.runs.iter().flat_map(|run| (0..run.len).map(move |i| run.source + i * pixels.step));
     for (window, row) in windows.skip(skip).zip(matrix.chunks_exact_mut(step)) {
         let mut done = 0;
@@ -144,7 +151,8 @@ impl Maps for bf16 {
                 for (i, panel) in panels.data.chunks_exact(whole(depth) * SIDE).enumerate() {
                     let lanes = SIDE.min(panels.channels - i * SIDE);
                     for (left, places) in matrix.chunks_exact(SIDE * step).zip(places.chunks(SIDE)) {
-                        let block = Block { left, step, right: panel, pairs: Panels::PAIRS, turns: whole(depth) / SIDE };
+                        let block =
+                            Block { left, step, right: panel, pairs: Panels::PAIRS, turns: whole(depth) / SIDE };
                         ready.multiply(block, &mut sum, SIDE, false);
                         wide(StoreRows { sum: &sum, places, lanes, out: &mut out[i * SIDE..], accumulate });
                     }

@@ -180,8 +180,7 @@ fn add_input_gradient<T: Maps>(g: &Geometry, dy: &[T], weight: &[f32], dx: &mut 
         let windows = Windows { n: g.n, h: g.oh, w: g.ow, c: g.o, ky, kx, stride: 1, top, left, rows, cols };
         let windows = if g.stride == 1 { windows.flattened() } else { windows };
         let row = g.stride * g.w * g.c;
-        let mut places =
-            Places { first: (py * g.w + px) * g.c, col: g.stride * g.c, row, image: g.h * g.w * g.c };
+        let mut places = Places { first: (py * g.w + px) * g.c, col: g.stride * g.c, row, image: g.h * g.w * g.c };
         if g.stride == 1 {
             (places.row, places.image) = (windows.cols * g.c, windows.rows * windows.cols * g.c);
         }
@@ -209,14 +208,19 @@ pub fn weight_gradient<T: Maps>(g: &Geometry, source: Source<'_, T>, dy: &[T]) -
     let group = |tasks: &[Task]| {
         let mut sum = T::outer(g.patch(), o);
         for task in tasks {
-            windows.with_padded(source, *task, |_, _| 0, |padded, runs| {
-                let (pixels, dy) = (Pixels { padded, runs, step }, T::gradients(dy_of(task), o));
-                let mut done = 0;
-                for segment in &segments {
-                    T::add_outer(&mut sum, pixels, &dy, *segment, done);
-                    done += segment.depth;
-                }
-            });
+            windows.with_padded(
+                source,
+                *task,
+                |_, _| 0,
+                |padded, runs| {
+                    let (pixels, dy) = (Pixels { padded, runs, step }, T::gradients(dy_of(task), o));
+                    let mut done = 0;
+                    for segment in &segments {
+                        T::add_outer(&mut sum, pixels, &dy, *segment, done);
+                        done += segment.depth;
+                    }
+                },
+            );
         }
         T::finished(sum)
     };

@@ -16,7 +16,13 @@ impl<T: Element> Kernel for AddRelu<'_, T> {
         let (zero, period) = (S::splat(0.0), self.out.len());
         match self.residual {
             None => {
-                wide::map::<S, T, 1>([self.x], self.out, period, #[inline(always)] |_, [x]| x.at_least(zero));
+                wide::map::<S, T, 1>(
+                    [self.x],
+                    self.out,
+                    period,
+                    #[inline(always)]
+                    |_, [x]| x.at_least(zero),
+                );
             }
             Some(r) => wide::map::<S, T, 2>(
                 [self.x, r],
@@ -122,7 +128,13 @@ impl<T: Element> Kernel for SelectGradient<'_, T> {
         let pixels = self.dx.chunks_exact_mut(2 * f).zip(self.x.chunks_exact(2 * f)).zip(self.dy.chunks_exact(f));
         for ((dx, x), dy) in pixels {
             let ((dx0, dx1), (x0, x1)) = (dx.split_at_mut(f), x.split_at(f));
-            wide::map::<S, T, 1>([dy], dx0, f, #[inline(always)] |column, [g]| g.times(at(self.first, column)));
+            wide::map::<S, T, 1>(
+                [dy],
+                dx0,
+                f,
+                #[inline(always)]
+                |column, [g]| g.times(at(self.first, column)),
+            );
             wide::map::<S, T, 1>(
                 [dy],
                 dx1,

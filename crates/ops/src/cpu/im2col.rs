@@ -1,8 +1,8 @@
 //! Convolution for processors without AVX-512: im2col of some hundred output pixels into a buffer that stays in L2, then
 //! a matrix product of the `gemm` crate.
 
-use super::gemm::{View, gemm};
 use super::conv::Geometry;
+use super::gemm::{View, gemm};
 use super::wide::Element;
 use super::{filled, vectorized};
 use rayon::prelude::*;

@@ -1,18 +1,18 @@
 //! CPU kernels and what they share: slices of tensors, in-place updates, vectorised loops.
 
 mod access;
+mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 #[cfg(not(target_arch = "x86_64"))]
 #[path = "no_avx512.rs"]
 mod avx512;
+mod bf16;
 pub(crate) mod channels;
 pub(crate) mod conv;
 pub(crate) mod gate;
 pub(crate) mod gemm;
 mod im2col;
-mod amx;
-mod bf16;
 mod maps;
 pub(crate) mod norm;
 mod panels;
@@ -20,8 +20,8 @@ pub(crate) mod pool;
 pub(crate) mod wide;
 pub(crate) mod window;
 
-pub(crate) use access::{by_element, update_elements, update_elements_with, with_elements};
 pub use access::{add_assign, filled, from_vec, update, update_with, with_slice};
+pub(crate) use access::{by_element, update_elements, update_elements_with, with_elements};
 
 /// What multiplies bf16 on this processor: `AMX-BF16`, `AVX512-BF16`, or nothing.
 pub fn multiplies_bf16() -> Option<&'static str> {

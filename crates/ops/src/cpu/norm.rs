@@ -29,7 +29,13 @@ impl<T: Element> Kernel for PartOf<'_, T> {
         let Self(x, columns) = self;
         let n = (x.len() / columns.channels) as f32;
         let mut sum = vec![0.0; columns.period];
-        wide::sums::<S, T, 1, 1>([x], columns.period, [&mut sum], #[inline(always)] |_, [x]| [x]);
+        wide::sums::<S, T, 1, 1>(
+            [x],
+            columns.period,
+            [&mut sum],
+            #[inline(always)]
+            |_, [x]| [x],
+        );
         let mean: Vec<f32> = columns.fold(&sum).iter().map(|s| s / n).collect();
         let centre = columns.repeat(&mean);
         sum.fill(0.0);
@@ -127,7 +133,13 @@ impl<T: Element> Kernel for GradientSums<'_, T> {
     fn run<S: Wide>(self) -> [Vec<f32>; 2] {
         let (a, period) = (self.affine, self.affine.columns.period);
         if let Some(y) = self.y {
-            wide::update::<S, T, 1>([y], self.dy, period, #[inline(always)] |_, g, [y]| g.where_positive(y));
+            wide::update::<S, T, 1>(
+                [y],
+                self.dy,
+                period,
+                #[inline(always)]
+                |_, g, [y]| g.where_positive(y),
+            );
         }
         let (mut sum, mut centred) = (vec![0.0; period], vec![0.0; period]);
         let relu = self.relu && self.y.is_none();
@@ -284,7 +296,13 @@ impl<T: Element> Kernel for Mask<'_, T> {
     #[inline(always)]
     fn run<S: Wide>(self) {
         let period = self.1.len();
-        wide::update::<S, T, 1>([self.0], self.1, period, #[inline(always)] |_, g, [y]| g.where_positive(y));
+        wide::update::<S, T, 1>(
+            [self.0],
+            self.1,
+            period,
+            #[inline(always)]
+            |_, g, [y]| g.where_positive(y),
+        );
     }
 }
 

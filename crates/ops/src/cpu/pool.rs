@@ -95,7 +95,13 @@ impl<T: Element> Kernel for Max<'_, T> {
             let out = &mut out[at..at + c];
             out.fill(T::of_f32(f32::NEG_INFINITY));
             for cell in window.cells(oy, ox) {
-                wide::update::<S, T, 1>([&x[cell..cell + c]], out, c, #[inline(always)] |_, o, [x]| o.at_least(x));
+                wide::update::<S, T, 1>(
+                    [&x[cell..cell + c]],
+                    out,
+                    c,
+                    #[inline(always)]
+                    |_, o, [x]| o.at_least(x),
+                );
             }
         }
     }

@@ -114,9 +114,7 @@ impl Windows {
                 rows -= 1;
             }
             let bands = self.rows.div_ceil(rows);
-            let band = |image| {
-                move |i| Task { image, images: 1, row: i * rows, rows: rows.min(self.rows - i * rows) }
-            };
+            let band = |image| move |i| Task { image, images: 1, row: i * rows, rows: rows.min(self.rows - i * rows) };
             return (0..self.n).flat_map(|image| (0..bands).map(band(image))).collect();
         }
         let images = (PIXELS.div_ceil(self.rows * self.cols)).min(GROUP / copy(self.rows)).max(1);
