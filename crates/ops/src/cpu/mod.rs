@@ -13,6 +13,7 @@ pub(crate) mod conv;
 pub(crate) mod gate;
 pub(crate) mod gemm;
 mod im2col;
+mod loops;
 mod maps;
 pub(crate) mod norm;
 mod panels;
