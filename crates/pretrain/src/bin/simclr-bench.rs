@@ -139,7 +139,8 @@ fn bench_step(a: &Step) -> Result<()> {
     let median = seconds[seconds.len() / 2];
     let line = json!({
         "bench": "step", "mode": a.dtype, "depth": a.depth, "width": a.width, "sk": a.sk, "image_size": s,
-        "batch": a.batch, "recompute": a.recompute, "chunk": a.chunk, "threads": threads(), "steps": a.steps, "loss": loss, "step_ms": median * 1e3,
+        "batch": a.batch, "recompute": a.recompute, "chunk": a.chunk, "threads": threads(), "steps": a.steps,
+        "loss": loss, "step_ms": median * 1e3,
         "images_per_s": a.batch as f64 / median, "peak_rss_mib": peak_rss_mib()?,
     });
     println!("{line}");
