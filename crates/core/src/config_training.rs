@@ -109,8 +109,8 @@ pub struct TrainingConfig {
     /// time only.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub recompute: bool,
-    /// Pretraining only: run the network on this many images at a time (the last chunk may be smaller), both views of an
-    /// image together, and contrast the projections of the whole batch as ever; the batch at once where it is missing.
+    /// Pretraining only: run the network on this many images at a time (the last chunk may be smaller), both views of
+    /// an image together, and contrast the projections of the whole batch; the batch at once where the key is missing.
     /// Each chunk's forward runs twice. Batch norm normalises each chunk with the chunk's own moments, as separate
     /// devices without global batch norm would, so it is another computation than the whole batch at once; running
     /// statistics move once a chunk, in order, in the first of the two forwards.

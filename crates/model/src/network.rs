@@ -220,8 +220,8 @@ impl SimClr {
         Ok(Self { spec: spec.clone(), store, encoder, projection, classifier, body })
     }
 
-    /// Pooled features, cut off from the tape, and what the projection head's last layer makes of them, of `images`: all
-    /// first views, then all second views. With a `chunk`, that many images run at a time, both views together, and
+    /// Pooled features, cut off from the tape, and what the projection head's last layer makes of them, of `images`:
+    /// all first views, then all second views. With a `chunk`, that many images run at a time, both views together, and
     /// again on the way back, so that the activations of one chunk alone are kept (Gao et al. 2021, GradCache); batch
     /// norm then sees one chunk at a time.
     ///

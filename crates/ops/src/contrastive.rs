@@ -44,8 +44,8 @@ pub fn nt_xent(tape: &Tape, hidden: &Value, temperature: f64, normalize: bool) -
     Ok(NtXent { loss: scalar(tape, hidden, loss, gradient)?, accuracy, entropy, logits_ab })
 }
 
-/// Rows of several parts of a batch, each all first views and then all second views of its images, as those of the whole
-/// batch in that order: `[2n, D]` each to `[2B, D]`.
+/// Rows of several parts of a batch, each all first views and then all second views of its images, as those of the
+/// whole batch in that order: `[2n, D]` each to `[2B, D]`.
 ///
 /// # Errors
 /// When there is no part, widths differ, or a part's rows do not pair up.

@@ -271,7 +271,7 @@ impl Tape {
     }
 }
 
-/// Walks back through `nodes`, dropping each as it is done; `leaf` gets the place, the tensor and the gradient of leaves.
+/// Walks back through `nodes`, dropping each as it is done; `leaf` gets place, tensor and gradient of the leaves.
 fn walk(
     mut nodes: Vec<Node>,
     mut gradients: Gradients,
