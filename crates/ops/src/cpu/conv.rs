@@ -287,3 +287,48 @@ fn transposed(sum: &[f32], o: usize) -> Vec<f32> {
         });
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(len: usize, seed: usize) -> Vec<f32> {
+        (0..len).map(|i| ((i * 37 + seed * 11) % 101) as f32 / 50.0 - 1.0).collect()
+    }
+
+    fn close(what: &str, got: &[f32], want: &[f32]) {
+        assert_eq!(got.len(), want.len(), "{what}: lengths");
+        let scale = want.iter().fold(1.0f32, |m, v| m.max(v.abs()));
+        let worst = got.iter().zip(want).map(|(g, w)| (g - w).abs()).fold(0.0, f32::max);
+        assert!(worst <= 1e-5 * scale, "{what}: off by {worst}, scale {scale}");
+    }
+
+    /// The way of processors without the kernels is run nowhere else on those that have them.
+    #[test]
+    fn windows_give_what_patches_give() {
+        let cases = [
+            (3, 9, 7, 5, 6, 3, 1, 1),
+            (2, 8, 8, 4, 70, 3, 2, 1),
+            (2, 6, 6, 130, 20, 1, 1, 0),
+            (1, 11, 9, 3, 8, 7, 2, 3),
+        ];
+        for (n, h, w, c, o, k, stride, before) in cases {
+            let out = |size: usize| (size + 2 * before - k) / stride + 1;
+            let g = Geometry { n, h, w, c, o, k, stride, before, oh: out(h), ow: out(w) };
+            let (x, weight) = (numbers(n * h * w * c, 1), numbers(o * g.patch(), 2));
+            let dy = numbers(g.pixels() * o, 3);
+            let source = Source { map: &x[..], affine: None };
+            let (y, parts) = forward(&g, source, &weight, true);
+            close(&format!("{g:?}"), &y, &im2col::forward(&g, &x, &weight));
+            let (of_parts, of_whole) = (norm::moments(&parts), norm::moments(&norm::parts(&y, o)));
+            close(&format!("means of {g:?}"), &of_parts.mean, &of_whole.mean);
+            close(&format!("variances of {g:?}"), &of_parts.var, &of_whole.var);
+            let want = im2col::input_gradient(&g, &dy, &weight);
+            close(&format!("dx of {g:?}"), &input_gradient(&g, &dy, &weight, None).unwrap_or_default(), &want);
+            let mut sum = vec![0.5; x.len()];
+            assert!(input_gradient(&g, &dy, &weight, Some(&mut sum)).is_none(), "the sum is what comes back");
+            close(&format!("added dx of {g:?}"), &sum, &want.iter().map(|v| v + 0.5).collect::<Vec<_>>());
+            close(&format!("dw of {g:?}"), &weight_gradient(&g, source, &dy), &im2col::weight_gradient(&g, &x, &dy));
+        }
+    }
+}
