@@ -6,6 +6,7 @@ mod numbers;
 use candle_core::{DType, Result, Tensor};
 use numbers::{assert_close, flat, numbers};
 use simclr_ops::*;
+use std::slice::from_ref as one;
 
 /// Rounding to bf16 costs 2^-9 of a number; the gradient of a shift sums thousands of rounded numbers that cancel.
 const TOLERANCE: f32 = 2e-2;
@@ -61,7 +62,7 @@ fn convolutions() {
     for (h, w, c, o, k, stride, padding) in cases {
         let what = format!("conv {h}x{w}x{c} -> {o}, {k}x{k}/{stride} {padding:?}");
         let (x, weight) = (numbers(&[3, h, w, c], 1), rounded(&numbers(&[o, k, k, c], 2)));
-        check(&what, &[x.clone()], &[weight.clone()], &|t, v| conv2d(t, &v[0], &v[1], stride, padding));
+        check(&what, one(&x), one(&weight), &|t, v| conv2d(t, &v[0], &v[1], stride, padding));
         let (gamma, beta) = (numbers(&[c], 3), numbers(&[c], 4));
         check(&format!("normalised {what}"), &[x], &[weight, gamma, beta], &|t, v| {
             let (x, _) = batch_norm_relu(t, &v[0], Some(&v[2]), Some(&v[3]), &Statistics::Batch, 1e-5)?;
@@ -79,13 +80,13 @@ fn norms_pools_and_gates() {
             let fused = Fused { residual: Some(&v[1]), relu: true };
             Ok(batch_norm(t, &v[0], Some(&v[2]), Some(&v[3]), &Statistics::Batch, 1e-5, fused)?.0)
         });
-        check("max pool", &[x.clone()], &[], &|t, v| max_pool2d(t, &v[0], 3, 2, PoolPadding::Same));
-        check("average pool", &[x.clone()], &[], &|t, v| avg_pool2d(t, &v[0], 2, 1, PoolPadding::Same));
-        check("global pool", &[x.clone()], &[], &|t, v| global_avg_pool(t, &v[0]));
+        check("max pool", one(&x), &[], &|t, v| max_pool2d(t, &v[0], 3, 2, PoolPadding::Same));
+        check("average pool", one(&x), &[], &|t, v| avg_pool2d(t, &v[0], 2, 1, PoolPadding::Same));
+        check("global pool", one(&x), &[], &|t, v| global_avg_pool(t, &v[0]));
         let gate = numbers(&[3, c], 5);
         check("sigmoid gate", &[x], &[gate], &|t, v| sigmoid_gate(t, &v[0], &v[1]));
         let streams = numbers(&[3, 5, 6, 2 * c], 6);
-        check("stream mean", &[streams.clone()], &[], &|t, v| stream_mean(t, &v[0]));
+        check("stream mean", one(&streams), &[], &|t, v| stream_mean(t, &v[0]));
         let logits = numbers(&[3, 2 * c], 7);
         check("stream select", &[streams], &[logits], &|t, v| stream_select(t, &v[0], &v[1]));
     }

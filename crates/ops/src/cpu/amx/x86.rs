@@ -124,8 +124,8 @@ pub unsafe fn dots(block: Block<'_>, sum: &mut [f32], width: usize, accumulate: 
                         let two = left.as_ptr().add((first + r) * step + turn * SIDE + 2 * pair);
                         let two = _mm512_set1_epi32(two.cast::<i32>().read_unaligned());
                         for (sum, column) in sums.iter_mut().zip(columns) {
-                            let (two, column): (__m512bh, __m512bh) =
-                                (std::mem::transmute(two), std::mem::transmute(column));
+                            let two = std::mem::transmute::<__m512i, __m512bh>(two);
+                            let column = std::mem::transmute::<__m512i, __m512bh>(column);
                             *sum = _mm512_dpbf16_ps(*sum, two, column);
                         }
                     }
