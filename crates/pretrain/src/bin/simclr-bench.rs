@@ -28,7 +28,7 @@ struct Args {
 enum Command {
     /// One contrastive step: forward over both views, NT-Xent, backward, LARS. Inputs are ready made.
     Step(Step),
-    /// Two views of each image, from pixels in memory.
+    /// Two views of each image, from pixels in memory; above 32 pixels from JPEG files, decoded once for both views.
     Augment {
         /// Side of the views
         #[arg(long, default_value_t = 224)]
