@@ -127,8 +127,9 @@ impl Lars {
         Ok(Self { momentum, decay, eta: 0.001, nesterov: false, classic: true, excluded, velocity })
     }
 
-    fn trust(&self, adapted: bool, weight: f64, update: f64) -> f64 {
-        if adapted && weight > 0.0 && update > 0.0 { self.eta * weight / update } else { 1.0 }
+    /// The trust ratio; 1 where a norm is zero, as both are for what is excluded.
+    fn trust(&self, weight: f64, update: f64) -> f64 {
+        if weight > 0.0 && update > 0.0 { self.eta * weight / update } else { 1.0 }
     }
 }
 
@@ -145,7 +146,7 @@ impl Optimizer for Lars {
                     cpu::with_slice(&p.tensor, |w| {
                         let norms = || squares(w.len(), |i| [w[i], g[i] + decay * w[i]]).map(f64::sqrt);
                         let [weight, update] = if adapted { norms() } else { [0.0; 2] };
-                        factor = (lr * self.trust(adapted, weight, update)) as f32;
+                        factor = (lr * self.trust(weight, update)) as f32;
                         cpu::update(v, |v| change(v, g, w, |v, g, w| *v = m * *v + factor * (g + decay * w)))
                     })?;
                 } else {
@@ -162,7 +163,7 @@ impl Optimizer for Lars {
                     }
                     let norms = || squares(w.len(), |i| [w[i], step(v[i], g[i], w[i])]).map(f64::sqrt);
                     let [weight, update] = if adapted { norms() } else { [0.0; 2] };
-                    let factor = (lr * self.trust(adapted, weight, update)) as f32;
+                    let factor = (lr * self.trust(weight, update)) as f32;
                     change(w, v, g, |w, v, g| *w -= factor * step(v, g, *w));
                 })
             })
