@@ -111,7 +111,10 @@ pub fn append(folder: &Path, entry: &Value) -> Result<()> {
 fn median(values: &[f64]) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied()
+    // The mean of the two in the middle, where their number is even.
+    let upper = sorted.get(sorted.len() / 2)?;
+    let lower = sorted.get(sorted.len().saturating_sub(1) / 2)?;
+    Some((lower + upper) / 2.0)
 }
 
 /// The comparison in Markdown. A ratio is the median of the rounds' own ratios: both runs of a round see the same
