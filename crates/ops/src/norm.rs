@@ -35,13 +35,14 @@ pub struct Normalized {
     pub(crate) node: Option<NodeId>,
 }
 
-/// Checks shapes, and finds the moments and what normalises.
+/// Checks shapes, and finds what normalises, for the way back too; and the batch's moments.
 fn prepare(
     x: &Value,
     [gamma, beta]: [Option<&Value>; 2],
     statistics: &Statistics,
     eps: f32,
-) -> Result<(Affine, Option<Moments>)> {
+    relu: bool,
+) -> Result<(WayBack, Option<Moments>)> {
     let shape = x.tensor().shape();
     let c = x.tensor().dim(D::Minus1)?;
     for (name, v) in [("gamma", gamma), ("beta", beta)] {
@@ -66,8 +67,9 @@ fn prepare(
         Statistics::Running(mean, var) => Moments { mean: read(mean)?, var: read(var)? },
     };
     let (g, b) = (gamma.map(|v| read(v.tensor())).transpose()?, beta.map(|v| read(v.tensor())).transpose()?);
-    let affine = Affine::new(&moments, eps, g.as_deref(), b.as_deref());
-    Ok((affine, batch.then_some(moments)))
+    let affine = Rc::new(Affine::new(&moments, eps, g.as_deref(), b.as_deref()));
+    let nodes = [x.node(), gamma.and_then(Value::node), beta.and_then(Value::node)];
+    Ok((WayBack { x: x.tensor().clone(), affine, nodes, relu, batch }, batch.then_some(moments)))
 }
 
 /// `relu((x - mean) / sqrt(var + eps) * gamma + beta + residual)` over the last dimension of `x`.
@@ -92,7 +94,8 @@ pub fn batch_norm(
     {
         bail!("batch_norm: residual of shape {:?} for an input of {shape:?}", r.tensor().shape())
     }
-    let (affine, moments) = prepare(x, [gamma, beta], statistics, eps)?;
+    let (way_back, moments) = prepare(x, [gamma, beta], statistics, eps, fused.relu)?;
+    let affine = &way_back.affine;
     let out = by_element!(x.tensor(), T => with_elements::<T, _>(x.tensor(), |x| match fused.residual {
         Some(r) => with_elements(r.tensor(), |r| from_vec(affine.forward(x, Some(r), fused.relu), &shape)),
         None => from_vec(affine.forward(x, None, fused.relu), &shape),
@@ -100,9 +103,6 @@ pub fn batch_norm(
     let inputs: Vec<&Value> = [Some(x), gamma, beta, fused.residual].into_iter().flatten().collect();
     // With a residual the mask cannot be found from `x` alone: the output tells it.
     let saved_y = (fused.relu && fused.residual.is_some()).then(|| out.clone());
-    let nodes = [x.node(), gamma.and_then(Value::node), beta.and_then(Value::node)];
-    let way_back =
-        WayBack { x: x.tensor().clone(), affine: Rc::new(affine), nodes, relu: fused.relu, batch: moments.is_some() };
     let residual = fused.residual.and_then(Value::node);
     let value = tape.record(&inputs, out, move |dy, gradients| way_back.run(dy, saved_y, residual, gradients));
     Ok((value, moments))
@@ -120,12 +120,9 @@ pub fn batch_norm_relu(
     statistics: &Statistics,
     eps: f32,
 ) -> Result<(Normalized, Option<Moments>)> {
-    let (affine, moments) = prepare(x, [gamma, beta], statistics, eps)?;
-    let affine = Rc::new(affine);
+    let (way_back, moments) = prepare(x, [gamma, beta], statistics, eps, true)?;
+    let affine = way_back.affine.clone();
     let inputs: Vec<&Value> = [Some(x), gamma, beta].into_iter().flatten().collect();
-    let nodes = [x.node(), gamma.and_then(Value::node), beta.and_then(Value::node)];
-    let way_back =
-        WayBack { x: x.tensor().clone(), affine: affine.clone(), nodes, relu: true, batch: moments.is_some() };
     // The recorded value stands for the normalised map: its node gets the map's gradient.
     let value = tape.record(&inputs, x.tensor().clone(), move |dy, gradients| way_back.run(dy, None, None, gradients));
     Ok((Normalized { x: x.tensor().clone(), affine, node: value.node() }, moments))

@@ -70,8 +70,7 @@ pub struct Outer {
     sum: Vec<f32>,
 }
 
-/// Every pixel's place in the output, and a copy of its window in a row of `matrix`; whatever `matrix` holds past them
-/// stays.
+/// Copies the windows from the `skip`th on, one a row of `matrix`, zero past their depth; rows beyond the last window stay.
 fn line_up(
     pixels: Pixels<'_, bf16>,
     segments: &[Segment],
