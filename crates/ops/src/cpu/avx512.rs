@@ -10,8 +10,8 @@ use super::panels::Panel;
 use super::wide::LANES;
 use super::window::{Run, Segment};
 use std::arch::x86_64::{
-    __m512, __mmask16, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps,
-    _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
+    __m512, __mmask16, _MM_HINT_T0, _mm_prefetch, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
+    _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
 };
 
 /// Whether this processor runs the kernels.
@@ -118,6 +118,12 @@ unsafe fn rows<const P: usize, const B: usize>(
         let mut d = 0;
         // Unrolled where registers hold the pointers of all rows: a tenth faster.
         while B == 4 && d + UNROLL <= segment.depth {
+            if d % LANES == 0 {
+                // The windows of the next pixels: they come from memory in as many streams as there are rows.
+                for at in &at {
+                    _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(d + P * steps.0).cast());
+                }
+            }
             for u in 0..UNROLL {
                 // SAFETY: the panel holds `B` vectors for each step of the depth; the caller's word for the windows.
                 weights = unsafe { advance(&mut sum, &at, d + u, weights) };

@@ -6,11 +6,10 @@
 use super::amx::{self, Block, Pairs, Ready, SIDE};
 use super::filled;
 use super::maps::{Maps, Pixels};
-use super::wide::{self, Kernel, LANES, Wide, wide};
+use super::wide::{self, Element, Kernel, LANES, Wide, wide};
 use super::window::Segment;
 use half::bf16;
 use rayon::prelude::*;
-use std::cell::RefCell;
 
 /// Numbers of a matrix of windows (1 MiB): it stays in L2 while all weights pass.
 const MATRIX: usize = 1 << 19;
@@ -18,21 +17,6 @@ const MATRIX: usize = 1 << 19;
 const GAP: usize = SIDE;
 
 const ZERO: bf16 = bf16::ZERO;
-
-thread_local! {
-    static MATRICES: RefCell<Vec<bf16>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Lends a buffer of the thread, of at least `len` numbers.
-fn with_matrix<R>(len: usize, f: impl FnOnce(&mut [bf16]) -> R) -> R {
-    let mut matrix = MATRICES.take();
-    if matrix.len() < len {
-        matrix.resize(len, ZERO);
-    }
-    let result = f(&mut matrix[..len]);
-    MATRICES.replace(matrix);
-    result
-}
 
 fn whole(length: usize) -> usize {
     length.div_ceil(SIDE) * SIDE
@@ -93,6 +77,8 @@ fn line_up(
 impl Maps for bf16 {
     type Panels = Panels;
     type Outer = Outer;
+    // Its tiles multiply sixteen times faster than they are brought together.
+    const WINOGRAD: bool = false;
 
     fn available() -> bool {
         amx::unit().is_some()
@@ -144,7 +130,7 @@ impl Maps for bf16 {
         let (depth, step) = (panels.depth, whole(panels.depth) + GAP);
         let rows = (MATRIX / step / SIDE * SIDE).clamp(SIDE, whole(places.len()));
         let mut sum = [0.0; SIDE * SIDE];
-        with_matrix(rows * step, |matrix| {
+        bf16::with_scratch(rows * step, |matrix| {
             for (skip, places) in places.chunks(rows).enumerate() {
                 line_up(pixels, segments, depth, skip * rows, matrix, step);
                 for (i, panel) in panels.data.chunks_exact(whole(depth) * SIDE).enumerate() {
@@ -191,7 +177,7 @@ impl Maps for bf16 {
             .map(|at| &pixels.padded[at..at + segment.depth])
             .collect();
         let ready = Ready::new();
-        with_matrix(step * depth, |matrix| {
+        bf16::with_scratch(step * depth, |matrix| {
             // Windows of neighbouring pixels as pairs, zero past the last pixel and the last weight.
             let empty = vec![ZERO; segment.depth];
             for (i, row) in matrix.chunks_exact_mut(2 * depth).enumerate() {

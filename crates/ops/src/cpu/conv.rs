@@ -7,8 +7,8 @@
 use super::maps::{Maps, Pixels};
 use super::norm::Part;
 use super::wide::{Element, LANES};
-use super::window::{Run, Segment, Source, Task, Windows};
-use super::{filled, im2col, norm};
+use super::window::{PIXELS, Run, Segment, Source, Task, Windows};
+use super::{filled, im2col, norm, outer, winograd};
 use rayon::prelude::*;
 
 /// Weights (1 MiB) beyond which their gradient is cut by weights, not by images.
@@ -77,7 +77,7 @@ fn sums<T: Maps>(
     let contiguous = places.col * windows.cols == places.row;
     let mut items: Vec<(Vec<Task>, &mut [T])> = Vec::new();
     let mut rest = out;
-    for task in windows.tasks() {
+    for task in windows.tasks(PIXELS) {
         match items.last_mut() {
             Some((tasks, _)) if !contiguous && tasks[0].image == task.image => tasks.push(task),
             _ => {
@@ -128,6 +128,9 @@ pub fn forward<T: Maps>(g: &Geometry, source: Source<'_, T>, weight: &[f32], mom
         let parts = if moments { norm::parts(&out, g.o) } else { Vec::new() };
         return (out, parts);
     }
+    if T::WINOGRAD && winograd::serves(g) {
+        return winograd::forward(g, source, weight, moments);
+    }
     let (depth, mut parts) = (g.patch(), Vec::new());
     let panels = T::panels_of_columns(weight, g.o, depth);
     let windows = g.windows().flattened();
@@ -157,6 +160,9 @@ pub fn input_gradient<T: Maps>(g: &Geometry, dy: &[T], weight: &[f32], sum: Opti
 }
 
 fn add_input_gradient<T: Maps>(g: &Geometry, dy: &[T], weight: &[f32], dx: &mut [T], accumulate: bool) {
+    if T::WINOGRAD && winograd::serves(g) {
+        return winograd::input_gradient(g, dy, weight, dx, accumulate);
+    }
     if g.k < g.stride && !accumulate {
         // Pixels between the windows feel nothing.
         dx.par_chunks_mut(1 << 15).for_each(|dx| dx.fill(T::of_f32(0.0)));
@@ -194,13 +200,16 @@ pub fn weight_gradient<T: Maps>(g: &Geometry, source: Source<'_, T>, dy: &[T]) -
     if !T::available() {
         return im2col::weight_gradient(g, &plain(source), &widened(dy));
     }
+    if T::WINOGRAD && winograd::serves(g) {
+        return winograd::weight_gradient(g, source, dy);
+    }
     let windows = g.windows().flattened();
-    let (tasks, segments, size) = (windows.tasks(), windows.segments(source), g.o * g.patch());
+    if T::WINOGRAD && outer::serves(g) {
+        return outer::weight_gradient(g, windows, source, dy);
+    }
+    let (tasks, segments, size) = (windows.tasks(PIXELS), windows.segments(source), g.o * g.patch());
     let (step, o) = (windows.stride * windows.c, g.o);
-    let dy_of = |task: &Task| {
-        let first = (task.image * windows.rows + task.row) * windows.cols * o;
-        &dy[first..first + task.images * task.rows * windows.cols * o]
-    };
+    let dy_of = |task: &Task| &dy[windows.first(task) * o..][..windows.pixels(task) * o];
     if size > MANY {
         return by_weights(&windows, source, (&tasks, &segments), (step, o), dy_of);
     }
@@ -225,7 +234,8 @@ pub fn weight_gradient<T: Maps>(g: &Geometry, source: Source<'_, T>, dy: &[T]) -
         T::finished(sum)
     };
     let partials: Vec<Vec<f32>> = tasks.par_chunks(each).map(group).collect();
-    transposed(&im2col::total(partials, size), o)
+    let sum = im2col::total(partials, size);
+    transposed(size / o, o, |d, first| &sum[d * o..][first..o])
 }
 
 /// The weight gradient where the weights are many: each piece of work takes some of them through all images.
@@ -272,17 +282,17 @@ fn by_weights<'a, T: Maps>(
         }
         T::finished(sum)
     };
-    let sums: Vec<Vec<f32>> = pieces.par_iter().map(one).collect();
-    transposed(&sums.concat(), o)
+    let sum = pieces.par_iter().map(one).collect::<Vec<_>>().concat();
+    transposed(windows.depth(), o, |d, first| &sum[d * o..][first..o])
 }
 
-/// `[depth, O]` to `[O, depth]`.
-fn transposed(sum: &[f32], o: usize) -> Vec<f32> {
-    let depth = sum.len() / o;
-    filled(sum.len(), |out| {
+/// Rows `[O]`, one for each step of the depth, to `[O, depth]`. `row(d, first)` has [`LANES`] channels from `first` on, or
+/// what is left of them.
+pub fn transposed<'a>(depth: usize, o: usize, row: impl Fn(usize, usize) -> &'a [f32] + Sync) -> Vec<f32> {
+    filled(depth * o, |out| {
         out.par_chunks_mut(LANES * depth).enumerate().for_each(|(i, out)| {
-            for (d, row) in sum.chunks_exact(o).enumerate() {
-                out.iter_mut().skip(d).step_by(depth).zip(&row[i * LANES..]).for_each(|(out, s)| *out = *s);
+            for d in 0..depth {
+                out.iter_mut().skip(d).step_by(depth).zip(row(d, i * LANES)).for_each(|(out, s)| *out = *s);
             }
         });
     })
@@ -311,6 +321,19 @@ mod tests {
             (2, 8, 8, 4, 70, 3, 2, 1),
             (2, 6, 6, 130, 20, 1, 1, 0),
             (1, 11, 9, 3, 8, 7, 2, 3),
+            // By tiles: odd sides, all paddings, many images, many weights, several tiles of sums.
+            (3, 7, 9, 16, 32, 3, 1, 1),
+            (2, 5, 6, 32, 16, 3, 1, 0),
+            (2, 4, 5, 16, 48, 3, 1, 2),
+            (9, 40, 34, 48, 16, 3, 1, 1),
+            (2, 6, 6, 272, 288, 3, 1, 1),
+            // Weights' gradients by taps: strides shorter and longer than the kernel.
+            (5, 9, 11, 32, 48, 3, 2, 1),
+            (2, 9, 10, 16, 32, 7, 2, 3),
+            (3, 9, 9, 32, 16, 1, 2, 0),
+            (2, 11, 8, 16, 16, 2, 3, 0),
+            (3, 8, 8, 528, 512, 1, 1, 0),
+            (2, 7, 7, 96, 352, 3, 2, 1),
         ];
         for (n, h, w, c, o, k, stride, before) in cases {
             let out = |size: usize| (size + 2 * before - k) / stride + 1;

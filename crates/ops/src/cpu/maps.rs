@@ -33,6 +33,9 @@ pub trait Maps: Element {
     /// A weight gradient that is being summed up.
     type Outer;
 
+    /// Whether 3x3 kernels are multiplied by [`super::winograd`].
+    const WINOGRAD: bool;
+
     /// Whether this processor has the kernels.
     fn available() -> bool;
 
@@ -81,6 +84,7 @@ pub struct Outer {
 impl Maps for f32 {
     type Panels = Panels;
     type Outer = Outer;
+    const WINOGRAD: bool = true;
 
     fn available() -> bool {
         avx512::available()

@@ -16,10 +16,12 @@ mod im2col;
 mod loops;
 mod maps;
 pub(crate) mod norm;
+mod outer;
 mod panels;
 pub(crate) mod pool;
 pub(crate) mod wide;
 pub(crate) mod window;
+mod winograd;
 
 pub use access::{add_assign, filled, from_vec, update, update_with, with_slice};
 pub(crate) use access::{by_element, update_elements, update_elements_with, with_elements};

@@ -38,7 +38,7 @@ pub struct Panels {
 
 impl Panels {
     /// `fill(first, panel)` writes the panel of the channels from `first` on; it starts as zeros.
-    fn new(depth: usize, channels: usize, fill: impl Fn(usize, &mut [f32]) + Sync) -> Self {
+    pub fn new(depth: usize, channels: usize, fill: impl Fn(usize, &mut [f32]) + Sync) -> Self {
         let vectors = vectors(channels);
         let width = vectors * LANES;
         let mut data = vec![0.0; channels.div_ceil(width) * width * depth];
@@ -50,8 +50,12 @@ impl Panels {
     pub fn transposed(weight: &[f32], o: usize) -> Self {
         let (depth, width) = (weight.len() / o, vectors(o) * LANES);
         Self::new(depth, o, |first, panel| {
-            for (lane, row) in weight[first * depth..].chunks_exact(depth).take(width).enumerate() {
-                panel.iter_mut().skip(lane).step_by(width).zip(row).for_each(|(p, w)| *p = *w);
+            // A piece of the panel at a time, which L1 holds.
+            for (i, piece) in panel.chunks_mut(width * LANES).enumerate() {
+                for (lane, row) in weight[first * depth..].chunks_exact(depth).take(width).enumerate() {
+                    let row = &row[i * LANES..];
+                    piece.iter_mut().skip(lane).step_by(width).zip(row).for_each(|(p, w)| *p = *w);
+                }
             }
         })
     }
@@ -65,6 +69,11 @@ impl Panels {
                 line[..live].copy_from_slice(&row(d)[first..first + live]);
             }
         })
+    }
+
+    /// Channels of a panel.
+    pub fn width(&self) -> usize {
+        self.vectors * LANES
     }
 
     /// The panels' first channels.

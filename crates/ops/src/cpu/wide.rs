@@ -49,7 +49,7 @@ pub trait Element: WithDType {
     fn of_f32(value: f32) -> Self;
     /// The numbers of a storage, to be changed.
     fn slice_mut(storage: &mut CpuStorage) -> Option<&mut [Self]>;
-    /// Lends a per-thread buffer of `len` elements with arbitrary contents.
+    /// Lends a buffer of the thread's, of `len` elements with arbitrary contents.
     fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [Self]) -> R) -> R;
     /// # Safety
     /// Sixteen numbers can be read at `at`.
@@ -59,20 +59,20 @@ pub trait Element: WithDType {
     unsafe fn store<S: Wide>(value: S, at: *mut Self);
 }
 
-/// The buffer of a thread, one for each element.
+/// The buffers of a thread, as many as were lent at a time.
 macro_rules! scratch {
     ($element:ty) => {
         fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [Self]) -> R) -> R {
             thread_local! {
-                static SCRATCH: RefCell<Vec<$element>> = const { RefCell::new(Vec::new()) };
+                static SCRATCH: RefCell<Vec<Vec<$element>>> = const { RefCell::new(Vec::new()) };
             }
             // Taken out, not borrowed, while in use: rayon may run another task on this thread meanwhile.
-            let mut buffer = SCRATCH.take();
+            let mut buffer = SCRATCH.with_borrow_mut(|free| free.pop()).unwrap_or_default();
             if buffer.len() < len {
                 buffer.resize(len, Self::of_f32(0.0));
             }
             let result = f(&mut buffer[..len]);
-            SCRATCH.replace(buffer);
+            SCRATCH.with_borrow_mut(|free| free.push(buffer));
             result
         }
     };

@@ -8,7 +8,7 @@ use super::norm::Affine;
 use super::wide::Element;
 
 /// Output pixels that a task should at least have: it reads all weights once.
-const PIXELS: usize = 256;
+pub const PIXELS: usize = 256;
 /// Floats of a padded copy (256 KiB) beyond which an image is cut into bands of rows.
 const BAND: usize = 1 << 16;
 /// Floats that the copies of a group of small images may take together (1 MiB).
@@ -100,26 +100,42 @@ impl Windows {
         ((rows - 1) * self.stride + self.ky, (self.cols - 1) * self.stride + self.kx)
     }
 
-    /// The tasks of all images, in order: bands of rows of large images, groups of small ones. They depend on the shape
-    /// alone.
-    pub fn tasks(&self) -> Vec<Task> {
+    /// The tasks of all images, in order, of about so many pixels: bands of rows of large images, groups of small ones.
+    /// They depend on the shape alone.
+    pub fn tasks(&self, pixels: usize) -> Vec<Task> {
         let copy = |rows| {
             let (h, w) = self.reach(rows);
             h * w * self.c
         };
         if self.w == 1 && self.ky * self.kx == 1 || copy(self.rows) > BAND {
-            let mut rows = self.rows.min(PIXELS.div_ceil(self.cols).max(self.ky));
+            let mut rows = self.rows.min(pixels.div_ceil(self.cols).max(self.ky));
             // Bands of at least a few rows: those at their seams are copied twice.
             while rows > 2 * self.ky && copy(rows) > BAND {
                 rows -= 1;
             }
             let bands = self.rows.div_ceil(rows);
+            let rows = self.rows.div_ceil(bands);
             let band = |image| move |i| Task { image, images: 1, row: i * rows, rows: rows.min(self.rows - i * rows) };
             return (0..self.n).flat_map(|image| (0..bands).map(band(image))).collect();
         }
-        let images = (PIXELS.div_ceil(self.rows * self.cols)).min(GROUP / copy(self.rows)).max(1);
+        let images = (pixels.div_ceil(self.rows * self.cols)).min(GROUP / copy(self.rows)).max(1);
         let group = |i| Task { image: i * images, images: images.min(self.n - i * images), row: 0, rows: self.rows };
         (0..self.n.div_ceil(images)).map(group).collect()
+    }
+
+    /// First output pixel of a task.
+    pub fn first(&self, task: &Task) -> usize {
+        (task.image * self.rows + task.row) * self.cols
+    }
+
+    /// Output pixels of a task.
+    pub fn pixels(&self, task: &Task) -> usize {
+        task.images * task.rows * self.cols
+    }
+
+    /// Rows and columns of the copy that [`Windows::with_padded`] lends of each image of a task.
+    pub fn copy_of<T: Element>(&self, source: Source<'_, T>, task: &Task) -> (usize, usize) {
+        (self.reach(task.rows).0, self.row(source) / self.c)
     }
 
     /// What the windows' rows are, in the padded copy that [`Windows::with_padded`] makes of a task.
