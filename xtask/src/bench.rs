@@ -14,11 +14,11 @@ pub struct Args {
 }
 
 #[derive(clap::Subcommand)]
-#[command(override_usage = "cargo xtask bench step|augment|compare [OPTIONS]")]
+#[command(override_usage = "cargo xtask bench step|augment|op|compare [OPTIONS]")]
 enum What {
     /// Steps and augmentation beside PyTorch, in turn; the figures are kept in benches/runs
     Compare(compare::Args),
-    /// `step` or `augment`, then its options, as `simclr-bench` takes them
+    /// `step`, `augment` or `op`, then its options, as `simclr-bench` takes them
     #[command(external_subcommand)]
     Measure(Vec<String>),
 }

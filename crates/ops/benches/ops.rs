@@ -92,7 +92,7 @@ fn measure_back(
         let dy = y.tensor().ones_like()?.copy()?;
         Ok((tape, y, dy))
     };
-    measure(group, name, throughput, prepare, |(tape, y, dy)| tape.backward_from(&[(&y, dy)]))
+    measure(group, name, throughput, prepare, |(tape, y, dy)| tape.backward_over([(&y, dy)]))
 }
 
 fn random(shape: impl Into<candle_core::Shape>) -> Tensor {

@@ -243,7 +243,7 @@ impl Tape {
         if loss.tensor.elem_count() != 1 {
             bail!("backward needs a scalar loss, not a tensor of shape {:?}", loss.tensor.shape())
         }
-        self.backward_from(&[(loss, loss.tensor.ones_like()?)])
+        self.backward_over([(loss, loss.tensor.ones_like()?)])
     }
 
     /// Gradients with respect to every leaf, given those of some values (`(value, gradient)` pairs).
@@ -251,6 +251,16 @@ impl Tape {
     /// # Errors
     /// When a value is a constant, or an op fails.
     pub fn backward_from(self, seeds: &[(&Value, Tensor)]) -> Result<GradStore> {
+        let copies =
+            seeds.iter().map(|(value, gradient)| Ok((*value, gradient.copy()?))).collect::<Result<Vec<_>>>()?;
+        self.backward_over(copies)
+    }
+
+    /// As [`Tape::backward_from`], given gradients that nobody else holds: they are written over.
+    ///
+    /// # Errors
+    /// As [`Tape::backward_from`].
+    pub fn backward_over<'a>(self, seeds: impl IntoIterator<Item = (&'a Value, Tensor)>) -> Result<GradStore> {
         if self.kind == Kind::Rehearses {
             bail!("no gradient can flow on a tape that only rehearses")
         }
@@ -260,7 +270,7 @@ impl Tape {
             if value.node.is_none() {
                 bail!("no gradient can flow from a constant: is anything that it depends on a leaf of this tape?")
             }
-            gradients.add(value.node, gradient.copy()?)?;
+            gradients.add(value.node, gradient)?;
         }
         let mut store = GradStore::default();
         walk(nodes, gradients, |_, tensor, gradient| {

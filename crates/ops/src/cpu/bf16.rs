@@ -78,7 +78,7 @@ impl Maps for bf16 {
     type Panels = Panels;
     type Outer = Outer;
     // Its tiles multiply sixteen times faster than they are brought together.
-    const WINOGRAD: bool = false;
+    const SAVES_PRODUCTS: bool = false;
 
     fn available() -> bool {
         amx::unit().is_some()

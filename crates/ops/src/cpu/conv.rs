@@ -128,7 +128,7 @@ pub fn forward<T: Maps>(g: &Geometry, source: Source<'_, T>, weight: &[f32], mom
         let parts = if moments { norm::parts(&out, g.o) } else { Vec::new() };
         return (out, parts);
     }
-    if T::WINOGRAD && winograd::serves(g) {
+    if T::SAVES_PRODUCTS && winograd::serves(g) {
         return winograd::forward(g, source, weight, moments);
     }
     let (depth, mut parts) = (g.patch(), Vec::new());
@@ -160,7 +160,7 @@ pub fn input_gradient<T: Maps>(g: &Geometry, dy: &[T], weight: &[f32], sum: Opti
 }
 
 fn add_input_gradient<T: Maps>(g: &Geometry, dy: &[T], weight: &[f32], dx: &mut [T], accumulate: bool) {
-    if T::WINOGRAD && winograd::serves(g) {
+    if T::SAVES_PRODUCTS && winograd::serves(g) {
         return winograd::input_gradient(g, dy, weight, dx, accumulate);
     }
     if g.k < g.stride && !accumulate {
@@ -200,11 +200,11 @@ pub fn weight_gradient<T: Maps>(g: &Geometry, source: Source<'_, T>, dy: &[T]) -
     if !T::available() {
         return im2col::weight_gradient(g, &plain(source), &widened(dy));
     }
-    if T::WINOGRAD && winograd::serves(g) {
+    if T::SAVES_PRODUCTS && winograd::serves(g) {
         return winograd::weight_gradient(g, source, dy);
     }
     let windows = g.windows().flattened();
-    if T::WINOGRAD && outer::serves(g) {
+    if T::SAVES_PRODUCTS && outer::serves(g) {
         return outer::weight_gradient(g, windows, source, dy);
     }
     let (tasks, segments, size) = (windows.tasks(PIXELS), windows.segments(source), g.o * g.patch());
@@ -235,7 +235,7 @@ pub fn weight_gradient<T: Maps>(g: &Geometry, source: Source<'_, T>, dy: &[T]) -
     };
     let partials: Vec<Vec<f32>> = tasks.par_chunks(each).map(group).collect();
     let sum = im2col::total(partials, size);
-    transposed(size / o, o, |d, first| &sum[d * o..][first..o])
+    transposed(size / o, o, |first| sum.chunks_exact(o).map(move |row| &row[first..]))
 }
 
 /// The weight gradient where the weights are many: each piece of work takes some of them through all images.
@@ -283,16 +283,20 @@ fn by_weights<'a, T: Maps>(
         T::finished(sum)
     };
     let sum = pieces.par_iter().map(one).collect::<Vec<_>>().concat();
-    transposed(windows.depth(), o, |d, first| &sum[d * o..][first..o])
+    transposed(windows.depth(), o, |first| sum.chunks_exact(o).map(move |row| &row[first..]))
 }
 
-/// Rows `[O]`, one for each step of the depth, to `[O, depth]`. `row(d, first)` has [`LANES`] channels from `first` on, or
-/// what is left of them.
-pub fn transposed<'a>(depth: usize, o: usize, row: impl Fn(usize, usize) -> &'a [f32] + Sync) -> Vec<f32> {
+/// The transpose, `[O, depth]`, of rows: `rows(first)` are the [`LANES`] channels from `first` on, or what is left of them,
+/// of one step of the depth after the other.
+pub fn transposed<'a, R: Iterator<Item = &'a [f32]>>(
+    depth: usize,
+    o: usize,
+    rows: impl Fn(usize) -> R + Sync,
+) -> Vec<f32> {
     filled(depth * o, |out| {
         out.par_chunks_mut(LANES * depth).enumerate().for_each(|(i, out)| {
-            for d in 0..depth {
-                out.iter_mut().skip(d).step_by(depth).zip(row(d, i * LANES)).for_each(|(out, s)| *out = *s);
+            for (d, row) in rows(i * LANES).enumerate() {
+                out.iter_mut().skip(d).step_by(depth).zip(row).for_each(|(out, s)| *out = *s);
             }
         });
     })

@@ -33,8 +33,8 @@ pub trait Maps: Element {
     /// A weight gradient that is being summed up.
     type Outer;
 
-    /// Whether 3x3 kernels are multiplied by [`super::winograd`].
-    const WINOGRAD: bool;
+    /// Whether products are what takes the time, so that [`super::winograd`] and [`super::outer`] pay.
+    const SAVES_PRODUCTS: bool;
 
     /// Whether this processor has the kernels.
     fn available() -> bool;
@@ -84,7 +84,7 @@ pub struct Outer {
 impl Maps for f32 {
     type Panels = Panels;
     type Outer = Outer;
-    const WINOGRAD: bool = true;
+    const SAVES_PRODUCTS: bool = true;
 
     fn available() -> bool {
         avx512::available()

@@ -25,8 +25,7 @@ const TASK: usize = 1 << 18;
 const TILES: (usize, usize) = (64, 256);
 /// Whether this is the way of a convolution. It does not depend on the number of images.
 pub fn serves(g: &Geometry) -> bool {
-    let (small, whole) = (g.k == 3 && g.stride == 1 && g.before <= 2, g.c % LANES == 0 && g.o % LANES == 0);
-    small && whole && g.oh.min(g.ow) >= 2 && avx512::available()
+    g.k == 3 && g.stride == 1 && g.before <= 2 && g.oh.min(g.ow) >= 2 && outer::serves(g)
 }
 
 /// Floats that hold `channels` of `tiles` tiles in every plane, and those from one plane to the next: planes a power of
@@ -211,5 +210,8 @@ pub fn weight_gradient<T: Element>(g: &Geometry, source: Source<'_, T>, dy: &[T]
             wide(TapsBack { sums: &sums, channel, out });
         });
     });
-    transposed(9 * c, o, |d, first| &taps[(d % c * 9 + d / c) * o + first..][..LANES])
+    let taps = &taps;
+    transposed(9 * c, o, |first| {
+        (0..9).flat_map(move |tap| (0..c).map(move |channel| &taps[(channel * 9 + tap) * o + first..][..LANES]))
+    })
 }

@@ -1,4 +1,7 @@
-//! `simclr-bench`: how fast a training step and the augmentation are on this machine.
+//! `simclr-bench`: how fast a training step, a convolution and the augmentation are on this machine.
+
+#[path = "simclr-bench/op.rs"]
+mod op;
 
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, Tensor};
@@ -16,7 +19,7 @@ use std::time::Instant;
 #[global_allocator]
 static ALLOCATOR: simclr_ops::alloc::Recycling = simclr_ops::alloc::Recycling::new();
 
-/// Measure a training step or the augmentation; prints one JSON line last.
+/// Measure a training step, one convolution or the augmentation; prints one JSON line last.
 #[derive(Parser)]
 #[command(version)]
 struct Args {
@@ -28,6 +31,9 @@ struct Args {
 enum Command {
     /// One contrastive step: forward over both views, NT-Xent, backward, LARS. Inputs are ready made.
     Step(Step),
+    /// One convolution: forward, and the gradients of its input and of its weights, beside a product of matrices
+    /// (`cargo bench -p simclr-ops` measures every operation)
+    Op(op::Op),
     /// Two views of each image, from pixels in memory; above 32 pixels from JPEG files, decoded once for both views.
     Augment {
         /// Side of the views
@@ -79,6 +85,7 @@ struct Step {
 fn main() -> ExitCode {
     exit_with(match Args::parse().command {
         Command::Step(step) => bench_step(&step),
+        Command::Op(op) => op::run(&op),
         Command::Augment { image_size, count, threads } => bench_augment(image_size, count, threads),
     })
 }

@@ -51,7 +51,7 @@ pub struct Layout {
 
 /// Output channels of a block.
 pub fn width(o: usize) -> usize {
-    if o % (2 * LANES) == 0 { 2 * LANES } else { LANES }
+    if o.is_multiple_of(2 * LANES) { 2 * LANES } else { LANES }
 }
 
 /// The sums of all pieces, in tiles of some channels: `[pieces, O / TILE, C / TILE]` of `[tile's O / width, tile's C,
@@ -78,12 +78,32 @@ impl Sums {
         let tile = (piece * self.o + o0) * self.c + c0 * tile_o;
         tile + (((o - o0) / width) * tile_c + c - c0) * width + (o - o0) % width
     }
+
+    /// The sums of all input channels with the [`LANES`] output channels from `o` on.
+    pub fn rows(&self, piece: usize, o: usize) -> impl Iterator<Item = &[f32]> {
+        let width = width(self.o);
+        (0..self.c).step_by(TILE).flat_map(move |c| {
+            let tile = &self.data[self.place(piece, c, o)..];
+            (0..(self.c - c).min(TILE)).map(move |c| &tile[c * width..][..LANES])
+        })
+    }
 }
 
 /// The tiles of sums, in order.
 fn tiles(pieces: usize, c: usize, o: usize) -> Vec<Tile> {
     let cut = |size: usize| (0..size).step_by(TILE).map(move |start| (start, (start + TILE).min(size)));
     (0..pieces).flat_map(|piece| cut(o).flat_map(move |o| cut(c).map(move |c| Tile { piece, c, o }))).collect()
+}
+
+/// The sums of each tile.
+fn cut<'a>(tiles: &'a [Tile], mut rest: &'a mut [f32]) -> Vec<(&'a Tile, &'a mut [f32])> {
+    let one = |tile: &'a Tile| {
+        let size = (tile.c.1 - tile.c.0) * (tile.o.1 - tile.o.0);
+        let (head, tail) = std::mem::take(&mut rest).split_at_mut(size);
+        rest = tail;
+        (tile, head)
+    };
+    tiles.iter().map(one).collect()
 }
 
 /// What a task adds to the sums.
@@ -109,21 +129,12 @@ impl Copied<'_> {
     }
 }
 
-/// Sums up.
+/// Sums up over all tasks. How the work is cut depends on shapes alone.
 pub fn sums(outer: &impl Outer) -> Sums {
     let (c, o) = outer.channels();
     let (pieces, width) = (outer.pieces(), width(o));
     let tasks = outer.tasks((TASK / (c + o)).clamp(PIXELS.0, PIXELS.1));
     let (tiles, size) = (tiles(pieces, c, o), pieces * c * o);
-    fn cut<'a>(tiles: &'a [Tile], mut rest: &'a mut [f32]) -> Vec<(&'a Tile, &'a mut [f32])> {
-        let one = |tile: &'a Tile| {
-            let size = (tile.c.1 - tile.c.0) * (tile.o.1 - tile.o.0);
-            let (head, tail) = std::mem::take(&mut rest).split_at_mut(size);
-            rest = tail;
-            (tile, head)
-        };
-        tiles.iter().map(one).collect()
-    }
     if size <= MANY {
         let group = |tasks: &[Task]| {
             let mut sum = vec![0.0; size];

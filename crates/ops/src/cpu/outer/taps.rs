@@ -159,11 +159,11 @@ impl<T: Element> Outer for Taps<'_, T> {
 
 /// Whether the gradient of a convolution's weights is found here.
 pub fn serves(g: &Geometry) -> bool {
-    g.c % LANES == 0 && g.o % LANES == 0 && avx512::available()
+    g.c.is_multiple_of(LANES) && g.o.is_multiple_of(LANES) && avx512::available()
 }
 
 /// Gradient of the weights, `[O, K, K, C]`.
 pub fn weight_gradient<T: Maps>(g: &Geometry, windows: Windows, source: Source<'_, T>, dy: &[T]) -> Vec<f32> {
-    let sums = sums(&Taps { g, windows, source, dy });
-    transposed(g.patch(), g.o, |d, first| &sums.data[sums.place(d / g.c, d % g.c, first)..][..LANES])
+    let sums = &sums(&Taps { g, windows, source, dy });
+    transposed(g.patch(), g.o, |first| (0..g.k * g.k).flat_map(move |tap| sums.rows(tap, first)))
 }
