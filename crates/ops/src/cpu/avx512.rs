@@ -174,7 +174,7 @@ unsafe fn advance<const P: usize, const B: usize>(
 /// Most weights of a block of [`outer`], by the vectors of channels.
 pub const MOST_WEIGHTS: [usize; 3] = [0, 16, 12];
 
-/// `sum[j, channel] += sum over pixels of source[pixel + j] * dy[pixel, channel]` for `depth` floats `j` from the start
+/// `sum[j, channel] (+)= sum over pixels of source[pixel + j] * dy[pixel, channel]` for `depth` floats `j` from the start
 /// of each window on, at most [`MOST_WEIGHTS`]. `dy` holds the pixels of all runs in turn, [`LANES`] or twice as many channels each (`vectors` 1 or
 /// 2); rows of `sum` are `width` long and get `lanes` channels.
 ///
@@ -186,8 +186,8 @@ pub fn outer(
     step: usize,
     depth: usize,
     (dy, vectors, lanes): (&[f32], usize, usize),
-    sum: &mut [f32],
-    width: usize,
+    (sum, width): (&mut [f32], usize),
+    accumulate: bool,
 ) {
     let pixels: usize = runs.iter().map(|r| r.len).sum();
     assert!(available() && dy.len() >= pixels * vectors * LANES, "outer: {} floats for {pixels} pixels", dy.len());
@@ -202,9 +202,9 @@ pub fn outer(
     unsafe {
         let (from, to) = (source.as_ptr(), sum.as_mut_ptr());
         match vectors {
-            1 => sized!(depth, columns, 1, (from, runs, step, dy, to, width, lanes),
+            1 => sized!(depth, columns, 1, (from, runs, step, dy, (to, width), lanes, accumulate),
                 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16),
-            _ => sized!(depth, columns, 2, (from, runs, step, dy, to, width, lanes),
+            _ => sized!(depth, columns, 2, (from, runs, step, dy, (to, width), lanes, accumulate),
                 1 2 3 4 5 6 7 8 9 10 11 12),
         }
     }
@@ -219,9 +219,9 @@ unsafe fn columns<const J: usize, const B: usize>(
     runs: &[Run],
     step: usize,
     dy: &[f32],
-    to: *mut f32,
-    width: usize,
+    (to, width): (*mut f32, usize),
     lanes: usize,
+    accumulate: bool,
 ) {
     let mut sum = [[_mm512_setzero_ps(); B]; J];
     let mut dy = dy.as_ptr();
@@ -246,7 +246,8 @@ unsafe fn columns<const J: usize, const B: usize>(
             // SAFETY: the caller's word.
             unsafe {
                 let at = to.add(j * width + b * LANES);
-                _mm512_mask_storeu_ps(at, masks[b], _mm512_add_ps(_mm512_maskz_loadu_ps(masks[b], at), *sum));
+                let before = if accumulate { _mm512_maskz_loadu_ps(masks[b], at) } else { _mm512_setzero_ps() };
+                _mm512_mask_storeu_ps(at, masks[b], _mm512_add_ps(before, *sum));
             }
         }
     }

@@ -144,7 +144,8 @@ impl Maps for f32 {
             let mut block = |from: &[f32], runs: &[Run], step: usize, pixel: usize| {
                 for (i, block) in dy.chunks_exact(width * count).enumerate() {
                     let block = (&block[pixel * width..], vectors, width.min(o - i * width));
-                    avx512::outer(from, runs, step, depth, block, &mut sum[(first + start) * o + i * width..], o);
+                    let sum = &mut sum[(first + start) * o + i * width..];
+                    avx512::outer(from, runs, step, depth, block, (sum, o), true);
                 }
             };
             if o < LINED_UP {

@@ -13,7 +13,7 @@ pub fn products(_: &[f32], _: &[Run], _: (usize, usize), _: &[Segment], _: Panel
     unreachable!("AVX-512 is not available")
 }
 
-pub fn outer(_: &[f32], _: &[Run], _: usize, _: usize, _: (&[f32], usize, usize), _: &mut [f32], _: usize) {
+pub fn outer(_: &[f32], _: &[Run], _: usize, _: usize, _: (&[f32], usize, usize), _: (&mut [f32], usize), _: bool) {
     unreachable!("AVX-512 is not available")
 }
 

@@ -1,5 +1,6 @@
 //! Weights laid out for the sums over windows: blocks of output channels, and blocks of depth that fit L2.
 
+use super::filled;
 use super::wide::LANES;
 use super::window::Segment;
 use rayon::prelude::*;
@@ -37,12 +38,19 @@ pub struct Panels {
 }
 
 impl Panels {
-    /// `fill(first, panel)` writes the panel of the channels from `first` on; it starts as zeros.
+    /// `fill(first, panel)` writes the panel of the channels from `first` on; one of more channels than are left starts as
+    /// zeros.
     pub fn new(depth: usize, channels: usize, fill: impl Fn(usize, &mut [f32]) + Sync) -> Self {
         let vectors = vectors(channels);
         let width = vectors * LANES;
-        let mut data = vec![0.0; channels.div_ceil(width) * width * depth];
-        data.par_chunks_mut(width * depth).enumerate().for_each(|(i, panel)| fill(i * width, panel));
+        let data = filled(channels.div_ceil(width) * width * depth, |data| {
+            data.par_chunks_mut(width * depth).enumerate().for_each(|(i, panel)| {
+                if (i + 1) * width > channels {
+                    panel.fill(0.0);
+                }
+                fill(i * width, panel);
+            });
+        });
         Self { depth, channels, vectors, data }
     }
 

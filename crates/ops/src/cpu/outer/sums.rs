@@ -114,7 +114,8 @@ struct Copied<'a> {
 }
 
 impl Copied<'_> {
-    fn add(&self, tile: &Tile, width: usize, sum: &mut [f32]) {
+    /// Adds the products of a tile's channels to its sums, or writes them.
+    fn add(&self, tile: &Tile, width: usize, sum: &mut [f32], accumulate: bool) {
         let Self { layout, windows, gradients } = self;
         let (window, gradient) = layout.starts[tile.piece];
         let pixels = layout.runs.iter().map(|run| run.len).sum::<usize>();
@@ -123,7 +124,7 @@ impl Copied<'_> {
             let dy = (&gradients[gradient + i * pixels * width..][..pixels * width], width / LANES, width);
             for (c, sum) in (tile.c.0..tile.c.1).step_by(ROWS).zip(sum.chunks_mut(ROWS * width)) {
                 let windows = &windows[window + c / LANES * layout.block + c % LANES..];
-                avx512::outer(windows, &layout.runs, LANES, ROWS, dy, sum, width);
+                avx512::outer(windows, &layout.runs, LANES, ROWS, dy, (sum, width), accumulate);
             }
         }
     }
@@ -137,40 +138,41 @@ pub fn sums(outer: &impl Outer) -> Sums {
     let (tiles, size) = (tiles(pieces, c, o), pieces * c * o);
     if size <= MANY {
         let group = |tasks: &[Task]| {
-            let mut sum = vec![0.0; size];
-            for task in tasks {
-                let (first, second) = outer.lengths(task);
-                f32::with_scratch(first + second, |copies| {
-                    let (windows, gradients) = copies.split_at_mut(first);
-                    let layout = &outer.copy(task, windows, gradients);
-                    let copied = Copied { layout, windows, gradients };
-                    cut(&tiles, &mut sum).into_iter().for_each(|(tile, sum)| copied.add(tile, width, sum));
-                });
-            }
-            sum
+            filled(size, |sum| {
+                for (i, task) in tasks.iter().enumerate() {
+                    let (first, second) = outer.lengths(task);
+                    f32::with_scratch(first + second, |copies| {
+                        let (windows, gradients) = copies.split_at_mut(first);
+                        let layout = &outer.copy(task, windows, gradients);
+                        let copied = Copied { layout, windows, gradients };
+                        cut(&tiles, sum).into_iter().for_each(|(tile, sum)| copied.add(tile, width, sum, i > 0));
+                    });
+                }
+            })
         };
         let groups = tasks.par_chunks(tasks.len().div_ceil(GROUPS)).map(group).collect();
         return Sums { c, o, data: im2col::total(groups, size) };
     }
-    let mut data = vec![0.0; size];
     let length = |task: &Task| outer.lengths(task).0 + outer.lengths(task).1;
     let most = tasks.iter().map(length).max().unwrap_or(1);
-    for tasks in tasks.chunks((KEPT / most).max(1)) {
-        let keep = |task: &Task| {
-            let (mut layout, first) = (None, outer.lengths(task).0);
-            let copies = filled(length(task), |copies| {
-                let (windows, gradients) = copies.split_at_mut(first);
-                layout = Some(outer.copy(task, windows, gradients));
-            });
-            layout.map(|layout| (layout, copies, first))
-        };
-        let kept: Vec<_> = tasks.par_iter().filter_map(keep).collect();
-        cut(&tiles, &mut data).into_par_iter().for_each(|(tile, sum)| {
-            for (layout, copies, first) in &kept {
-                let (windows, gradients) = copies.split_at(*first);
-                Copied { layout, windows, gradients }.add(tile, width, sum);
-            }
+    let keep = |task: &Task| {
+        let (mut layout, first) = (None, outer.lengths(task).0);
+        let copies = filled(length(task), |copies| {
+            let (windows, gradients) = copies.split_at_mut(first);
+            layout = Some(outer.copy(task, windows, gradients));
         });
-    }
+        layout.map(|layout| (layout, copies, first))
+    };
+    let data = filled(size, |data| {
+        for (round, tasks) in tasks.chunks((KEPT / most).max(1)).enumerate() {
+            let kept: Vec<_> = tasks.par_iter().filter_map(keep).collect();
+            cut(&tiles, data).into_par_iter().for_each(|(tile, sum)| {
+                for (i, (layout, copies, first)) in kept.iter().enumerate() {
+                    let (windows, gradients) = copies.split_at(*first);
+                    Copied { layout, windows, gradients }.add(tile, width, sum, round + i > 0);
+                }
+            });
+        }
+    });
     Sums { c, o, data }
 }
