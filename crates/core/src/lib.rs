@@ -9,6 +9,7 @@ mod config_eval;
 mod config_file;
 mod config_training;
 pub mod disk;
+pub mod hub;
 pub mod metrics;
 pub mod optimizer;
 pub mod params;

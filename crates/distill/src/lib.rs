@@ -23,7 +23,8 @@ pub struct DistillArgs {
     #[command(flatten)]
     pub common: CommonArgs,
 
-    /// The teacher, a checkpoint with a classifier: a run folder, a checkpoint folder or a model.safetensors
+    /// The teacher, a checkpoint with a classifier: a run folder, a checkpoint folder, a model.safetensors or
+    /// hf://OWNER/NAME[@REV]
     #[arg(long, value_name = "CHECKPOINT")]
     pub teacher: PathBuf,
 

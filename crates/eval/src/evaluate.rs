@@ -29,7 +29,7 @@ pub struct EvalArgs {
     #[command(flatten)]
     pub common: CommonArgs,
 
-    /// What to evaluate: a run folder, a checkpoint folder or a model.safetensors
+    /// What to evaluate: a run folder, a checkpoint folder, a model.safetensors or hf://OWNER/NAME[@REV]
     #[arg(long, value_name = "CHECKPOINT")]
     pub checkpoint: PathBuf,
 

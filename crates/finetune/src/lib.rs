@@ -23,8 +23,8 @@ pub struct FinetuneArgs {
     #[command(flatten)]
     pub common: CommonArgs,
 
-    /// The pretrained checkpoint: a run folder, a checkpoint folder or a model.safetensors; `scratch` trains the
-    /// supervised baseline instead, by the table [supervised]
+    /// The pretrained checkpoint: a run folder, a checkpoint folder, a model.safetensors or hf://OWNER/NAME[@REV];
+    /// `scratch` trains the supervised baseline instead, by the table [supervised]
     #[arg(long, value_name = "CHECKPOINT")]
     pub from: String,
 
