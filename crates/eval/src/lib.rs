@@ -1,10 +1,12 @@
 //! Accuracy, linear probe, nearest neighbours, the plan of an experiment and its report.
 #![forbid(unsafe_code)]
 
+pub mod command;
 mod evaluate;
 mod knn;
 pub mod plan;
 mod probe;
+pub mod publish;
 pub mod report;
 
 pub use evaluate::{EvalArgs, run};

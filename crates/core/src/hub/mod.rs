@@ -38,6 +38,12 @@ pub fn client() -> Result<HFClientSync> {
     })
 }
 
+/// Where the hub is: `HF_ENDPOINT`, or the public one.
+pub fn endpoint() -> String {
+    let set = std::env::var("HF_ENDPOINT").unwrap_or_else(|_| "https://huggingface.co".into());
+    set.trim_end_matches('/').to_string()
+}
+
 /// Whether `HF_HUB_OFFLINE` asks for the cache alone; the words that count are those of the hub's Python library.
 pub fn offline() -> bool {
     std::env::var("HF_HUB_OFFLINE").is_ok_and(|v| ["1", "on", "yes", "true"].contains(&v.to_lowercase().as_str()))
