@@ -5,6 +5,7 @@ pub mod checkpoint;
 pub mod cli;
 pub mod config;
 mod config_check;
+mod config_data;
 mod config_eval;
 mod config_file;
 mod config_training;

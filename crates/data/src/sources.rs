@@ -2,7 +2,10 @@
 
 pub mod cifar;
 pub mod fashion;
+pub(crate) mod folder;
 mod hub;
-mod idx;
+pub mod idx;
 mod patterns;
+pub(crate) mod splits;
+pub mod stl10;
 pub mod textures;

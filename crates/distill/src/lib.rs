@@ -66,7 +66,7 @@ pub fn run(args: &DistillArgs, config: &Config) -> Result<()> {
         |_| {
             let data = simclr_data::load(&config.data)?;
             let (train, size, classes) = (Arc::new(data.train), config.data.image_size, data.classes.len());
-            teacher.expect_channels(train.channels)?;
+            teacher.expect_channels(train.channels())?;
             ensure!(
                 teacher.spec.classes == classes,
                 "the teacher knows {} classes, the dataset has {classes}",
@@ -76,7 +76,7 @@ pub fn run(args: &DistillArgs, config: &Config) -> Result<()> {
             let spec = match &table.model {
                 // Self-distillation: the same network, classifier and head layer included.
                 None => ModelSpec { image_size: size, ..teacher.spec.clone() },
-                Some(model) => ModelSpec::new(model, train.channels, size, classes, 0),
+                Some(model) => ModelSpec::new(model, train.channels(), size, classes, 0),
             };
             let student = SimClr::new(&spec, seed)?;
             if table.init_from_teacher {
@@ -88,7 +88,7 @@ pub fn run(args: &DistillArgs, config: &Config) -> Result<()> {
                 teacher.fill(&student, Match::EXACT)?;
             }
             let known = if table.teacher_weight < 1.0 {
-                LabelSubset::choose(&train.labels, classes, args.labels, seed)?.indices
+                LabelSubset::of(&train, classes, args.labels, seed, &config.data)?.indices
             } else {
                 Vec::new()
             };

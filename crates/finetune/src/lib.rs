@@ -66,17 +66,18 @@ pub fn run(args: &FinetuneArgs, config: &Config) -> Result<()> {
         start,
         |run| {
             let data = simclr_data::load(&config.data)?;
+            data.expect_labels(stage)?;
             let (train, size, classes) = (Arc::new(data.train), config.data.image_size, data.classes.len());
             let seed = subset_seed(config.seed, args.subset);
-            let subset = LabelSubset::choose(&train.labels, classes, args.labels, seed)?;
+            let subset = LabelSubset::of(&train, classes, args.labels, seed, &config.data)?;
             subset.save(&run.dir().join(LABELS))?;
             let model = match &checkpoint {
                 None => {
-                    let spec = ModelSpec::new(&config.model, train.channels, size, classes, table.proj_selector);
+                    let spec = ModelSpec::new(&config.model, train.channels(), size, classes, table.proj_selector);
                     SimClr::new(&spec, seed)?
                 }
                 Some(checkpoint) => {
-                    checkpoint.expect_channels(train.channels)?;
+                    checkpoint.expect_channels(train.channels())?;
                     let spec = ModelSpec {
                         classes,
                         proj_selector: table.proj_selector,

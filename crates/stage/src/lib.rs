@@ -5,7 +5,7 @@ mod held_out;
 mod launch;
 mod weights;
 
-pub use held_out::HeldOut;
+pub use held_out::{HeldOut, Seen};
 pub use launch::{DEVICE, Launch, Plan, classifier_result, launch, maps, open};
 pub use weights::{Checkpoint, used_parameters};
 
@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 /// The batches of a loader, as the training loop asks for them.
 pub fn batches(loader: Loader) -> Batches<Batch> {
-    Arc::new(move |step| Ok(loader.batch(step)))
+    Arc::new(move |step| loader.batch(step))
 }
 
 /// The images of a batch as a constant `[N, S, S, C]`.

@@ -1,6 +1,6 @@
 //! The IDX format of the MNIST family: two files a split, gzipped or not.
 
-use crate::dataset::Images;
+use crate::dataset::{Images, InMemory};
 use anyhow::{Context, Result, bail, ensure};
 use flate2::read::MultiGzDecoder;
 use std::io::Read;
@@ -15,6 +15,18 @@ const SPLITS: [&str; 2] = ["train", "t10k"];
 /// The file of that name in `dir`, or its gzipped twin.
 fn find(dir: &Path, name: &str) -> Option<PathBuf> {
     [dir.join(name), dir.join(format!("{name}.gz"))].into_iter().find(|path| path.is_file())
+}
+
+/// Any dataset of this format, its classes named by their numbers.
+///
+/// # Errors
+/// When `dir` is missing, or its files are, or one is malformed.
+pub fn dataset(dir: Option<&Path>) -> Result<InMemory> {
+    let files = "train-images-idx3-ubyte[.gz], train-labels-idx1-ubyte[.gz] and the same of t10k";
+    let dir = dir.with_context(|| format!("data.dataset = \"idx\" needs data.dir: a folder with {files}"))?;
+    let [train, test] = load(dir)?.with_context(|| format!("data.dir = {}: expected {files} there", dir.display()))?;
+    let classes = train.labels.iter().chain(&test.labels).max().map_or(0, |most| most + 1);
+    Ok(InMemory { name: "idx".into(), classes: (0..classes).map(|c| c.to_string()).collect(), train, test })
 }
 
 /// Training and test images of a folder; `None` where it holds none of the files.
@@ -118,6 +130,9 @@ mod tests {
         assert_eq!((train.data, train.labels), ((0..12).collect(), vec![7, 1]));
         assert_eq!((test.data, test.labels), (vec![9; 6], vec![3]));
         assert!(load(tempfile::tempdir().unwrap().path()).unwrap().is_none());
+        let data = dataset(Some(folder(|_| ()).path())).unwrap();
+        assert_eq!((data.classes.len(), data.classes[7].as_str()), (8, "7"));
+        assert!(dataset(None).unwrap_err().to_string().contains("needs data.dir"));
     }
 
     #[test]
