@@ -103,7 +103,11 @@ pub fn load_state(dir: &Path) -> Result<Option<(BTreeMap<String, Tensor>, Json)>
     Ok(Some((tensors, state)))
 }
 
-fn write_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>, (key, value): (&str, &str)) -> Result<()> {
+/// Writes tensors as one file with one key of metadata, in one rename.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>, (key, value): (&str, &str)) -> Result<()> {
     disk::atomically(path, |partial| {
         let metadata = HashMap::from([(key.to_string(), value.to_string())]);
         Ok(safetensors::serialize_to_file(tensors, Some(metadata), partial)?)

@@ -1,5 +1,6 @@
 //! Where datasets come from: rendered, read from files, or downloaded.
 
+pub mod below;
 pub mod cifar;
 pub mod fashion;
 pub(crate) mod folder;

@@ -1,7 +1,7 @@
 //! The command line of `simclr-eval`.
 
 use crate::publish::{self, PublishArgs};
-use crate::{EvalArgs, plan, report};
+use crate::{ClassifyArgs, EmbedArgs, EvalArgs, classify, embed, plan, report};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use simclr_core::cli::init_log;
@@ -11,8 +11,9 @@ use std::path::PathBuf;
 
 /// Evaluate a checkpoint: its own classifier, a linear probe (--linear), nearest neighbours (--knn).
 ///
-/// More commands, each with a --help of its own: `simclr-eval publish` puts a checkpoint on the Hugging Face hub;
-/// `simclr-eval plan` and `simclr-eval report` serve whole experiments.
+/// More commands, each with a --help of its own: `simclr-eval embed` and `simclr-eval classify` apply a checkpoint to a
+/// folder of pictures, `simclr-eval publish` puts it on the Hugging Face hub, `simclr-eval plan` and `simclr-eval
+/// report` serve whole experiments.
 #[derive(Parser)]
 #[command(version)]
 struct Evaluate {
@@ -24,6 +25,13 @@ struct Evaluate {
 #[derive(Parser)]
 #[command(version)]
 enum More {
+    /// Write the features that a checkpoint gives to a folder of pictures
+    ///
+    /// A .safetensors holds the tensor `features` [N, D] and, in its metadata, `files`, the list of the pictures; a .csv
+    /// holds a line a picture.
+    Embed(EmbedArgs),
+    /// Write the likeliest classes of a folder of pictures as CSV, by the checkpoint's own classifier
+    Classify(ClassifyArgs),
     /// Put a checkpoint on the Hugging Face hub, with a card made from its run's own files
     ///
     /// Sends model.safetensors, config.json, the card, the experiment and the network in PyTorch in one commit; files
@@ -64,6 +72,14 @@ fn evaluate(args: &EvalArgs) -> Result<()> {
 
 fn more(command: More) -> Result<()> {
     match command {
+        More::Embed(args) => {
+            init_log();
+            embed(&args)?;
+        }
+        More::Classify(args) => {
+            init_log();
+            classify(&args)?;
+        }
         More::Publish(args) => {
             init_log();
             publish::run(&args)?;
