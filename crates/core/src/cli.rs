@@ -6,7 +6,7 @@ use crate::progress::ProgressMode;
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use clap::ValueEnum;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -79,12 +79,16 @@ pub fn threads() -> usize {
     rayon::current_num_threads()
 }
 
+/// What is logged where `RUST_LOG` is not set: the hub's client tells of each request at `info`.
+const LOG: &str = "info,hf_hub=warn,xet=warn,client_telemetry=warn";
+
 /// Sends log messages to stderr; `RUST_LOG` chooses them, `info` where it is not set.
 pub fn init_log() {
     use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG));
     // An error means that somebody has set a log up already: theirs stays.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Discreet).without_time().try_init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Discreet).without_time();
+    let _ = log.with_ansi(std::io::stderr().is_terminal()).try_init();
 }
 
 /// Stderr, without the hub's token. The log hands over whole lines.

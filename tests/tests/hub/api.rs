@@ -80,7 +80,8 @@ fn may_write(headers: &HeaderMap, owner: &str) -> Result<(), Refusal> {
     match rights(headers)? {
         0 => Err((401, "", "Invalid username or password.".into())),
         2 if owner == "me" => Ok(()),
-        _ => Err((403, "", format!("You don't have the rights to write in the namespace {owner}"))),
+        // A hub that repeats what it was told would be a careless one; no log may be.
+        _ => Err((403, "", format!("{:?} has no rights to write in {owner}", headers.get(header::AUTHORIZATION)))),
     }
 }
 
@@ -185,7 +186,7 @@ fn create(state: &Shared, headers: &HeaderMap, body: &Json) -> Result<Response, 
     if state.repos.contains_key(&id) {
         return Err((409, "", "You already created this model repo".into()));
     }
-    state.repos.insert(id.clone(), Repo::new(body["private"] == true));
+    state.repos.insert(id.clone(), Repo::new(body["private"] == true || body["visibility"] == "private"));
     Ok(ok(&json!({"url": format!("{}/{id}", state.address), "name": id, "id": id})))
 }
 
@@ -304,7 +305,9 @@ fn resolve(state: &Shared, id: &str, revision: &str, file: &str, head: bool) -> 
             let etag = format!("\"{sha256}\"");
             let mut response = response.status(302).header("ETag", &etag).header("X-Linked-Etag", &etag);
             response = response.header("X-Linked-Size", blob.bytes.len());
-            response = response.header("Location", format!("{}/cdn/{id}/{}/{file}", state.address, commit.oid));
+            // Another host, as the real one's: the client must take what it needs to know from this answer.
+            let elsewhere = state.address.replace("127.0.0.1", "localhost");
+            response = response.header("Location", format!("{elsewhere}/cdn/{id}/{}/{file}", commit.oid));
             if let Some(hash) = hash {
                 let refresh = format!("{}/api/models/{id}/xet-read-token/{}", state.address, commit.oid);
                 response = response.header("X-Xet-Hash", hash).header("X-Xet-Refresh-Route", &refresh);

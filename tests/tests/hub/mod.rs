@@ -3,6 +3,9 @@
 //! Large files go where the real hub has them: into a store of content-addressed chunks, here the one that the client's
 //! makers test with. `tests/python/hub_client.py` holds this server against the official Python client.
 
+// Each test binary uses a part of it.
+#![allow(dead_code)]
+
 mod api;
 mod cut;
 mod store;
@@ -77,6 +80,11 @@ impl Hub {
     /// Name of the commit at the head of a branch.
     pub fn head(&self, repo: &str, branch: &str) -> String {
         self.state().repos[repo].head(branch).expect("a commit").oid.clone()
+    }
+
+    /// Removes a repository.
+    pub fn forget(&self, repo: &str) {
+        self.state().repos.remove(repo);
     }
 
     pub fn is_private(&self, repo: &str) -> bool {
