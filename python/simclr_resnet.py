@@ -4,7 +4,8 @@
     model = simclr_resnet.load("OWNER/NAME")      # or a folder with config.json and model.safetensors
     features = model.features(images)             # images: float32 [N, C, H, W] in 0..1, not normalised
 
-From the command line, `python simclr_resnet.py SOURCE --onnx network.onnx` exports the network to ONNX.
+From the command line, `python simclr_resnet.py SOURCE --onnx network.onnx` exports the network to ONNX, by PyTorch's own
+exporter, which needs the module onnxscript.
 """
 
 import argparse
@@ -198,11 +199,14 @@ def main() -> None:
     args = parser.parse_args()
     model = load(args.source)
     side, channels = model.config["image_size"], model.config["in_channels"]
-    # The size of images is fixed: the max pool's padding follows from it.
-    example = torch.zeros(2, channels, side, side)
-    output = "logits" if model.fc is not None else "features"
-    torch.onnx.export(model, (example,), args.onnx, input_names=["images"], output_names=[output],
-                      dynamic_axes={"images": {0: "n"}, output: {0: "n"}}, dynamo=False)
+    # The number of images is free; their size is not, because the max pool's padding follows from it.
+    example, output = torch.zeros(2, channels, side, side), "logits" if model.fc is not None else "features"
+    # One file cannot be larger than 2 GB: the weights of such networks stand beside it.
+    large = sum(p.numel() * p.element_size() for p in model.parameters()) > 1_900_000_000
+    torch.onnx.export(
+        model, (example,), args.onnx, input_names=["images"], output_names=[output],
+        dynamic_shapes=({0: torch.export.Dim("n")},), dynamo=True, external_data=large, verbose=False,
+    )
     print(f"wrote {args.onnx}: images [n, {channels}, {side}, {side}] in 0..1 -> {output}")
 
 

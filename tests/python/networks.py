@@ -1,6 +1,8 @@
 """Holds simclr_resnet.py and timm against the outputs that the Rust networks gave: a folder of folders, one a network."""
 
+import importlib.util
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -49,5 +51,19 @@ with torch.no_grad():
         data = timm.data.resolve_model_data_config(network)
         assert set(data["mean"]) == {0.0} and set(data["std"]) == {1.0}, data
         assert tuple(data["input_size"]) == tuple(images.shape[1:]), data
+    if importlib.util.find_spec("onnxscript") and importlib.util.find_spec("onnxruntime"):
+        import onnxruntime
+
+        folder, file = root / "50 all", root / "network.onnx"
+        subprocess.run([sys.executable, module, folder, "--onnx", file], check=True)
+        expected = load_file(folder / "expected.safetensors")
+        images = expected["images"].permute(0, 3, 1, 2).contiguous()
+        # Three images: another number than that of the export.
+        images = torch.cat([images, images[:1]])
+        got = onnxruntime.InferenceSession(file).run(None, {"images": images.numpy()})[0]
+        want = torch.cat([expected["logits"], expected["logits"][:1]])
+        compare("50 all in ONNX", torch.from_numpy(got), want)
+    else:
+        print("SKIPPED the export to ONNX: no modules onnxscript, onnxruntime")
 if failures:
     sys.exit(f"more than {TOLERANCE} apart: {', '.join(failures)}")

@@ -8,16 +8,21 @@ use simclr_core::hub::RepoId;
 use simclr_model::ModelSpec;
 use std::fmt::Write;
 
-/// A dataset: its name for people, and its place on the hub.
-fn dataset(name: &str) -> (&str, Option<&'static str>) {
-    match name {
-        "fashion-mnist" => ("Fashion-MNIST", Some("zalando-datasets/fashion_mnist")),
-        "cifar10" => ("CIFAR-10", Some("uoft-cs/cifar10")),
-        "cifar100" => ("CIFAR-100", Some("uoft-cs/cifar100")),
-        "imagenet" => ("ImageNet", Some("ILSVRC/imagenet-1k")),
-        "textures" => ("textures (rendered by this project)", None),
-        other => (other, None),
-    }
+/// What a run saw: its name for people, and its place on the hub where it has one.
+fn dataset(run: &RunFacts) -> (String, Option<String>) {
+    let data = &run.manifest["config"]["data"];
+    let name = data["dataset"].as_str().unwrap_or("unknown");
+    let (title, place) = match (name, data["hub"].as_str()) {
+        (_, Some(id)) => (id, Some(id)),
+        ("fashion-mnist", _) => ("Fashion-MNIST", Some("zalando-datasets/fashion_mnist")),
+        ("cifar10", _) => ("CIFAR-10", Some("uoft-cs/cifar10")),
+        ("cifar100", _) => ("CIFAR-100", Some("uoft-cs/cifar100")),
+        ("stl10", _) => ("STL-10", None),
+        ("textures", _) => ("textures (rendered by this project)", None),
+        ("folder" | "tar" | "parquet" | "idx", _) => ("the author's own images", None),
+        (other, _) => (other, None),
+    };
+    (title.into(), place.map(String::from))
 }
 
 /// `README.md` of the repository.
@@ -72,20 +77,20 @@ fn metadata(facts: &Facts, repo: &RepoId, license: &str) -> String {
         let _ = writeln!(out, "- {tag}");
     }
     let Some(run) = &facts.run else { return out + "---\n" };
-    let (name, id) = dataset(run.dataset());
-    if let Some(id) = id {
+    let (name, id) = dataset(run);
+    if let Some(id) = &id {
         let _ = writeln!(out, "datasets:\n- {id}");
     }
     let figures = figures(run);
     if !figures.is_empty() {
-        let kind = id.unwrap_or(run.dataset());
+        let kind = id.unwrap_or_else(|| run.dataset().into());
         let _ = write!(
             out,
             "metrics:\n- accuracy\nmodel-index:\n- name: {}\n  results:\n  - task:\n      type: image-classification\n    \
              dataset:\n      name: {}\n      type: {}\n      split: test\n    metrics:\n",
             yaml(&repo.name),
-            yaml(name),
-            yaml(kind)
+            yaml(&name),
+            yaml(&kind)
         );
         for (kind, name, value) in figures {
             let _ = writeln!(out, "    - type: {kind}\n      name: {name}\n      value: {value}");
@@ -104,7 +109,7 @@ fn summary(facts: &Facts) -> String {
     let Some(run) = &facts.run else {
         return format!("A {} of {link}.", title(&facts.spec));
     };
-    let (name, network) = (dataset(run.dataset()).0, title(&facts.spec));
+    let (name, network) = (dataset(run).0, title(&facts.spec));
     let labels = run.labels().map(crate::plan::percent).unwrap_or_default();
     match run.stage() {
         "pretrain" => format!("A {network}, pretrained on {name} without labels: step one of {link}."),
@@ -171,8 +176,7 @@ fn measured(run: &RunFacts) -> String {
     if figures.is_empty() {
         return "\nIts accuracy was not measured.\n".into();
     }
-    let mut out =
-        format!("\n## Measured\n\nOn the test images of {}:\n\n| | % |\n|---|---|\n", dataset(run.dataset()).0);
+    let mut out = format!("\n## Measured\n\nOn the test images of {}:\n\n| | % |\n|---|---|\n", dataset(run).0);
     for (_, name, value) in figures {
         let _ = writeln!(out, "| {name} | {:.2} |", 100.0 * value);
     }
@@ -191,15 +195,14 @@ fn measured(run: &RunFacts) -> String {
 
 fn training(run: &RunFacts) -> String {
     let (manifest, result) = (&run.manifest, &run.result);
-    let table = if run.stage() == "distill" { "distill" } else { run.stage() };
     let mut rows = vec![
         ("stage".to_string(), run.stage().to_string()),
-        ("images".into(), format!("{} of {}", result["examples"], dataset(run.dataset()).0)),
+        ("images".into(), format!("{} of {}", result["examples"], dataset(run).0)),
     ];
     if let Some(labels) = run.labels() {
         rows.push(("labels".into(), format!("{} (subset {})", crate::plan::percent(labels), manifest["subset"])));
     }
-    for (name, value) in manifest["config"][table].as_object().into_iter().flatten() {
+    for (name, value) in manifest["config"][run.stage()].as_object().into_iter().flatten() {
         match value {
             Json::Object(inner) if name == "training" => rows.extend(inner.iter().map(|(k, v)| (k.clone(), plain(v)))),
             Json::Object(_) | Json::Null | Json::Array(_) => {}
@@ -279,7 +282,7 @@ fn uses(facts: &Facts) -> String {
     match &facts.run {
         None => out += "Not known here.\n",
         Some(run) => {
-            let (name, id) = dataset(run.dataset());
+            let (name, id) = dataset(run);
             let place = id.map(|id| format!(" ([{id}](https://huggingface.co/datasets/{id}))")).unwrap_or_default();
             let _ = write!(out, "{name}{place}: {} images in this stage.", run.result["examples"]);
             if run.manifest["inputs"].as_object().is_some_and(|inputs| !inputs.is_empty()) {
@@ -289,4 +292,60 @@ fn uses(facts: &Facts) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use serde_json::json;
+
+    fn facts(stage: &str, labels: Json, result: Json, rows: Vec<Json>) -> Facts {
+        let manifest = json!({
+            "stage": stage, "labels": labels, "subset": 1, "version": "0.1.0", "numerics": 3,
+            "inputs": {"checkpoint": "abc"},
+            "config": {"seed": 5, "data": {"dataset": "cifar10"}, stage: {
+                "min_area": f64::from(0.08_f32), "training": {"length": {"epochs": 2.0}, "optimizer": "sgd"}
+            }},
+        });
+        let run = RunFacts { manifest, result, config: toml::Table::new(), rows };
+        let model = serde_json::from_value(json!({"depth": 50, "sk_ratio": 0.0625})).unwrap();
+        let spec = ModelSpec::new(&model, 3, 32, 10, 1);
+        Facts { weights: "w".into(), sha256: "5ad".into(), spec, parameters: 12, run: Some(run) }
+    }
+
+    #[test]
+    fn figures_are_those_of_the_files() {
+        let repo: RepoId = "me/net".parse().unwrap();
+        let row = json!({"name": "finetuned", "labels": 0.1, "top1": 0.8, "top1_std": 0.01, "n": 3});
+        let result =
+            json!({"top1": 0.8125, "top5": 0.99, "examples": 5000, "steps": 7, "seconds": 12.34, "device": "cpu"});
+        let card = write(&facts("finetune", json!(0.1), result, vec![row]), &repo, "mit");
+        for part in [
+            "license: mit\n",
+            "datasets:\n- uoft-cs/cifar10\n",
+            "- type: accuracy\n      name: Top-1 accuracy\n      value: 0.8125\n",
+            "ResNet-50 with selective kernels, fine-tuned on 10 % of the labels of CIFAR-10",
+            "| Top-1 accuracy | 81.25 |",
+            "Over 3 random subsets of the labels, this one among them, top-1 is 80.00 ± 1.00",
+            "| labels | 10 % (subset 1) |",
+            "| min_area | 0.08 |",
+            "| length | 2.0 epochs |",
+            "| time | 12.3 s on cpu |",
+            "hf://me/net",
+        ] {
+            assert!(card.contains(part), "{part:?} in {card}");
+        }
+        assert!(!card.contains("timm"), "timm does not have this network");
+    }
+
+    #[test]
+    fn what_was_not_measured_is_not_told() {
+        let repo: RepoId = "me/net".parse().unwrap();
+        let result = json!({"examples": 50, "steps": 7, "seconds": 1.0, "device": "cpu", "online_test_top1": 0.9});
+        let card = write(&facts("pretrain", Json::Null, result, vec![]), &repo, "mit");
+        assert!(card.contains("was not measured") && !card.contains("model-index"), "{card}");
+        let bare = write(&Facts { run: None, ..facts("pretrain", Json::Null, json!({}), vec![]) }, &repo, "mit");
+        assert!(bare.contains("not known here") && !bare.contains("CIFAR"), "{bare}");
+    }
 }

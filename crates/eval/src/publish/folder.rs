@@ -63,6 +63,16 @@ impl Published {
     }
 }
 
+/// Leaves out where things are on the author's machine: nobody's business, and of no use elsewhere.
+fn forget_places(data: &mut toml::Table) {
+    data.remove("dir");
+    let lists = data.get_mut("lists").and_then(toml::Value::as_array_mut);
+    for file in lists.into_iter().flatten().filter_map(|list| list.get_mut("file")) {
+        let name = file.as_str().and_then(|file| Path::new(file).file_name()?.to_str().map(String::from));
+        *file = toml::Value::String(name.unwrap_or_default());
+    }
+}
+
 /// Everything that a repository of this checkpoint holds, in the order of the list that people see.
 ///
 /// # Errors
@@ -78,11 +88,26 @@ pub fn files(facts: &Facts, repo: &RepoId, license: &str) -> Result<Vec<Publishe
     ];
     if let Some(run) = &facts.run {
         let mut config = run.config.clone();
-        // A place on the author's machine is nobody's business.
         if let Some(data) = config.get_mut("data").and_then(toml::Value::as_table_mut) {
-            data.remove("dir");
+            forget_places(data);
         }
         files.push(text("config.toml", toml::to_string(&config).context("writing the experiment")?));
     }
     Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn places_of_the_author_are_left_out() {
+        let text =
+            "dataset = \"folder\"\ndir = \"/home/me/x\"\nlists = [{ labels = 0.1, file = \"/home/me/1percent.txt\" }]";
+        let mut data: toml::Table = text.parse().unwrap();
+        forget_places(&mut data);
+        let text = toml::to_string(&data).unwrap();
+        assert!(!text.contains("home") && text.contains("1percent.txt") && text.contains("folder"), "{text}");
+    }
 }
