@@ -113,7 +113,7 @@ fn the_same_outputs_in_python() {
         ("50 kernels, small images", ModelSpec::new(&eighth(50, 0.25, 0.0), 3, 32, 10, 0)),
         ("50 squeeze", ModelSpec::new(&eighth(50, 0.0, 0.25), 3, 64, 10, 0)),
         ("50 all", ModelSpec::new(&eighth(50, 0.0625, 0.25), 3, 64, 10, 1)),
-        ("101 wide", ModelSpec::new(&model(101, 0.3, 0.0, 0.0), 3, 64, 10, 0)),
+        ("101 wide", ModelSpec::new(&model(101, 0.1, 0.0, 0.0), 3, 64, 10, 0)),
         ("152", ModelSpec::new(&model(152, 0.0625, 0.0625, 0.0), 3, 64, 10, 0)),
         ("200", ModelSpec::new(&model(200, 0.0625, 0.0, 0.0), 3, 64, 10, 0)),
         ("50 timm", ModelSpec::new(&model(50, 1.0, 0.0, 0.0), 3, 64, 10, 0)),

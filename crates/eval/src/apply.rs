@@ -225,13 +225,13 @@ fn class_names(file: Option<&Path>, classes: usize) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Classes by falling probability, the softmax of the logits; of equal ones the lower number first.
+/// Classes by falling logit with their softmax; of equal ones the lower number first.
 fn likeliest(logits: &[f32], count: usize) -> Vec<(usize, f32)> {
     let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let odds: Vec<f64> = logits.iter().map(|logit| f64::from(logit - most).exp()).collect();
     let sum: f64 = odds.iter().sum();
     let mut order: Vec<usize> = (0..logits.len()).collect();
-    order.sort_by(|a, b| odds[*b].total_cmp(&odds[*a]));
+    order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]));
     order.into_iter().take(count).map(|class| (class, (odds[class] / sum) as f32)).collect()
 }
 

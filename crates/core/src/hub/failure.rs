@@ -42,7 +42,7 @@ pub fn explain(error: HFError, repo: &RepoId) -> anyhow::Error {
             format!("the hub refused ({})", said(&context.status, &context.server_message))
         }
         HFError::Request { source, url } => {
-            let place = url.as_deref().and_then(|url| url.splitn(4, '/').nth(2)).unwrap_or("the hub");
+            let place = url.as_deref().and_then(|url| url.split('/').nth(2)).unwrap_or("the hub");
             match source.is_connect() || source.is_timeout() {
                 true => format!("cannot reach {place} ({}); is the network up?", innermost(source)),
                 false => format!("the connection to {place} broke ({})", innermost(source)),

@@ -20,13 +20,15 @@ use hf_hub::repository::RepoTypeModel;
 use hf_hub::{HFClient, HFClientSync, HFError, HFRepositorySync};
 use std::path::{Path, PathBuf};
 
-/// A client for the hub that the environment names, with its token where there is one.
+/// A client for the hub that the environment names, with its token where there is one. `HF_HUB_DISABLE_IMPLICIT_TOKEN`
+/// keeps it from reading with the token; writing cannot do without.
 ///
 /// # Errors
 /// When `HF_ENDPOINT` is no URL.
-pub fn client() -> Result<HFClientSync> {
+pub fn client(writes: bool) -> Result<HFClientSync> {
     let mut builder = HFClient::builder();
-    if let Some(token) = token() {
+    let implicit = std::env::var("HF_HUB_DISABLE_IMPLICIT_TOKEN").map_or(true, |value| value.is_empty());
+    if let Some(token) = token().filter(|_| writes || implicit) {
         builder = builder.token(token);
     }
     builder.build_sync().map_err(|error| match error {
@@ -55,7 +57,7 @@ pub fn offline() -> bool {
 /// # Errors
 /// When the hub, the repository or the file cannot be had, each with its own message.
 pub fn fetch(path: &HubPath) -> Result<PathBuf> {
-    let client = client()?;
+    let client = client(false)?;
     let repo = client.model(&path.repo.owner, &path.repo.name);
     let weights = path.file.clone().unwrap_or_else(|| MODEL.to_string());
     let config = match weights.rsplit_once('/') {

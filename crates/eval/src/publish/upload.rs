@@ -44,7 +44,7 @@ pub fn send(place: &Place<'_>, files: &[Published]) -> Result<Outcome> {
     if hub::token().is_none() {
         bail!("no token of the hub: set HF_TOKEN, or run `hf auth login`, to one with write access")
     }
-    let client = hub::client()?;
+    let client = hub::client(true)?;
     let Place { repo: id, branch, private } = *place;
     let failed = |error: HFError| explain(error, id);
     let repo = client.model(&id.owner, &id.name);
