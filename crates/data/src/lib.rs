@@ -19,6 +19,7 @@ pub mod resize;
 pub mod sheet;
 pub mod source;
 pub mod sources;
+pub mod synth;
 mod view;
 
 pub use dataset::{Dataset, ImageRef, Images, InMemory, load};
