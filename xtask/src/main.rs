@@ -7,6 +7,7 @@ mod ci;
 mod import;
 mod parity;
 mod reproduce;
+mod synth;
 mod workspace;
 
 use clap::{Parser, Subcommand};
@@ -28,6 +29,8 @@ enum Command {
     Bench(bench::Args),
     /// Turn a TensorFlow checkpoint (TF1, TF2 or SavedModel) into one of this project: PREFIX --out DIR
     ImportTf(import::Args),
+    /// Write a synthetic ImageNet as folders, tar shards and parquet files: --out DIR [--images N] [--classes N]
+    SynthImagenet(synth::Args),
     /// Run the golden tests and write how close they came into docs/parity.md
     Parity,
     /// Everything that a change must pass: format, lints, tests, a tiny experiment
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         Command::Reproduce(args) => reproduce::run(&args).map(|_| ()),
         Command::Bench(args) => bench::run(&args),
         Command::ImportTf(args) => import::run(&args),
+        Command::SynthImagenet(args) => synth::run(&args),
         Command::Parity => parity::run(),
         Command::Ci => ci::run(),
     };

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod evaluate;
+pub mod inspect;
 mod knn;
 pub mod plan;
 mod probe;

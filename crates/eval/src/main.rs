@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Parser;
 use simclr_core::cli::exit_with;
 use simclr_core::config::Config;
-use simclr_eval::{EvalArgs, plan, report};
+use simclr_eval::{EvalArgs, inspect, plan, report};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -13,8 +13,8 @@ static ALLOCATOR: simclr_ops::alloc::Recycling = simclr_ops::alloc::Recycling::n
 
 /// Evaluate a checkpoint: its own classifier, a linear probe (--linear), nearest neighbours (--knn).
 ///
-/// Two more commands serve whole experiments: `simclr-eval plan` prints the jobs of one as JSON, `simclr-eval report`
-/// writes its report; each has a --help of its own.
+/// Three more commands serve whole experiments: `simclr-eval inspect-data` looks at the images of one, `simclr-eval plan`
+/// prints its jobs as JSON, `simclr-eval report` writes its report; each has a --help of its own.
 #[derive(Parser)]
 #[command(version)]
 struct Evaluate {
@@ -26,6 +26,8 @@ struct Evaluate {
 #[derive(Parser)]
 #[command(version)]
 enum Whole {
+    /// Tell what the images of an experiment are: counts, classes, sizes, damaged files, the loader's speed
+    InspectData(inspect::InspectArgs),
     /// Print the jobs of an experiment as JSON
     Plan(Experiment),
     /// Write report/index.html and report/results.json of an experiment's folder
@@ -46,7 +48,8 @@ struct Experiment {
 }
 
 fn main() -> ExitCode {
-    let whole = std::env::args().nth(1).is_some_and(|first| ["plan", "report"].contains(&first.as_str()));
+    let whole =
+        std::env::args().nth(1).is_some_and(|first| ["inspect-data", "plan", "report"].contains(&first.as_str()));
     exit_with(if whole { experiment(Whole::parse()) } else { evaluate(&Evaluate::parse().args) })
 }
 
@@ -56,6 +59,7 @@ fn evaluate(args: &EvalArgs) -> Result<()> {
 
 fn experiment(command: Whole) -> Result<()> {
     match command {
+        Whole::InspectData(args) => inspect::run(&args)?,
         Whole::Plan(e) => println!("{}", plan::json(&Config::load(&e.config, &e.set)?, &e.run)?),
         Whole::Report(e) => println!("{}", report::write(&Config::load(&e.config, &e.set)?, &e.run)?.display()),
     }
