@@ -23,7 +23,7 @@ pub mod synth;
 mod view;
 
 pub use dataset::{Dataset, ImageRef, Images, InMemory, load};
-pub use labels::LabelSubset;
+pub use labels::{LabelSubset, parse_list};
 pub use loader::{Batch, Loader, eval_batches};
 pub use pictures::Pictures;
 pub use view::ViewMaker;
