@@ -10,6 +10,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+// What the stages allocate with.
+#[global_allocator]
+static ALLOCATOR: simclr_ops::alloc::Recycling = simclr_ops::alloc::Recycling::new();
+
 const BATCH: usize = 256;
 
 fn main() -> Result<()> {
