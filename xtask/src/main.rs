@@ -8,6 +8,7 @@ mod import;
 mod parity;
 mod publish;
 mod reproduce;
+mod synth;
 mod workspace;
 
 use clap::{Parser, Subcommand};
@@ -31,6 +32,8 @@ enum Command {
     ImportTf(import::Args),
     /// Put a checkpoint on the Hugging Face hub: RUN_OR_CHECKPOINT --repo OWNER/NAME [--dry-run]
     Publish(publish::Args),
+    /// Write a synthetic ImageNet as folders, tar shards and parquet files: --out DIR [--images N] [--classes N]
+    SynthImagenet(synth::Args),
     /// Run the golden tests and write how close they came into docs/parity.md
     Parity,
     /// Everything that a change must pass: format, lints, tests, a tiny experiment
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::ImportTf(args) => import::run(&args),
         Command::Publish(args) => publish::run(&args),
+        Command::SynthImagenet(args) => synth::run(&args),
         Command::Parity => parity::run(),
         Command::Ci => ci::run(),
     };

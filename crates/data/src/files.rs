@@ -1,9 +1,10 @@
 //! Files of pictures as a source: what folders, tar shards and parquet files have in common.
 
 use crate::source::{Source, Stored};
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
 use std::collections::BTreeSet;
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Where encoded pictures lie.
 pub(crate) trait Store: Send + Sync {
@@ -17,6 +18,11 @@ pub(crate) trait Store: Send + Sync {
     fn shards(&self) -> Vec<Range<u32>> {
         Vec::new()
     }
+}
+
+/// Runs a decoder of other people's files. Should it panic, the file is at fault, and the panic an error.
+pub(crate) fn guarded<T>(decode: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|_| Err(anyhow!("the decoder gave up")))
 }
 
 /// What labels mean.

@@ -112,6 +112,9 @@ pub fn parse_list(bytes: &[u8]) -> Result<Vec<&str>> {
     let text = std::str::from_utf8(bytes).context("not a text file in UTF-8")?;
     let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim).filter(|line| !line.is_empty());
     let names: Vec<&str> = lines.map(stable_name).collect();
+    if let Some(at) = names.iter().position(|name| name.is_empty()) {
+        bail!("line {} that is not empty names no file", at + 1)
+    }
     if names.is_empty() {
         bail!("it names no image: expected a file name a line, such as n01440764_10026.JPEG")
     }

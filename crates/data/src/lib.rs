@@ -19,10 +19,11 @@ pub mod resize;
 pub mod sheet;
 pub mod source;
 pub mod sources;
+pub mod synth;
 mod view;
 
 pub use dataset::{Dataset, ImageRef, Images, InMemory, load};
-pub use labels::LabelSubset;
+pub use labels::{LabelSubset, parse_list};
 pub use loader::{Batch, Loader, eval_batches};
 pub use pictures::Pictures;
 pub use view::ViewMaker;

@@ -6,6 +6,7 @@ use crate::view::ViewMaker;
 use anyhow::{Context, Result, bail};
 use rayon::prelude::*;
 use simclr_core::rng::{Purpose, Rng};
+use simclr_ops::cpu::filled;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Views of some images.
@@ -118,12 +119,12 @@ impl Loader {
     pub fn batch(&self, step: u64) -> Result<Batch> {
         let slots = self.slots(step);
         let (s, c) = (self.maker.size(), self.pictures.channels());
-        let mut images = vec![0.0; self.views * slots.len() * s * s * c];
-        let samples = of_each_image(&mut images, slots.len(), s * s * c)
-            .into_par_iter()
-            .zip(&slots)
-            .map(|(mut views, slot)| self.fill(slot, &mut views))
-            .collect::<Result<Vec<u32>>>()?;
+        let mut samples = Ok(Vec::new());
+        let images = filled(self.views * slots.len() * s * s * c, |images| {
+            let images = of_each_image(images, slots.len(), s * s * c).into_par_iter().zip(&slots);
+            samples = images.map(|(mut views, slot)| self.fill(slot, &mut views)).collect::<Result<Vec<u32>>>();
+        });
+        let samples = samples?;
         let labels = samples.iter().map(|s| self.pictures.label(*s as usize)).collect();
         Ok(Batch { images, labels, samples, shape: [self.views * slots.len(), s, s, c] })
     }

@@ -13,10 +13,10 @@
 //! Bytes that are no whole picture are errors, never panics; a JPEG that breaks off before its end marker is one of them.
 
 use crate::dataset::ImageRef;
+use crate::files::guarded;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
 use std::io::Cursor;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
@@ -108,13 +108,12 @@ pub fn decode(bytes: &[u8], channels: usize, limits: &Limits) -> Result<Picture>
 pub fn decode_into(bytes: &[u8], channels: usize, limits: &Limits, data: &mut Vec<u8>) -> Result<(usize, usize)> {
     ensure!(channels == 1 || channels == 3, "pictures have 1 or 3 channels, not {channels}");
     let format = Format::of(bytes)?;
-    // Decoders are other people's code on other people's bytes: should one of them panic, the picture is at fault.
-    let decoded = catch_unwind(AssertUnwindSafe(|| match format {
+    let decoded = guarded(|| match format {
         Format::Jpeg => jpeg(bytes, channels, limits, data),
         Format::Png => other(bytes, ImageFormat::Png, channels, limits, data),
         Format::WebP => other(bytes, ImageFormat::WebP, channels, limits, data),
-    }));
-    let size = decoded.unwrap_or_else(|_| Err(anyhow!("the decoder gave up"))).with_context(|| named(format))?;
+    });
+    let size = decoded.with_context(|| named(format))?;
     debug_assert_eq!(data.len(), size.0 * size.1 * channels);
     Ok(size)
 }
@@ -125,12 +124,11 @@ pub fn decode_into(bytes: &[u8], channels: usize, limits: &Limits, data: &mut Ve
 /// When there is no header of a known format.
 pub fn size(bytes: &[u8]) -> Result<(usize, usize)> {
     let format = Format::of(bytes)?;
-    let read = || match format {
+    let read = guarded(|| match format {
         Format::Jpeg => headers(&mut JpegDecoder::new_with_options(ZCursor::new(bytes), options())),
         Format::Png => Ok(dimensions(&reader(bytes, ImageFormat::Png, u64::MAX).into_decoder()?)),
         Format::WebP => Ok(dimensions(&reader(bytes, ImageFormat::WebP, u64::MAX).into_decoder()?)),
-    };
-    let read = catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err(anyhow!("the decoder gave up")));
+    });
     read.with_context(|| named(format))
 }
 

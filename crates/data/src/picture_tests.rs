@@ -38,7 +38,7 @@ fn webp_of(height: usize, width: usize) -> Vec<u8> {
 }
 
 fn message(bytes: &[u8], max_pixels: u64) -> String {
-    format!("{:#}", decode(bytes, 3, &Limits { max_pixels }).err().expect("an error"))
+    format!("{:#}", decode(bytes, 3, &Limits { max_pixels }).map(|_| ()).unwrap_err())
 }
 
 fn far(a: &[u8], b: &[u8]) -> u8 {
@@ -122,7 +122,7 @@ fn four_components(values: [u8; 4], transform: u8) -> Vec<u8> {
         }
         bits += "0";
     }
-    while bits.len() % 8 > 0 {
+    while !bits.len().is_multiple_of(8) {
         bits += "1";
     }
     for i in (0..bits.len()).step_by(8) {

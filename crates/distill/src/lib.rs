@@ -12,7 +12,9 @@ use simclr_core::params::Match;
 use simclr_core::rng::Purpose;
 use simclr_data::{LabelSubset, Loader, ViewMaker};
 use simclr_model::{ModelSpec, SimClr};
-use simclr_stage::{Checkpoint, HeldOut, Launch, Plan, batches, classifier_result, launch, maps, subset_seed};
+use simclr_stage::{
+    Checkpoint, HeldOut, Launch, Plan, batches, classifier_result, label_list, launch, maps, subset_seed,
+};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -59,7 +61,10 @@ pub fn run(args: &DistillArgs, config: &Config) -> Result<()> {
     extra.insert("labels".into(), json!(args.labels));
     extra.insert("subset".into(), json!(args.subset));
     extra.insert("student".into(), json!(args.student));
-    let inputs = vec![("teacher".to_string(), teacher.sha256.clone())];
+    let mut inputs = vec![("teacher".to_string(), teacher.sha256.clone())];
+    if table.teacher_weight < 1.0 {
+        inputs.extend(label_list(config, args.labels)?);
+    }
     let start = Launch { args: &args.common, config, stage: "distill", matters, inputs, extra };
     launch(
         start,

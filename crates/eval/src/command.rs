@@ -1,5 +1,6 @@
 //! The command line of `simclr-eval`.
 
+use crate::inspect::{self, InspectArgs};
 use crate::publish::{self, PublishArgs};
 use crate::{ClassifyArgs, EmbedArgs, EvalArgs, classify, embed, plan, report};
 use anyhow::Result;
@@ -12,8 +13,8 @@ use std::path::PathBuf;
 /// Evaluate a checkpoint: its own classifier, a linear probe (--linear), nearest neighbours (--knn).
 ///
 /// More commands, each with a --help of its own: `simclr-eval embed` and `simclr-eval classify` apply a checkpoint to a
-/// folder of pictures, `simclr-eval publish` puts it on the Hugging Face hub, `simclr-eval plan` and `simclr-eval
-/// report` serve whole experiments.
+/// folder of pictures, `simclr-eval publish` puts it on the Hugging Face hub; `simclr-eval inspect-data`, `simclr-eval
+/// plan` and `simclr-eval report` serve whole experiments.
 #[derive(Parser)]
 #[command(version)]
 struct Evaluate {
@@ -37,6 +38,8 @@ enum More {
     /// Sends model.safetensors, config.json, the card, the experiment and the network in PyTorch in one commit; files
     /// that the hub has already are left out. The token is HF_TOKEN, or that of `hf auth login`.
     Publish(PublishArgs),
+    /// Tell what the images of an experiment are: counts, classes, sizes, damaged files, the loader's speed
+    InspectData(InspectArgs),
     /// Print the jobs of an experiment as JSON
     Plan(Experiment),
     /// Write report/index.html and report/results.json of an experiment's folder
@@ -84,6 +87,7 @@ fn more(command: More) -> Result<()> {
             init_log();
             publish::run(&args)?;
         }
+        More::InspectData(args) => inspect::run(&args)?,
         More::Plan(e) => println!("{}", plan::json(&Config::load(&e.config, &e.set)?, &e.run)?),
         More::Report(e) => println!("{}", report::write(&Config::load(&e.config, &e.set)?, &e.run)?.display()),
     }

@@ -4,6 +4,7 @@
 mod apply;
 pub mod command;
 mod evaluate;
+pub mod inspect;
 mod knn;
 pub mod plan;
 mod probe;

@@ -12,7 +12,9 @@ use simclr_core::params::Match;
 use simclr_core::rng::Purpose;
 use simclr_data::{LabelSubset, Loader, ViewMaker};
 use simclr_model::{ModelSpec, SimClr};
-use simclr_stage::{Checkpoint, HeldOut, Launch, Plan, batches, classifier_result, launch, maps, subset_seed};
+use simclr_stage::{
+    Checkpoint, HeldOut, Launch, Plan, batches, classifier_result, label_list, launch, maps, subset_seed,
+};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -60,7 +62,8 @@ pub fn run(args: &FinetuneArgs, config: &Config) -> Result<()> {
     let mut extra = Map::new();
     extra.insert("labels".into(), json!(args.labels));
     extra.insert("subset".into(), json!(args.subset));
-    let inputs = checkpoint.iter().map(|c| ("checkpoint".to_string(), c.sha256.clone())).collect();
+    let mut inputs: Vec<_> = checkpoint.iter().map(|c| ("checkpoint".to_string(), c.sha256.clone())).collect();
+    inputs.extend(label_list(config, args.labels)?);
     let start = Launch { args: &args.common, config, stage, matters, inputs, extra };
     launch(
         start,

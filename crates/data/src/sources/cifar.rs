@@ -133,7 +133,10 @@ fn from_archive(format: Format, path: &Path) -> Result<HashMap<String, Vec<u8>>>
 }
 
 /// Appends the records of a file; its planes of red, green and blue become interleaved pixels.
-fn append(bytes: &[u8], label_bytes: usize, records: usize, images: &mut Images) -> Result<()> {
+///
+/// # Errors
+/// When there are not `records` of them.
+pub fn append(bytes: &[u8], label_bytes: usize, records: usize, images: &mut Images) -> Result<()> {
     let record = label_bytes + 3 * PLANE;
     let expected = record * records;
     ensure!(

@@ -55,8 +55,8 @@ pub(crate) fn open(root: &Path) -> Result<Files> {
     let (labels, classes) = if flat > 0 {
         (vec![None; files.len()], Classes::Numbers)
     } else {
-        let of = |file: &Box<str>| file.split_once('/').map(|(class, _)| class.to_string());
-        number_classes(&files.iter().map(of).collect::<Vec<_>>())
+        let of = |file: &str| file.split_once('/').map(|(class, _)| class.to_string());
+        number_classes(&files.iter().map(|file| of(file)).collect::<Vec<_>>())
     };
     Ok(Files { store: Box::new(Folder { root: root.into(), files }), names: Some(names), labels, classes })
 }

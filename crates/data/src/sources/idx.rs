@@ -6,8 +6,10 @@ use flate2::read::MultiGzDecoder;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-const IMAGES_MAGIC: u32 = 0x0803;
-const LABELS_MAGIC: u32 = 0x0801;
+/// What a file of images begins with.
+pub const IMAGES_MAGIC: u32 = 0x0803;
+/// What a file of labels begins with.
+pub const LABELS_MAGIC: u32 = 0x0801;
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 /// Stems of the file names, training and test.
 const SPLITS: [&str; 2] = ["train", "t10k"];
@@ -76,7 +78,10 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 }
 
 /// The shape and the bytes of an IDX file, whose magic number says how many dimensions it has.
-fn parse(bytes: &[u8], magic: u32) -> Result<(Vec<usize>, Vec<u8>)> {
+///
+/// # Errors
+/// When the magic number is another one, or there are not as many bytes as the shape says.
+pub fn parse(bytes: &[u8], magic: u32) -> Result<(Vec<usize>, Vec<u8>)> {
     let word = |i: usize| {
         let bytes = bytes.get(4 * i..4 * i + 4).context("the file ends within its header")?;
         bytes.iter().try_fold(0u32, |n, &b| anyhow::Ok(n << 8 | u32::from(b)))

@@ -3,7 +3,9 @@
 use crate::dataset::Dataset;
 use crate::files::{Files, unite};
 use crate::pictures::Pictures;
-use crate::sources::folder;
+use crate::sources::hub::Hub;
+use crate::sources::shards::{self, Split};
+use crate::sources::{folder, parquet, tar};
 use anyhow::{Context, Result, bail, ensure};
 use simclr_core::config::DataConfig;
 use std::path::{Path, PathBuf};
@@ -19,7 +21,24 @@ const TEST_FOLDERS: [&str; 3] = ["val", "validation", "test"];
 pub(crate) fn load(config: &DataConfig) -> Result<Dataset> {
     let (mut train, mut test) = match config.dataset.as_str() {
         "folder" => folders(dir(config)?, config)?,
-        other => bail!("data.dataset = \"{other}\""),
+        "tar" => {
+            let dir = dir(config)?;
+            let names = shards::list(dir, "tar")?;
+            shard_files(&names, config, &|names| tar::open(names.iter().map(|name| dir.join(name)).collect()))?
+        }
+        "parquet" => match &config.hub {
+            Some(id) => {
+                let hub = Hub::new(id)?;
+                shard_files(&hub.list()?, config, &|names| parquet::open(hub.fetch(names)?, config))?
+            }
+            None => {
+                let dir = dir(config)?;
+                let names = shards::list(dir, "parquet")?;
+                let open = |names: &[String]| parquet::open(names.iter().map(|name| dir.join(name)).collect(), config);
+                shard_files(&names, config, &open)?
+            }
+        },
+        other => bail!("data.dataset = \"{other}\" is not made of files"),
     };
     let classes = unite(&mut train, test.as_mut()).with_context(|| format!("data.dataset = \"{}\"", config.dataset))?;
     let pictures = |files: Files| Pictures::new(Arc::new(files), config.channels, config);
@@ -52,6 +71,18 @@ fn folders(dir: &Path, config: &DataConfig) -> Result<(Files, Option<Files>)> {
     };
     let train = folder::open(train.as_deref().unwrap_or(dir)).context("training images")?;
     Ok((train, test.map(|path| folder::open(&path).context("test images")).transpose()?))
+}
+
+/// The files of each split among `names`.
+fn shard_files(
+    names: &[String],
+    config: &DataConfig,
+    open: &dyn Fn(&[String]) -> Result<Files>,
+) -> Result<(Files, Option<Files>)> {
+    let train = shards::select(names, config.train.as_deref(), Split::Train)?;
+    let test = shards::select(names, config.test.as_deref(), Split::Test)?;
+    let test = if test.is_empty() { None } else { Some(open(&test).context("test images")?) };
+    Ok((open(&train).context("training images")?, test))
 }
 
 fn named(key: &str, dir: &Path, name: &str) -> Result<PathBuf> {
