@@ -10,7 +10,6 @@ pub use describe::describe;
 
 use anyhow::{Context, Result, ensure};
 use facts::Facts;
-use simclr_core::disk;
 use simclr_core::hub::RepoId;
 use std::path::{Path, PathBuf};
 use upload::{Outcome, Place};
@@ -67,8 +66,6 @@ pub fn run(args: &PublishArgs) -> Result<()> {
         eprintln!("nothing was sent: {} holds what would be", out.display());
         return Ok(());
     }
-    let before = disk::file_sha256(&facts.weights)?;
-    ensure!(before == facts.sha256, "{} changed while it was read", facts.weights.display());
     let place = Place { repo: &repo, branch: &args.revision, private: args.private };
     match upload::send(&place, &files).context(
         "nothing was committed, and the local files are as they were; to resume, \
