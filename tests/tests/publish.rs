@@ -215,10 +215,10 @@ fn an_upload_that_fails_is_taken_up_again() {
     let publish = || shell.publish(&run, &["--repo", "me/net"]);
     // The weights have 200 000 bytes: they do not get through.
     hub.cut_uploads_after(20_000);
-    refused(publish(), &["me/net", "broke", "nothing was committed", "run the same command again"]);
+    refused(publish(), &["me/net", "broke", "Nothing was committed", "run the same command again"]);
     hub.heal();
     hub.fail("/commit/", 503, usize::MAX);
-    refused(publish(), &["me/net", "trouble of its own", "503", "nothing was committed", "run the same command again"]);
+    refused(publish(), &["me/net", "trouble of its own", "503", "Nothing was committed", "run the same command again"]);
     assert_eq!(hub.commits("me/net", "main"), 1);
     assert!(files(&run) == before, "a failed upload leaves the local files as they were");
     hub.heal();
@@ -248,7 +248,10 @@ fn no_secret_is_in_any_log() {
     hub.heal();
     hub.cut_uploads_after(0);
     logs.push(shell.publish(&run, &["--repo", "me/new"]).1);
-    logs.push(Shell::new(&hub, Some(READER)).with("RUST_LOG", "trace").publish(&run, &["--repo", "me/net"]).1);
+    // This refusal repeats the token.
+    let reader = Shell::new(&hub, Some(READER)).with("RUST_LOG", "trace").publish(&run, &["--repo", "me/other"]);
+    assert!(reader.1.contains("403"), "{}", reader.1);
+    logs.push(reader.1);
     for log in logs {
         assert!(log.contains("TRACE") && log.contains("DEBUG"), "the most verbose level: {log}");
         for secret in [WRITER, READER, STORE_TOKEN] {

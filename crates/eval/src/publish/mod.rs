@@ -67,10 +67,7 @@ pub fn run(args: &PublishArgs) -> Result<()> {
         return Ok(());
     }
     let place = Place { repo: &repo, branch: &args.revision, private: args.private };
-    match upload::send(&place, &files).context(
-        "nothing was committed, and the local files are as they were; to resume, \
-        run the same command again: what the hub has already is not sent twice",
-    )? {
+    match upload::send(&place, &files)? {
         Outcome::Committed { url, files } => println!("{url}\n{files} files in one commit"),
         Outcome::Unchanged { url } => println!("{url}\nnothing changed: the hub has these files already"),
     }

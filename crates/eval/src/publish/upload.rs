@@ -1,7 +1,7 @@
 //! One commit on the hub with whatever differs from what it holds.
 
 use super::folder::{Content, Published};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use hf_hub::repository::{CommitOperation, RepoTreeEntry, RepoTypeModel};
 use hf_hub::{HFError, HFRepositorySync};
 use simclr_core::disk;
@@ -46,7 +46,13 @@ pub fn send(place: &Place<'_>, files: &[Published]) -> Result<Outcome> {
     }
     let client = hub::client(true)?;
     let Place { repo: id, branch, private } = *place;
-    let failed = |error: HFError| explain(error, id);
+    let failed = |error: HFError| {
+        anyhow!(
+            "{}. Nothing was committed, and the local files are as they were; to resume, run the same command again: \
+             what the hub has already is not sent twice",
+            explain(error, id)
+        )
+    };
     let repo = client.model(&id.owner, &id.name);
     if !repo.exists().send().map_err(failed)? {
         let name = id.to_string();
