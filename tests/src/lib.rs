@@ -1,6 +1,7 @@
 //! Shared helpers of the golden and end-to-end tests.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io::Write;
 use std::path::PathBuf;
 
 pub use simclr_core::testing::{assert_close, assert_within, log};
@@ -51,6 +52,19 @@ fn files(kind: &str, extension: &str) -> Vec<String> {
     names.sort();
     assert!(!names.is_empty(), "no {kind}*{extension} in {}", dir.display());
     names
+}
+
+/// Reports that `test`, or a part of it, was skipped, and why: on stderr, and in the file that the environment's
+/// `SIMCLR_SKIPPED` names, from which `cargo xtask ci` prints it.
+///
+/// # Panics
+/// When the file cannot be written.
+pub fn skipped(test: &str, why: &str) {
+    eprintln!("skipped {test}: {why}");
+    let Some(path) = std::env::var_os("SIMCLR_SKIPPED") else { return };
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(&path);
+    let written = file.and_then(|mut file| file.write_all(format!("{test}: {why}\n").as_bytes()));
+    written.unwrap_or_else(|e| panic!("{}: {e}", PathBuf::from(&path).display()));
 }
 
 /// Shape and numbers of a stored tensor.

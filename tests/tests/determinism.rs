@@ -2,11 +2,12 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use serde_json::{Map, Value as Json, json};
-use simclr_core::config::{Config, TrainingConfig};
+use simclr_core::config::{Config, DataConfig, TrainingConfig};
 use simclr_core::progress::ProgressMode;
 use simclr_core::rng::Purpose;
 use simclr_core::run::{Opened, Run, RunOptions};
 use simclr_core::trainer::{TrainOptions, train};
+use simclr_data::synth::Size;
 use simclr_data::{Loader, ViewMaker};
 use simclr_model::{ModelSpec, SimClr};
 use simclr_pretrain::Pretrain;
@@ -36,16 +37,21 @@ struct Memory {
     chunk: Option<usize>,
 }
 
-/// Pretrains in `out` (on from what is there), and stops as if killed after `stop` steps.
-fn pretrain(out: &Path, memory: Memory, stop: Option<u64>) {
+/// The same experiment with less memory.
+fn with(memory: Memory) -> Config {
     let mut config = experiment();
     config.pretrain.training.recompute = memory.recompute;
     config.pretrain.training.chunk = memory.chunk;
+    config
+}
+
+/// Pretrains in `out` (on from what is there), and stops as if killed after `stop` steps.
+fn pretrain(out: &Path, config: &Config, stop: Option<u64>) {
     let training: &TrainingConfig = &config.pretrain.training;
     let options = RunOptions {
         out,
         stage: "pretrain",
-        config: &config,
+        config,
         matters: json!({}),
         inputs: vec![],
         extra: Map::new(),
@@ -66,7 +72,7 @@ fn pretrain(out: &Path, memory: Memory, stop: Option<u64>) {
     let loader = Loader::new(train_set, samples, maker, (2, training.batch), source);
     let model = SimClr::new(&spec, config.seed).unwrap();
     let mut task =
-        Pretrain::new(model, batches(loader), 0.2, HeldOut::new(&config, Arc::new(test))).in_chunks(training.chunk);
+        Pretrain::new(model, batches(loader), 0.2, HeldOut::new(config, Arc::new(test))).in_chunks(training.chunk);
     let options = TrainOptions {
         training,
         examples,
@@ -90,11 +96,11 @@ fn traces(out: &Path) -> (Vec<u8>, Vec<Map<String, Json>>) {
 }
 
 /// A run on so many threads, stopped and resumed after each of `stops`.
-fn traced(out: &Path, memory: Memory, threads: usize, stops: &[u64]) -> (Vec<u8>, Vec<Map<String, Json>>) {
+fn traced(out: &Path, config: &Config, threads: usize, stops: &[u64]) -> (Vec<u8>, Vec<Map<String, Json>>) {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     pool.install(|| {
-        stops.iter().for_each(|stop| pretrain(out, memory, Some(*stop)));
-        pretrain(out, memory, None);
+        stops.iter().for_each(|stop| pretrain(out, config, Some(*stop)));
+        pretrain(out, config, None);
     });
     traces(out)
 }
@@ -102,8 +108,7 @@ fn traced(out: &Path, memory: Memory, threads: usize, stops: &[u64]) -> (Vec<u8>
 #[test]
 fn bits_do_not_depend_on_threads_or_interruptions() {
     let dir = tempfile::tempdir().unwrap();
-    let on =
-        |threads: usize, name: &str, stops: &[u64]| traced(&dir.path().join(name), Memory::default(), threads, stops);
+    let on = |threads: usize, name: &str, stops: &[u64]| traced(&dir.path().join(name), &experiment(), threads, stops);
     let one = on(1, "one", &[]);
     assert_eq!(one.1.iter().filter(|l| l.contains_key("loss")).count() as u64, STEPS);
     assert_eq!(one.1.iter().filter(|l| l.contains_key("test_top1")).count(), 2, "after step 4 and at the end");
@@ -121,7 +126,7 @@ fn bits_do_not_depend_on_threads_or_interruptions() {
 fn neither_do_they_where_memory_is_short() {
     let dir = tempfile::tempdir().unwrap();
     let on = |name: &str, recompute: bool, chunk: Option<usize>, threads: usize, stops: &[u64]| {
-        traced(&dir.path().join(name), Memory { recompute, chunk }, threads, stops)
+        traced(&dir.path().join(name), &with(Memory { recompute, chunk }), threads, stops)
     };
     let same = |what: &str, a: &(Vec<u8>, Vec<Map<String, Json>>), b: &(Vec<u8>, Vec<Map<String, Json>>)| {
         assert_eq!(a.1, b.1, "{what}: logged figures");
@@ -135,4 +140,23 @@ fn neither_do_they_where_memory_is_short() {
     assert_ne!(chunked.1, ordinary.1, "batch norm sees a chunk at a time");
     same("chunks on five threads, stopped twice", &chunked, &on("stopped", false, Some(10), 5, &[2, 5]));
     same("chunks that recompute", &chunked, &on("both", true, Some(10), 2, &[]));
+}
+
+/// Six steps of 24 images are two epochs and a half of 50: all stops but the last lie within an epoch.
+#[test]
+fn nor_where_images_come_from_shards() {
+    let dir = tempfile::tempdir().unwrap();
+    let size = Size { images: 50, classes: 5, pixels: (20, 26), shard: 12 };
+    simclr_data::synth::write(dir.path(), size, &|_| ()).unwrap();
+    for form in ["tar", "parquet"] {
+        let mut config = experiment();
+        config.data = DataConfig { dir: Some(dir.path().join(form)), shuffle_buffer: 20, ..DataConfig::new(form, 16) };
+        let on = |name: &str, threads, stops: &[u64]| {
+            traced(&dir.path().join(format!("{form} {name}")), &config, threads, stops)
+        };
+        let whole = on("whole", 1, &[]);
+        let stopped = on("stopped", 5, &[1, 3, 5]);
+        assert_eq!(whole.1, stopped.1, "{form}: logged figures");
+        assert!(whole.0 == stopped.0, "{form}: weights");
+    }
 }

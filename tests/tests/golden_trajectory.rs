@@ -69,7 +69,7 @@ fn batches(golden: &Golden, views: usize) -> Batches<Batch> {
     let (shape, data) = golden.get("views");
     let (n, s) = (shape[0], shape[1]);
     let images = (0..views).flat_map(|v| data.chunks_exact(6).flat_map(move |p| p[3 * v..3 * v + 3].to_vec()));
-    let labels: Vec<u32> = golden.get("labels").1.iter().map(|l| *l as u32).collect();
+    let labels = golden.get("labels").1.iter().map(|l| Some(*l as u32)).collect();
     let batch =
         Batch { images: images.collect(), labels, samples: (0..n as u32).collect(), shape: [views * n, s, s, 3] };
     Arc::new(move |_| Ok(batch.clone()))
@@ -87,7 +87,7 @@ fn experiment(size: usize) -> Config {
 fn held_out(size: usize) -> HeldOut {
     let images =
         Images { height: size, width: size, channels: 3, data: vec![9; 2 * size * size * 3], labels: vec![0, 1] };
-    HeldOut::new(&experiment(size), Arc::new(images))
+    HeldOut::new(&experiment(size), Arc::new(images.into()))
 }
 
 /// Trains through the stored steps and returns what was logged at each.
@@ -243,7 +243,7 @@ fn freezing() {
         let images = (0..8 * side * side * 3).map(|_| rng.uniform(0.0, 1.0)).collect();
         let batch = Batch {
             images,
-            labels: (0..8).map(|i| i % 10).collect(),
+            labels: (0..8).map(|i| Some(i % 10)).collect(),
             samples: (0..8).collect(),
             shape: [8, side, side, 3],
         };

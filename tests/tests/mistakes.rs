@@ -142,7 +142,7 @@ fn image_files() {
         write(&format!("{part}-images-idx3-ubyte"), &whole_images);
         write(&format!("{part}-labels-idx1-ubyte"), &whole_labels);
     }
-    assert_eq!(load(&desk, "fashion-mnist", &dir).unwrap().train.labels, [3, 9]);
+    assert_eq!(load(&desk, "fashion-mnist", &dir).unwrap().train.all_labels("").unwrap(), [3, 9]);
     write("train-images-idx3-ubyte", &[header(0x802, &[2, 28, 28]).as_slice(), &[7; 2 * 784]].concat());
     expect(load(&desk, "fashion-mnist", &dir), &["train-images-idx3-ubyte", "magic"]);
     write("train-images-idx3-ubyte", &whole_images[..800]);

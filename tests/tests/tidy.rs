@@ -24,7 +24,7 @@ fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
 #[test]
 fn sources_keep_the_house_rules() {
     let mut files = Vec::new();
-    for folder in ["crates", "xtask", "tests"] {
+    for folder in ["crates", "xtask", "tests", "examples"] {
         sources(&root().join(folder), &mut files);
     }
     assert!(files.len() > 50, "only {} sources found", files.len());

@@ -1,7 +1,7 @@
 //! `import-tf`: builds `simclr-import-tf` and hands its arguments on.
 
-use crate::workspace::Binaries;
-use anyhow::{Context, Result, ensure};
+use crate::workspace::hand_on;
+use anyhow::Result;
 
 /// The checkpoint, `--out DIR`, and everything else that `simclr-import-tf` takes; `--help` is its own, too.
 #[derive(clap::Args)]
@@ -16,11 +16,7 @@ pub struct Args {
 /// # Errors
 /// When the build or the import fails.
 pub fn run(args: &Args) -> Result<()> {
-    let binaries = Binaries::build(&["simclr-model"], "cpu")?;
-    let mut command = binaries.command("simclr-import-tf");
-    let status = command.args(&args.arguments).status().context("starting simclr-import-tf")?;
-    ensure!(status.success(), "nothing was imported; the reason is above");
-    Ok(())
+    hand_on("simclr-model", "simclr-import-tf", &args.arguments)
 }
 
 #[cfg(test)]

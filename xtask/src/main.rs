@@ -6,7 +6,9 @@ mod bench;
 mod ci;
 mod import;
 mod parity;
+mod publish;
 mod reproduce;
+mod synth;
 mod workspace;
 
 use clap::{Parser, Subcommand};
@@ -28,6 +30,10 @@ enum Command {
     Bench(bench::Args),
     /// Turn a TensorFlow checkpoint (TF1, TF2 or SavedModel) into one of this project: PREFIX --out DIR
     ImportTf(import::Args),
+    /// Put a checkpoint on the Hugging Face hub: RUN_OR_CHECKPOINT --repo OWNER/NAME [--dry-run]
+    Publish(publish::Args),
+    /// Write a synthetic ImageNet as folders, tar shards and parquet files: --out DIR [--images N] [--classes N]
+    SynthImagenet(synth::Args),
     /// Run the golden tests and write how close they came into docs/parity.md
     Parity,
     /// Everything that a change must pass: format, lints, tests, a tiny experiment
@@ -39,6 +45,8 @@ fn main() -> ExitCode {
         Command::Reproduce(args) => reproduce::run(&args).map(|_| ()),
         Command::Bench(args) => bench::run(&args),
         Command::ImportTf(args) => import::run(&args),
+        Command::Publish(args) => publish::run(&args),
+        Command::SynthImagenet(args) => synth::run(&args),
         Command::Parity => parity::run(),
         Command::Ci => ci::run(),
     };

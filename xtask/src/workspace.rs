@@ -60,6 +60,17 @@ impl Binaries {
     }
 }
 
+/// Builds `package` and runs its binary `program` with these arguments.
+///
+/// # Errors
+/// When the build or the program fails; the reason stands above then.
+pub fn hand_on(package: &str, program: &str, arguments: &[String]) -> Result<()> {
+    let binaries = Binaries::build(&[package], "cpu")?;
+    let status = binaries.command(program).args(arguments).status().with_context(|| format!("starting {program}"))?;
+    ensure!(status.success(), "{program} failed; the reason is above");
+    Ok(())
+}
+
 /// Whether to build for CUDA. A CUDA binary does not start without the driver, so `auto` looks for that first.
 fn with_cuda(device: &str) -> Result<bool> {
     let manifest = root().join("crates/pretrain/Cargo.toml");

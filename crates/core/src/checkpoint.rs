@@ -2,9 +2,9 @@
 //!
 //! Every file carries one metadata key only, and tensors in one order, so that equal contents give equal bytes.
 
-use crate::disk;
 pub use crate::disk::file_sha256;
 use crate::params::ParamStore;
+use crate::{disk, hub};
 use anyhow::{Context, Result, bail};
 use candle_core::{Device, Tensor};
 use safetensors::SafeTensors;
@@ -40,23 +40,23 @@ pub fn save_tensors(dir: &Path, tensors: &BTreeMap<String, Tensor>, config: &Jso
     write_tensors(&dir.join(MODEL), tensors, ("format", "pt"))
 }
 
-/// The weights file that `path` means: the file itself, or that of a checkpoint or run folder.
+/// The weights file that `path` means: the file itself, that of a checkpoint or run folder, or that of
+/// `hf://OWNER/NAME[@REV][/FILE]`, which is downloaded into the hub's cache.
 ///
 /// # Errors
 /// When there is none: the message says where it was looked for.
 pub fn find(path: &Path) -> Result<PathBuf> {
-    if let Some(repo) = path.to_str().and_then(|p| p.strip_prefix("hf:/")) {
-        bail!(
-            "hf:/{repo}: reading a checkpoint straight from the hub is not supported; download it first \
-             (hf download {} --local-dir DIR) and name the folder",
-            repo.trim_start_matches('/')
-        )
+    if let Some(file) = hub::resolve(path)? {
+        return Ok(file);
     }
     if path.is_file() {
         return Ok(path.into());
     }
     if !path.exists() {
-        bail!("{}: no such file or folder; expected a run, a checkpoint folder or a {MODEL}", path.display())
+        bail!(
+            "{}: no such file or folder; expected a run, a checkpoint folder, a {MODEL} or hf://OWNER/NAME",
+            path.display()
+        )
     }
     let places = [path.join(MODEL), path.join(FOLDER).join(MODEL)];
     match places.iter().find(|place| place.is_file()) {
@@ -103,7 +103,11 @@ pub fn load_state(dir: &Path) -> Result<Option<(BTreeMap<String, Tensor>, Json)>
     Ok(Some((tensors, state)))
 }
 
-fn write_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>, (key, value): (&str, &str)) -> Result<()> {
+/// Writes tensors as one file with one key of metadata, in one rename.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>, (key, value): (&str, &str)) -> Result<()> {
     disk::atomically(path, |partial| {
         let metadata = HashMap::from([(key.to_string(), value.to_string())]);
         Ok(safetensors::serialize_to_file(tensors, Some(metadata), partial)?)
@@ -164,7 +168,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert!(message(&dir.path().join("nowhere")).contains("no such file or folder"));
         assert!(message(dir.path()).contains("holds neither"));
-        assert!(message(Path::new("hf://someone/model")).contains("hf download someone/model"));
+        assert!(message(Path::new("hf://someone")).contains("hf://OWNER/NAME"));
         save(dir.path(), &store(1.0), &json!({})).unwrap();
         let file = dir.path().join(MODEL);
         let bytes = std::fs::read(&file).unwrap();

@@ -3,13 +3,14 @@
 //! Letters: a *fraction* is the share of training labels that a stage may see. `[[finetune.at]]` tables (and those of
 //! `supervised` and of each student) override their stage for one fraction.
 
+pub use crate::config_data::{Corrupt, DataConfig, LabelList, MAX_PIXELS};
 pub use crate::config_eval::{EvalConfig, LinearConfig, Resize};
 use crate::config_file;
 pub use crate::config_training::{Dtype, Duration, OptimizerKind, Scaling, TrainingConfig};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// A whole experiment.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -45,29 +46,6 @@ pub struct Config {
     /// Linear probe and nearest neighbours.
     #[serde(default)]
     pub eval: EvalConfig,
-}
-
-/// Where images come from.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DataConfig {
-    /// `textures`, `fashion-mnist`, `cifar10` or `cifar100`.
-    pub dataset: String,
-    /// Folder that holds the files; some datasets have a well-known place or a download besides.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub dir: Option<PathBuf>,
-    /// Side of the views in pixels.
-    pub image_size: usize,
-    /// Use the first N training images only; all where it is missing.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limit: Option<usize>,
-    /// Batches that the loader prepares ahead.
-    #[serde(default = "two")]
-    pub prefetch: usize,
-}
-
-fn two() -> usize {
-    2
 }
 
 /// The shape of a network.

@@ -17,9 +17,7 @@ impl Config {
             if (0.0..=1.0).contains(&value) { Ok(()) } else { bail!("{key} = {value}: must lie in 0..=1") }
         };
         self.model.check("model")?;
-        if self.data.image_size == 0 {
-            bail!("data.image_size = 0: must be at least 1")
-        }
+        self.data.check()?;
         positive("pretrain.temperature", self.pretrain.temperature)?;
         let mut trainings = vec![
             ("pretrain".to_string(), &self.pretrain.training),

@@ -1,6 +1,7 @@
 //! Files that are either whole or absent: temporary file, fsync, rename; and their hashes.
 
 use anyhow::{Context, Result};
+use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{Read, Write};
@@ -72,6 +73,11 @@ pub fn file_sha256(path: &Path) -> Result<String> {
             n => hash.update(&buffer[..n]),
         }
     }
+}
+
+/// The name that git gives to these bytes: SHA-1 of a header and them.
+pub fn git_blob(bytes: &[u8]) -> String {
+    hex(Sha1::new_with_prefix(format!("blob {}\0", bytes.len())).chain_update(bytes).finalize())
 }
 
 fn hex(bytes: impl AsRef<[u8]>) -> String {

@@ -52,8 +52,8 @@ impl Progress {
         Self { title, steps, started: Instant::now(), first: None, view }
     }
 
-    /// Shows that `step` steps are done. `images_per_s` is the present speed.
-    pub fn update(&mut self, step: u64, images_per_s: f64, loss: f64) {
+    /// Shows that `step` steps are done. `images_per_s` is the present speed; what does not train has no loss.
+    pub fn update(&mut self, step: u64, images_per_s: f64, loss: Option<f64>) {
         let first = *self.first.get_or_insert(step.saturating_sub(1));
         match &mut self.view {
             View::Bar(bar) => {
@@ -63,7 +63,8 @@ impl Progress {
                     bar.reset_eta();
                 }
                 bar.set_position(step);
-                bar.set_message(format!("{images_per_s:.0} images/s  loss {loss:.4}"));
+                let loss = loss.map(|loss| format!("  loss {loss:.4}")).unwrap_or_default();
+                bar.set_message(format!("{images_per_s:.0} images/s{loss}"));
             }
             View::Json(last) if step >= self.steps || last.is_none_or(|l| l.elapsed() >= INTERVAL) => {
                 *last = Some(Instant::now());
@@ -77,7 +78,7 @@ impl Progress {
         }
     }
 
-    fn json(&self, step: u64, images_per_s: f64, eta_s: f64, loss: f64) -> serde_json::Value {
+    fn json(&self, step: u64, images_per_s: f64, eta_s: f64, loss: Option<f64>) -> serde_json::Value {
         serde_json::json!({"progress": {
             "title": self.title, "step": step, "steps": self.steps,
             "images_per_s": images_per_s, "eta_s": eta_s, "loss": loss,
@@ -114,7 +115,7 @@ mod tests {
     #[test]
     fn json_lines() {
         let progress = Progress::new("pretrain", 10, ProgressMode::Off);
-        let line = progress.json(3, 100.0, 7.0, 0.5).to_string();
+        let line = progress.json(3, 100.0, 7.0, Some(0.5)).to_string();
         let value: serde_json::Value = serde_json::from_str(&line).expect("valid JSON");
         assert_eq!((value["progress"]["step"].as_u64(), value["progress"]["loss"].as_f64()), (Some(3), Some(0.5)));
         assert!(!line.contains('\n'));

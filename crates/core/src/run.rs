@@ -201,7 +201,7 @@ fn lock(path: &Path) -> Result<File> {
 fn manifest(options: &RunOptions<'_>) -> Result<Json> {
     let inputs: Map<String, Json> = options.inputs.iter().map(|(name, hash)| (name.clone(), json!(hash))).collect();
     let mut matters = options.matters.clone();
-    forget_recompute(&mut matters);
+    forget_memory(&mut matters);
     let mut manifest = json!({
         "stage": options.stage,
         "config_sha256": disk::sha256(matters.to_string().as_bytes()),
@@ -217,12 +217,15 @@ fn manifest(options: &RunOptions<'_>) -> Result<Json> {
     Ok(serde_json::from_str(&manifest.to_string())?)
 }
 
-/// Recomputation changes no bit of the result: a run that ran out of memory goes on with it.
-fn forget_recompute(tables: &mut Json) {
+/// Recomputation and caches change no bit of the result: a run that ran out of memory goes on with or without them.
+fn forget_memory(tables: &mut Json) {
     for (name, table) in tables.as_object_mut().into_iter().flatten() {
         match table {
             Json::Object(training) if name == "training" => drop(training.remove("recompute")),
-            table => forget_recompute(table),
+            Json::Object(data) if name == "data" => {
+                ["cache", "parquet_cache"].iter().for_each(|key| drop(data.remove(*key)))
+            }
+            table => forget_memory(table),
         }
     }
 }
@@ -315,10 +318,13 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn recomputation_makes_no_other_run() {
-        let mut matters = json!({"pretrain": {"training": {"recompute": true, "chunk": 8}, "recompute": 1}});
-        forget_recompute(&mut matters);
-        assert_eq!(matters, json!({"pretrain": {"training": {"chunk": 8}, "recompute": 1}}));
+    fn recomputation_and_caches_make_no_other_run() {
+        let mut matters = json!({
+            "pretrain": {"training": {"recompute": true, "chunk": 8}, "recompute": 1},
+            "data": {"cache": 5, "parquet_cache": 6, "limit": 7},
+        });
+        forget_memory(&mut matters);
+        assert_eq!(matters, json!({"pretrain": {"training": {"chunk": 8}, "recompute": 1}, "data": {"limit": 7}}));
     }
 
     #[test]

@@ -140,7 +140,7 @@ pub fn train<T: Task>(task: &mut T, options: &TrainOptions<'_>, run: &mut Run) -
             format!("step {step} of {total} (learning rate {lr:.3e}); the last saved state is that of step {saved}")
         })?;
         speed.add(batch, clock);
-        progress.update(done, speed.images_per_s(), report.total);
+        progress.update(done, speed.images_per_s(), Some(report.total));
         if logged {
             let mut values = vec![
                 ("loss", report.loss),

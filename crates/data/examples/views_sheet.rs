@@ -9,14 +9,15 @@ fn main() -> anyhow::Result<()> {
     let out = args.next().unwrap_or_else(|| "views.png".into());
     let config = Config::load(config.as_ref(), &[])?;
     let data = simclr_data::load(&config.data)?;
-    let (size, channels) = (config.data.image_size, data.train.channels);
+    let (size, channels) = (config.data.image_size, data.train.channels());
     let maker = ViewMaker::contrastive(&config.augment, size);
     let mut tiles = Vec::new();
     for sample in 0..10 {
+        let picture = data.train.get(sample as usize)?;
         for view in 0..12 {
             let mut tile = vec![0.0; size * size * channels];
             let mut rng = Rng::stream(config.seed, Purpose::Contrastive, &[0, sample, view]);
-            maker.view(data.train.get(sample as usize), &mut rng, &mut tile);
+            maker.view(picture.view(), &mut rng, &mut tile);
             tiles.push(tile);
         }
     }

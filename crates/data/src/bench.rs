@@ -1,6 +1,7 @@
 //! How many source images a second become two contrastive views.
 
 use crate::dataset::ImageRef;
+use crate::picture::{Limits, decode_into};
 use crate::view::ViewMaker;
 use anyhow::{Context, Result, ensure};
 use image::codecs::jpeg::JpegEncoder;
@@ -8,8 +9,6 @@ use rayon::prelude::*;
 use simclr_core::config::AugmentConfig;
 use simclr_core::rng::{Purpose, Rng};
 use std::time::Instant;
-use zune_jpeg::JpegDecoder;
-use zune_jpeg::zune_core::bytestream::ZCursor;
 
 /// Views of at most this side are of raw 32x32 pictures, as CIFAR's are; larger ones of JPEG files.
 const SMALL: usize = 32;
@@ -46,9 +45,8 @@ impl Source {
         let (data, (height, width)) = match self {
             Self::Raw(data) => (data, (SMALL, SMALL)),
             Self::Jpeg(file) => {
-                buffer.resize(LARGE.0 * LARGE.1 * 3, 0);
-                JpegDecoder::new(ZCursor::new(file)).decode_into(buffer).context("decoding a JPEG file")?;
-                (&*buffer, LARGE)
+                let size = decode_into(file, 3, &Limits::default(), buffer)?;
+                (&*buffer, size)
             }
         };
         Ok(ImageRef { height, width, channels: 3, data })

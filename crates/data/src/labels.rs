@@ -1,11 +1,15 @@
-//! Class-balanced label subsets: a pure function of (labels, fraction, seed), kept as a list of indices.
+//! Label subsets, kept as lists of indices: balanced over classes, a pure function of (labels, fraction, seed); or the
+//! images that a file names.
 
+use crate::pictures::Pictures;
+use crate::source::stable_name;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
-use simclr_core::config::check_fraction;
+use simclr_core::config::{DataConfig, LabelList, check_fraction};
 use simclr_core::disk;
 use simclr_core::rng::{Purpose, Rng};
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 /// The training images whose label may be used.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -16,7 +20,13 @@ pub struct LabelSubset {
     pub seed: u64,
     /// Their indices, ascending.
     pub indices: Vec<u32>,
+    /// The file that named them, where they were not drawn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub list: Option<PathBuf>,
 }
+
+/// Names that a message lists at most.
+const SHOWN: usize = 3;
 
 impl LabelSubset {
     /// `round(fraction * count)` images of each class. With one seed a smaller subset lies within a larger one.
@@ -24,10 +34,34 @@ impl LabelSubset {
     /// # Errors
     /// When a class would be left empty, with the smallest fraction that leaves none.
     pub fn choose(labels: &[u32], classes: usize, fraction: f64, seed: u64) -> Result<Self> {
+        Self::draw(labels.iter().enumerate().map(|(i, label)| (i as u32, *label)), classes, fraction, seed)
+    }
+
+    /// The subset of `pictures` for a label fraction: those of the configuration's list for it, or else drawn by class
+    /// among those that have a label. Named images are drawn in the order of their names, so that a subset does not
+    /// depend on how they are stored.
+    ///
+    /// # Errors
+    /// When a class would be left empty, or the list names an image that is not there or has no label.
+    pub fn of(pictures: &Pictures, classes: usize, fraction: f64, seed: u64, config: &DataConfig) -> Result<Self> {
+        if let Some(LabelList { file, .. }) = config.list(fraction) {
+            let indices = listed(pictures, file).with_context(|| format!("data.lists: {}", file.display()))?;
+            return Ok(Self { fraction, seed, indices, list: Some(file.clone()) });
+        }
+        let source = pictures.source();
+        let mut labeled: Vec<u32> =
+            (0..pictures.len() as u32).filter(|i| source.label(*i as usize).is_some()).collect();
+        // A stable sort: without names, samples stay in the order of their numbers.
+        labeled.sort_by(|a, b| source.name(*a as usize).cmp(&source.name(*b as usize)));
+        let labeled = labeled.into_iter().filter_map(|i| Some((i, source.label(i as usize)?)));
+        Self::draw(labeled, classes, fraction, seed)
+    }
+
+    fn draw(labeled: impl Iterator<Item = (u32, u32)>, classes: usize, fraction: f64, seed: u64) -> Result<Self> {
         check_fraction("label fraction", fraction)?;
         let mut by_class = vec![Vec::new(); classes];
-        for (i, &label) in labels.iter().enumerate() {
-            by_class[label as usize].push(i as u32);
+        for (sample, label) in labeled {
+            by_class[label as usize].push(sample);
         }
         let smallest = by_class.iter().map(Vec::len).min().unwrap_or(0);
         let mut indices = Vec::new();
@@ -48,7 +82,7 @@ impl LabelSubset {
             indices.extend_from_slice(&members[..keep]);
         }
         indices.sort_unstable();
-        Ok(Self { fraction, seed, indices })
+        Ok(Self { fraction, seed, indices, list: None })
     }
 
     /// Writes the list as JSON.
@@ -71,6 +105,48 @@ impl LabelSubset {
         }
         Ok(subset)
     }
+}
+
+/// Stable names of a list of images: one file name a line, with or without folders and ending; empty lines do not count.
+pub fn parse_list(bytes: &[u8]) -> Result<Vec<&str>> {
+    let text = std::str::from_utf8(bytes).context("not a text file in UTF-8")?;
+    let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim).filter(|line| !line.is_empty());
+    let names: Vec<&str> = lines.map(stable_name).collect();
+    if let Some(at) = names.iter().position(|name| name.is_empty()) {
+        bail!("line {} that is not empty names no file", at + 1)
+    }
+    if names.is_empty() {
+        bail!("it names no image: expected a file name a line, such as n01440764_10026.JPEG")
+    }
+    Ok(names)
+}
+
+/// Indices of the images that a list names, ascending.
+fn listed(pictures: &Pictures, file: &Path) -> Result<Vec<u32>> {
+    let bytes = std::fs::read(file).context("cannot read it")?;
+    let mut wanted: BTreeMap<&str, bool> = parse_list(&bytes)?.into_iter().map(|name| (name, false)).collect();
+    let source = pictures.source();
+    let mut indices = Vec::with_capacity(wanted.len());
+    for index in 0..pictures.len() {
+        let name = source.name(index).context("the dataset's images have no names that a list could hold")?;
+        if let Some(found) = wanted.get_mut(name) {
+            if source.label(index).is_none() {
+                bail!("it names {name}, which has no label")
+            }
+            *found = true;
+            indices.push(index as u32);
+        }
+    }
+    let missing: Vec<&str> = wanted.iter().filter(|(_, found)| !**found).map(|(name, _)| *name).collect();
+    if !missing.is_empty() {
+        bail!(
+            "{} of its {} names are not among the training images, such as {}",
+            missing.len(),
+            wanted.len(),
+            missing[..missing.len().min(SHOWN)].join(", ")
+        )
+    }
+    Ok(indices)
 }
 
 #[cfg(test)]

@@ -12,7 +12,9 @@ use simclr_core::params::Match;
 use simclr_core::rng::Purpose;
 use simclr_data::{LabelSubset, Loader, ViewMaker};
 use simclr_model::{ModelSpec, SimClr};
-use simclr_stage::{Checkpoint, HeldOut, Launch, Plan, batches, classifier_result, launch, maps, subset_seed};
+use simclr_stage::{
+    Checkpoint, HeldOut, Launch, Plan, batches, classifier_result, label_list, launch, maps, subset_seed,
+};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -23,7 +25,8 @@ pub struct DistillArgs {
     #[command(flatten)]
     pub common: CommonArgs,
 
-    /// The teacher, a checkpoint with a classifier: a run folder, a checkpoint folder or a model.safetensors
+    /// The teacher, a checkpoint with a classifier: a run folder, a checkpoint folder, a model.safetensors or
+    /// hf://OWNER/NAME[@REV]
     #[arg(long, value_name = "CHECKPOINT")]
     pub teacher: PathBuf,
 
@@ -58,14 +61,17 @@ pub fn run(args: &DistillArgs, config: &Config) -> Result<()> {
     extra.insert("labels".into(), json!(args.labels));
     extra.insert("subset".into(), json!(args.subset));
     extra.insert("student".into(), json!(args.student));
-    let inputs = vec![("teacher".to_string(), teacher.sha256.clone())];
+    let mut inputs = vec![("teacher".to_string(), teacher.sha256.clone())];
+    if table.teacher_weight < 1.0 {
+        inputs.extend(label_list(config, args.labels)?);
+    }
     let start = Launch { args: &args.common, config, stage: "distill", matters, inputs, extra };
     launch(
         start,
         |_| {
             let data = simclr_data::load(&config.data)?;
             let (train, size, classes) = (Arc::new(data.train), config.data.image_size, data.classes.len());
-            teacher.expect_channels(train.channels)?;
+            teacher.expect_channels(train.channels())?;
             ensure!(
                 teacher.spec.classes == classes,
                 "the teacher knows {} classes, the dataset has {classes}",
@@ -75,7 +81,7 @@ pub fn run(args: &DistillArgs, config: &Config) -> Result<()> {
             let spec = match &table.model {
                 // Self-distillation: the same network, classifier and head layer included.
                 None => ModelSpec { image_size: size, ..teacher.spec.clone() },
-                Some(model) => ModelSpec::new(model, train.channels, size, classes, 0),
+                Some(model) => ModelSpec::new(model, train.channels(), size, classes, 0),
             };
             let student = SimClr::new(&spec, seed)?;
             if table.init_from_teacher {
@@ -87,7 +93,7 @@ pub fn run(args: &DistillArgs, config: &Config) -> Result<()> {
                 teacher.fill(&student, Match::EXACT)?;
             }
             let known = if table.teacher_weight < 1.0 {
-                LabelSubset::choose(&train.labels, classes, args.labels, seed)?.indices
+                LabelSubset::of(&train, classes, args.labels, seed, &config.data)?.indices
             } else {
                 Vec::new()
             };

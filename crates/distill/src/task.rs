@@ -61,7 +61,7 @@ impl Task for Distill {
         }
         let known = |sample: &u32| self.known.binary_search(sample).is_ok();
         let labels: Vec<Option<u32>> =
-            batch.samples.iter().zip(&batch.labels).map(|(s, label)| known(s).then_some(*label)).collect();
+            batch.samples.iter().zip(&batch.labels).map(|(s, label)| label.filter(|_| known(s))).collect();
         let labeled = partial_cross_entropy(tape, &logits, &labels)?;
         metrics.push(("label_loss", f64::from(labeled.tensor().to_scalar::<f32>()?)));
         let a = self.teacher_weight;

@@ -2,7 +2,7 @@
 
 use crate::knn::Gallery;
 use crate::probe::{Features, Probe, standardise, training};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Map, json};
 use simclr_core::cli::CommonArgs;
 use simclr_core::config::Config;
@@ -10,9 +10,9 @@ use simclr_core::disk;
 use simclr_core::rng::Purpose;
 use simclr_core::run::Run;
 use simclr_core::trainer::{TrainOptions, train};
-use simclr_data::{Dataset, Images, Loader, ViewMaker};
+use simclr_data::{Dataset, Loader, Pictures, ViewMaker};
 use simclr_model::{Accuracy, SimClr};
-use simclr_stage::{Checkpoint, DEVICE, HeldOut, Launch, images, open, used_parameters};
+use simclr_stage::{Checkpoint, DEVICE, HeldOut, Launch, Seen, images, open, used_parameters};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -29,7 +29,7 @@ pub struct EvalArgs {
     #[command(flatten)]
     pub common: CommonArgs,
 
-    /// What to evaluate: a run folder, a checkpoint folder or a model.safetensors
+    /// What to evaluate: a run folder, a checkpoint folder, a model.safetensors or hf://OWNER/NAME[@REV]
     #[arg(long, value_name = "CHECKPOINT")]
     pub checkpoint: PathBuf,
 
@@ -58,7 +58,8 @@ pub fn run(args: &EvalArgs, config: &Config) -> Result<()> {
     let Some(mut run) = open(start)? else { return Ok(()) };
     let clock = Instant::now();
     let data = simclr_data::load(&config.data)?;
-    checkpoint.expect_channels(data.train.channels)?;
+    data.expect_labels("evaluation")?;
+    checkpoint.expect_channels(data.train.channels())?;
     let model = checkpoint.model()?;
     let mut result = json!({"stage": "eval", "device": DEVICE, "params": used_parameters(&model)});
     if args.linear || args.knn {
@@ -88,23 +89,31 @@ fn features_figures(
 ) -> Result<Vec<(&'static str, Accuracy)>> {
     let (classes, eval) = (data.classes.len(), &config.eval);
     let (train_set, test_set) = (Arc::new(data.train), Arc::new(data.test));
-    let encode = |images: &Arc<Images>| -> Result<Features> {
-        let held = HeldOut::new(config, images.clone());
-        Ok(Features { rows: model.features(held.batches(), 0)?, labels: images.labels.clone() })
+    let encode = |pictures: &Arc<Pictures>| -> Result<(Features, Vec<u32>)> {
+        let (held, mut seen) = (HeldOut::new(config, pictures.clone()), Seen::default());
+        let rows = model.features(held.batches(&mut seen), 0)?;
+        ensure!(!seen.samples.is_empty(), "none of the labeled images can be decoded");
+        Ok((Features { rows, labels: seen.labels }, seen.samples))
     };
-    let mut train_features = encode(&train_set)?;
-    let mut test_features = encode(&test_set)?;
+    let (mut train_features, train_samples) = encode(&train_set).context("training images")?;
+    let (mut test_features, test_samples) = encode(&test_set).context("test images")?;
     let mut figures = Vec::new();
     if args.knn {
         let gallery = Gallery::new(&train_features.rows, &train_features.labels)?;
         let (rows, labels) = (&test_features.rows, &test_features.labels);
         figures.push(("knn", gallery.accuracy(rows, labels, classes, eval.knn_k, eval.knn_temperature)?));
         let chosen = one_of_each_class(labels, classes);
-        disk::write_json(&run.dir().join(NEIGHBOURS), &json!(gallery.show(rows, labels, &chosen, SHOWN.1)?))?;
+        let mut shown = gallery.show(rows, labels, &chosen, SHOWN.1)?;
+        // From rows to images: unlabeled and damaged ones have no row.
+        for near in &mut shown {
+            near.query = test_samples[near.query] as usize;
+            near.neighbours.iter_mut().for_each(|(i, ..)| *i = train_samples[*i] as usize);
+        }
+        disk::write_json(&run.dir().join(NEIGHBOURS), &json!(shown))?;
     }
     if args.linear {
         for view in 1..eval.linear.views {
-            let more = random_view_features(config, model, &train_set, view)?;
+            let more = random_view_features(config, model, (&train_set, &train_samples), view)?;
             train_features.rows.extend(more.rows);
             train_features.labels.extend(more.labels);
         }
@@ -119,19 +128,23 @@ fn features_figures(
     Ok(figures)
 }
 
-/// Features of a random crop of every training image.
-fn random_view_features(config: &Config, model: &SimClr, set: &Arc<Images>, view: usize) -> Result<Features> {
+/// Features of a random crop of every one of some training images.
+fn random_view_features(
+    config: &Config,
+    model: &SimClr,
+    (set, samples): (&Arc<Pictures>, &[u32]),
+    view: usize,
+) -> Result<Features> {
     let (size, batch) = (config.data.image_size, config.eval.batch);
     let maker = ViewMaker::labeled(0.08, 0.0, config.augment.flip, size);
-    let samples = (0..set.len() as u32).collect();
     let seed = (config.seed.wrapping_add(view as u64), Purpose::Labeled);
-    let loader = Loader::new(set.clone(), samples, maker, (1, batch), seed);
+    let loader = Loader::new(set.clone(), samples.to_vec(), maker, (1, batch), seed);
     // Whole batches: the few images that the last one repeats from the next epoch do no harm.
     let mut labels = Vec::new();
     let mut views = Vec::new();
-    for step in 0..set.len().div_ceil(batch) as u64 {
-        let batch = loader.batch(step);
-        labels.extend(&batch.labels);
+    for step in 0..samples.len().div_ceil(batch) as u64 {
+        let batch = loader.batch(step)?;
+        labels.extend(batch.all_labels()?);
         views.push(images(&batch)?.tensor().clone());
     }
     Ok(Features { rows: model.features(views.into_iter().map(Ok), 0)?, labels })

@@ -99,7 +99,7 @@ impl<'a> Gallery<'a> {
         Ok(Accuracy::of(&votes, classes, labels))
     }
 
-    /// The `k` nearest of some queries, by their index.
+    /// The `k` nearest of some queries, by the row that they have among features.
     ///
     /// # Errors
     /// As [`Gallery::accuracy`].

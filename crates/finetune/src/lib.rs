@@ -12,7 +12,9 @@ use simclr_core::params::Match;
 use simclr_core::rng::Purpose;
 use simclr_data::{LabelSubset, Loader, ViewMaker};
 use simclr_model::{ModelSpec, SimClr};
-use simclr_stage::{Checkpoint, HeldOut, Launch, Plan, batches, classifier_result, launch, maps, subset_seed};
+use simclr_stage::{
+    Checkpoint, HeldOut, Launch, Plan, batches, classifier_result, label_list, launch, maps, subset_seed,
+};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -23,8 +25,8 @@ pub struct FinetuneArgs {
     #[command(flatten)]
     pub common: CommonArgs,
 
-    /// The pretrained checkpoint: a run folder, a checkpoint folder or a model.safetensors; `scratch` trains the
-    /// supervised baseline instead, by the table [supervised]
+    /// The pretrained checkpoint: a run folder, a checkpoint folder, a model.safetensors or hf://OWNER/NAME[@REV];
+    /// `scratch` trains the supervised baseline instead, by the table [supervised]
     #[arg(long, value_name = "CHECKPOINT")]
     pub from: String,
 
@@ -60,23 +62,25 @@ pub fn run(args: &FinetuneArgs, config: &Config) -> Result<()> {
     let mut extra = Map::new();
     extra.insert("labels".into(), json!(args.labels));
     extra.insert("subset".into(), json!(args.subset));
-    let inputs = checkpoint.iter().map(|c| ("checkpoint".to_string(), c.sha256.clone())).collect();
+    let mut inputs: Vec<_> = checkpoint.iter().map(|c| ("checkpoint".to_string(), c.sha256.clone())).collect();
+    inputs.extend(label_list(config, args.labels)?);
     let start = Launch { args: &args.common, config, stage, matters, inputs, extra };
     launch(
         start,
         |run| {
             let data = simclr_data::load(&config.data)?;
+            data.expect_labels(stage)?;
             let (train, size, classes) = (Arc::new(data.train), config.data.image_size, data.classes.len());
             let seed = subset_seed(config.seed, args.subset);
-            let subset = LabelSubset::choose(&train.labels, classes, args.labels, seed)?;
+            let subset = LabelSubset::of(&train, classes, args.labels, seed, &config.data)?;
             subset.save(&run.dir().join(LABELS))?;
             let model = match &checkpoint {
                 None => {
-                    let spec = ModelSpec::new(&config.model, train.channels, size, classes, table.proj_selector);
+                    let spec = ModelSpec::new(&config.model, train.channels(), size, classes, table.proj_selector);
                     SimClr::new(&spec, seed)?
                 }
                 Some(checkpoint) => {
-                    checkpoint.expect_channels(train.channels)?;
+                    checkpoint.expect_channels(train.channels())?;
                     let spec = ModelSpec {
                         classes,
                         proj_selector: table.proj_selector,

@@ -51,9 +51,10 @@ impl Task for Finetune {
         let trainable = |name: &str| !frozen(name, self.freeze_after);
         let pass = Pass::with_trainable(tape, &self.model.store, Mode::Train, &trainable);
         let logits = self.model.logits(&pass, &images(batch)?)?;
-        let hits = cpu::with_slice(logits.tensor(), |l| Ok(top_k(l, self.model.spec.classes, &batch.labels, 1)))?;
-        let metrics = vec![("train_top1", hits as f64 / batch.labels.len() as f64)];
-        Ok(Loss { value: cross_entropy(tape, &logits, &batch.labels)?, metrics })
+        let labels = batch.all_labels()?;
+        let hits = cpu::with_slice(logits.tensor(), |l| Ok(top_k(l, self.model.spec.classes, &labels, 1)))?;
+        let metrics = vec![("train_top1", hits as f64 / labels.len() as f64)];
+        Ok(Loss { value: cross_entropy(tape, &logits, &labels)?, metrics })
     }
 
     fn evaluate(&mut self) -> Result<Vec<(&'static str, f64)>> {

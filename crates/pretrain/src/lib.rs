@@ -29,7 +29,11 @@ pub fn run(args: &CommonArgs, config: &Config) -> Result<()> {
         |_| {
             let data = simclr_data::load(&config.data)?;
             let (train, size) = (Arc::new(data.train), config.data.image_size);
-            let spec = ModelSpec::new(&config.model, train.channels, size, data.classes.len(), 0);
+            let classes = if train.labeled() > 0 { data.classes.len() } else { 0 };
+            if classes == 0 {
+                tracing::info!("no training image has a label: pretraining goes on without an online head");
+            }
+            let spec = ModelSpec::new(&config.model, train.channels(), size, classes, 0);
             let (examples, training) = (train.len(), &config.pretrain.training);
             let maker = ViewMaker::contrastive(&config.augment, size);
             let samples = (0..examples as u32).collect();

@@ -7,7 +7,7 @@ use simclr_core::params::ParamStore;
 use simclr_core::trainer::{Batches, Loss, Task};
 use simclr_data::Batch;
 use simclr_model::{Mode, Pass, SimClr};
-use simclr_ops::{Tape, cpu, cross_entropy, nt_xent, weighted_sum};
+use simclr_ops::{Tape, cpu, nt_xent, partial_cross_entropy, weighted_sum};
 use simclr_stage::{HeldOut, images};
 
 /// Pretraining as the training loop sees it.
@@ -61,14 +61,26 @@ impl Task for Pretrain {
         // The head learns to read the features and must not shape them. Both views of an image have its label.
         let logits = head.forward(&pass, &features)?;
         let labels = [batch.labels.as_slice(), &batch.labels].concat();
-        let supervised = cross_entropy(tape, &logits, &labels)?;
+        let supervised = partial_cross_entropy(tape, &logits, &labels)?;
         metrics.push(("supervised_loss", f64::from(supervised.tensor().to_scalar::<f32>()?)));
-        let hits = cpu::with_slice(logits.tensor(), |l| Ok(top_k(l, self.model.spec.classes, &labels, 1)))?;
-        metrics.push(("supervised_acc", hits as f64 / labels.len() as f64));
+        let known: Vec<u32> = labels.iter().flatten().copied().collect();
+        let classes = self.model.spec.classes;
+        let hits = cpu::with_slice(logits.tensor(), |l| {
+            let rows = l.chunks_exact(classes).zip(&labels).filter(|(_, label)| label.is_some());
+            Ok(top_k(&rows.flat_map(|(row, _)| row.iter().copied()).collect::<Vec<_>>(), classes, &known, 1))
+        })?;
+        // A batch of mostly unlabeled images may hold no label at all.
+        if !known.is_empty() {
+            metrics.push(("supervised_acc", hits as f64 / known.len() as f64));
+        }
         Ok(Loss { value: weighted_sum(tape, &[(1.0, &contrast.loss), (1.0, &supervised)])?, metrics })
     }
 
     fn evaluate(&mut self) -> Result<Vec<(&'static str, f64)>> {
+        // Without labels there is nothing to measure: the loss says how far pretraining has come.
+        if self.model.classifier.is_none() || self.test.is_empty() {
+            return Ok(Vec::new());
+        }
         self.test.metrics(&self.model)
     }
 

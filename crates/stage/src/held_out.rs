@@ -1,9 +1,9 @@
 //! Held-out images: evaluation views in order, and accuracy on them.
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
 use simclr_core::config::Config;
-use simclr_data::{Images, ViewMaker, eval_batches};
+use simclr_data::{Pictures, ViewMaker, eval_batches};
 use simclr_model::{Accuracy, SimClr};
 use std::sync::Arc;
 
@@ -11,39 +11,55 @@ use std::sync::Arc;
 pub(crate) const TOP1: &str = "test_top1";
 pub(crate) const TOP5: &str = "test_top5";
 
-/// Images with their labels, seen through the evaluation view.
+/// Images with their labels, seen through the evaluation view. Images without a label are left out.
 pub struct HeldOut {
-    images: Arc<Images>,
+    pictures: Arc<Pictures>,
     samples: Vec<u32>,
     maker: ViewMaker,
     batch: usize,
 }
 
+/// What was seen of held-out images: one entry an image, in order. Damaged images have none.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// Indices in their set.
+    pub samples: Vec<u32>,
+    /// Their classes.
+    pub labels: Vec<u32>,
+}
+
 impl HeldOut {
-    /// All of `images`, cropped as `eval.crop` says.
-    pub fn new(config: &Config, images: Arc<Images>) -> Self {
-        let samples = (0..images.len() as u32).collect();
+    /// The labeled ones of `pictures`, cropped as `eval.crop` says.
+    pub fn new(config: &Config, pictures: Arc<Pictures>) -> Self {
+        let samples = (0..pictures.len()).filter(|i| pictures.label(*i).is_some()).map(|i| i as u32).collect();
         let maker = ViewMaker::eval(&config.eval, config.data.image_size);
-        Self { images, samples, maker, batch: config.eval.batch }
+        Self { pictures, samples, maker, batch: config.eval.batch }
     }
 
-    /// One label an image, in order.
-    pub fn labels(&self) -> &[u32] {
-        &self.images.labels
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.samples.is_empty()
     }
 
-    /// Batches of views `[N, S, S, C]`, in order.
-    pub fn batches(&self) -> impl Iterator<Item = Result<Tensor>> + '_ {
-        eval_batches(&self.images, &self.samples, &self.maker, self.batch)
-            .map(|batch| Ok(Tensor::from_vec(batch.images, &batch.shape, &Device::Cpu)?))
+    /// Batches of views `[N, S, S, C]`, in order. `seen` is told which images they hold, as they are made.
+    pub fn batches<'a>(&'a self, seen: &'a mut Seen) -> impl Iterator<Item = Result<Tensor>> + 'a {
+        eval_batches(&self.pictures, &self.samples, &self.maker, self.batch).map(|batch| {
+            let batch = batch?;
+            seen.labels.extend(batch.all_labels()?);
+            seen.samples.extend(&batch.samples);
+            Ok(Tensor::from_vec(batch.images, &batch.shape, &Device::Cpu)?)
+        })
     }
 
     /// Accuracy of the network's classifier.
     ///
     /// # Errors
-    /// When the network has none, or the images do not fit it.
+    /// When the network has none, or the images do not fit it or cannot be decoded.
     pub fn accuracy(&self, model: &SimClr) -> Result<Accuracy> {
-        model.accuracy(self.batches(), self.labels())
+        let mut seen = Seen::default();
+        let logits = model.predict(self.batches(&mut seen)).context("on the test images")?;
+        ensure!(!seen.labels.is_empty(), "there is no labeled test image that can be decoded");
+        Ok(Accuracy::of(&logits, model.spec.classes, &seen.labels))
     }
 
     /// The same as named figures for the log.

@@ -5,12 +5,14 @@ mod held_out;
 mod launch;
 mod weights;
 
-pub use held_out::HeldOut;
+pub use held_out::{HeldOut, Seen};
 pub use launch::{DEVICE, Launch, Plan, classifier_result, launch, maps, open};
 pub use weights::{Checkpoint, used_parameters};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
+use simclr_core::checkpoint::file_sha256;
+use simclr_core::config::Config;
 use simclr_core::rng::{Purpose, Rng};
 use simclr_core::trainer::Batches;
 use simclr_data::{Batch, Loader};
@@ -19,7 +21,7 @@ use std::sync::Arc;
 
 /// The batches of a loader, as the training loop asks for them.
 pub fn batches(loader: Loader) -> Batches<Batch> {
-    Arc::new(move |step| Ok(loader.batch(step)))
+    Arc::new(move |step| loader.batch(step))
 }
 
 /// The images of a batch as a constant `[N, S, S, C]`.
@@ -28,6 +30,16 @@ pub fn batches(loader: Loader) -> Batches<Batch> {
 /// Never, for a batch of a loader.
 pub fn images(batch: &Batch) -> Result<Value> {
     Ok(Value::constant(Tensor::from_slice(&batch.images, &batch.shape, &Device::Cpu)?))
+}
+
+/// The list of labeled images for a label fraction, where the experiment has one, as an input of a run.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn label_list(config: &Config, fraction: f64) -> Result<Option<(String, String)>> {
+    let Some(list) = config.data.list(fraction) else { return Ok(None) };
+    let hash = file_sha256(&list.file).context("data.lists")?;
+    Ok(Some(("label list".into(), hash)))
 }
 
 /// The seed of what is repeated over label subsets; subset 0 has the experiment's own.

@@ -19,14 +19,15 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Reads a run folder, a checkpoint folder or a `model.safetensors`.
+    /// Reads a run folder, a checkpoint folder, a `model.safetensors` or `hf://OWNER/NAME[@REV][/FILE]`.
     ///
     /// # Errors
     /// When files are missing or malformed.
     pub fn load(path: &Path) -> Result<Self> {
-        let (tensors, json) = checkpoint::load(path)?;
+        let file = checkpoint::find(path)?;
+        let (tensors, json) = checkpoint::load(&file)?;
         let spec = ModelSpec::from_json(&json).with_context(|| path.display().to_string())?;
-        let sha256 = checkpoint::file_sha256(&checkpoint::find(path)?)?;
+        let sha256 = checkpoint::file_sha256(&file)?;
         Ok(Self { spec, sha256, tensors, path: path.display().to_string() })
     }
 

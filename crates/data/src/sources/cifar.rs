@@ -1,6 +1,6 @@
 //! CIFAR-10 and CIFAR-100 in their binary version, from a folder or straight from the archive.
 
-use crate::dataset::{Dataset, Images};
+use crate::dataset::{Images, InMemory};
 use anyhow::{Context, Result, bail, ensure};
 use flate2::read::GzDecoder;
 use std::collections::HashMap;
@@ -64,7 +64,7 @@ pub const CIFAR100: Format = Format {
 ///
 /// # Errors
 /// When nothing is there (the message says where to get it) or a file is malformed.
-pub fn load(format: Format, dir: Option<&Path>) -> Result<Dataset> {
+pub fn load(format: Format, dir: Option<&Path>) -> Result<InMemory> {
     let Format { name, folder, archive, .. } = format;
     let advice = format!(
         "download {archive} from {PAGE} (binary version) into a folder and name that folder as data.dir; \
@@ -94,7 +94,7 @@ pub fn load(format: Format, dir: Option<&Path>) -> Result<Dataset> {
         }
         anyhow::Ok(images)
     };
-    Ok(Dataset {
+    Ok(InMemory {
         name: name.into(),
         classes: format.classes.split_whitespace().map(String::from).collect(),
         train: parse(format.train, format.records[0])?,
@@ -133,7 +133,10 @@ fn from_archive(format: Format, path: &Path) -> Result<HashMap<String, Vec<u8>>>
 }
 
 /// Appends the records of a file; its planes of red, green and blue become interleaved pixels.
-fn append(bytes: &[u8], label_bytes: usize, records: usize, images: &mut Images) -> Result<()> {
+///
+/// # Errors
+/// When there are not `records` of them.
+pub fn append(bytes: &[u8], label_bytes: usize, records: usize, images: &mut Images) -> Result<()> {
     let record = label_bytes + 3 * PLANE;
     let expected = record * records;
     ensure!(
@@ -176,7 +179,7 @@ mod tests {
         ]
     }
 
-    fn check(dataset: &Dataset) {
+    fn check(dataset: &InMemory) {
         assert_eq!((dataset.train.labels.as_slice(), dataset.test.labels.as_slice()), (&[0, 1, 2, 3][..], &[9][..]));
         assert_eq!(dataset.train.get(2).data[..9], [21, 22, 23, 21, 200, 23, 21, 22, 23]);
         assert_eq!(dataset.classes.len(), 10);

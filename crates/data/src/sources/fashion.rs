@@ -1,7 +1,7 @@
 //! Fashion-MNIST: from files, or downloaded from the Hugging Face hub.
 
 use super::{hub, idx};
-use crate::dataset::Dataset;
+use crate::dataset::InMemory;
 use anyhow::{Result, bail};
 use std::path::Path;
 
@@ -16,7 +16,7 @@ const HUB_ID: &str = "zalando-datasets/fashion_mnist";
 /// # Errors
 /// When files are malformed, when `dir` holds none, or when there are none and the download fails; the message says what
 /// was tried.
-pub fn load(dir: Option<&Path>) -> Result<Dataset> {
+pub fn load(dir: Option<&Path>) -> Result<InMemory> {
     // A folder that the user names is not passed over: training on another copy would go unnoticed.
     let place = dir.unwrap_or(Path::new(SYSTEM_DIR));
     if let Some([train, test]) = idx::load(place)? {
@@ -41,6 +41,6 @@ pub fn load(dir: Option<&Path>) -> Result<Dataset> {
     }
 }
 
-fn dataset(train: crate::Images, test: crate::Images) -> Dataset {
-    Dataset { name: "fashion-mnist".into(), classes: CLASSES.map(String::from).into(), train, test }
+fn dataset(train: crate::Images, test: crate::Images) -> InMemory {
+    InMemory { name: "fashion-mnist".into(), classes: CLASSES.map(String::from).into(), train, test }
 }

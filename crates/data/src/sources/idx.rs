@@ -1,13 +1,15 @@
 //! The IDX format of the MNIST family: two files a split, gzipped or not.
 
-use crate::dataset::Images;
+use crate::dataset::{Images, InMemory};
 use anyhow::{Context, Result, bail, ensure};
 use flate2::read::MultiGzDecoder;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-const IMAGES_MAGIC: u32 = 0x0803;
-const LABELS_MAGIC: u32 = 0x0801;
+/// What a file of images begins with.
+pub const IMAGES_MAGIC: u32 = 0x0803;
+/// What a file of labels begins with.
+pub const LABELS_MAGIC: u32 = 0x0801;
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 /// Stems of the file names, training and test.
 const SPLITS: [&str; 2] = ["train", "t10k"];
@@ -15,6 +17,18 @@ const SPLITS: [&str; 2] = ["train", "t10k"];
 /// The file of that name in `dir`, or its gzipped twin.
 fn find(dir: &Path, name: &str) -> Option<PathBuf> {
     [dir.join(name), dir.join(format!("{name}.gz"))].into_iter().find(|path| path.is_file())
+}
+
+/// Any dataset of this format, its classes named by their numbers.
+///
+/// # Errors
+/// When `dir` is missing, or its files are, or one is malformed.
+pub fn dataset(dir: Option<&Path>) -> Result<InMemory> {
+    let files = "train-images-idx3-ubyte[.gz], train-labels-idx1-ubyte[.gz] and the same of t10k";
+    let dir = dir.with_context(|| format!("data.dataset = \"idx\" needs data.dir: a folder with {files}"))?;
+    let [train, test] = load(dir)?.with_context(|| format!("data.dir = {}: expected {files} there", dir.display()))?;
+    let classes = train.labels.iter().chain(&test.labels).max().map_or(0, |most| most + 1);
+    Ok(InMemory { name: "idx".into(), classes: (0..classes).map(|c| c.to_string()).collect(), train, test })
 }
 
 /// Training and test images of a folder; `None` where it holds none of the files.
@@ -64,7 +78,10 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 }
 
 /// The shape and the bytes of an IDX file, whose magic number says how many dimensions it has.
-fn parse(bytes: &[u8], magic: u32) -> Result<(Vec<usize>, Vec<u8>)> {
+///
+/// # Errors
+/// When the magic number is another one, or there are not as many bytes as the shape says.
+pub fn parse(bytes: &[u8], magic: u32) -> Result<(Vec<usize>, Vec<u8>)> {
     let word = |i: usize| {
         let bytes = bytes.get(4 * i..4 * i + 4).context("the file ends within its header")?;
         bytes.iter().try_fold(0u32, |n, &b| anyhow::Ok(n << 8 | u32::from(b)))
@@ -118,6 +135,9 @@ mod tests {
         assert_eq!((train.data, train.labels), ((0..12).collect(), vec![7, 1]));
         assert_eq!((test.data, test.labels), (vec![9; 6], vec![3]));
         assert!(load(tempfile::tempdir().unwrap().path()).unwrap().is_none());
+        let data = dataset(Some(folder(|_| ()).path())).unwrap();
+        assert_eq!((data.classes.len(), data.classes[7].as_str()), (8, "7"));
+        assert!(dataset(None).unwrap_err().to_string().contains("needs data.dir"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! The class is the family. Colours, scale, stretch, rotation, phase, lighting and noise are drawn alike for all classes.
 
 use super::patterns::{Lattice, NAMES, share};
-use crate::dataset::{Dataset, Images};
+use crate::dataset::{Images, InMemory};
 use rayon::prelude::*;
 use simclr_core::rng::{Purpose, Rng};
 use simclr_ops::cpu::vectorized;
@@ -18,8 +18,8 @@ const TEST: usize = 2_000;
 const SEED: u64 = 2020;
 
 /// Renders the dataset, on all threads.
-pub fn load() -> Dataset {
-    Dataset {
+pub fn load() -> InMemory {
+    InMemory {
         name: "textures".into(),
         classes: NAMES.map(String::from).into(),
         train: split(0, TRAIN),

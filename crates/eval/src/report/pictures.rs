@@ -7,7 +7,7 @@ use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 use serde::Deserialize;
 use simclr_core::config::Config;
 use simclr_core::rng::{Purpose, Rng};
-use simclr_data::{Dataset, Images, ViewMaker, sheet::contact_sheet};
+use simclr_data::{Dataset, ViewMaker, sheet::contact_sheet};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -73,17 +73,18 @@ fn uri(png: &[u8]) -> String {
 
 fn views(config: &Config, data: &Dataset) -> Result<String> {
     let size = config.data.image_size;
-    let channels = data.train.channels;
+    let channels = data.train.channels();
     let maker = ViewMaker::contrastive(&config.augment, size);
     let mut tiles = Vec::new();
     let count = EXAMPLES.min(data.train.len());
     for example in 0..count {
         // Spread over the set, and not by a round number: classes may take turns in it.
         let index = example * (data.train.len() / count) + example.min(data.train.len() % count);
+        let picture = data.train.get(index)?;
         for view in 0..VIEWS {
             let mut rng = Rng::stream(config.seed, Purpose::Test, &[index as u64, view as u64]);
             let mut tile = vec![0.0; size * size * channels];
-            maker.view(data.train.get(index), &mut rng, &mut tile);
+            maker.view(picture.view(), &mut rng, &mut tile);
             tiles.push(tile);
         }
     }
@@ -121,24 +122,24 @@ fn neighbours(data: &Dataset, run: &Path) -> Result<String> {
 }
 
 /// One image as PNG, thinned to at most [`SIDE`] pixels a side.
-fn png(images: &Images, index: usize) -> Result<Vec<u8>> {
-    let (h, w, c) = (images.height, images.width, images.channels);
+fn png(images: &simclr_data::Pictures, index: usize) -> Result<Vec<u8>> {
     ensure!(
         index < images.len(),
         "neighbours.json names image {index} of {}; was the run made of other data?",
         images.len()
     );
+    let picture = images.get(index)?;
+    let (h, w, c) = (picture.height, picture.width, picture.channels);
     let color = match c {
         1 => ExtendedColorType::L8,
         3 => ExtendedColorType::Rgb8,
         _ => anyhow::bail!("images of {c} channels cannot be drawn"),
     };
-    let whole = &images.data[index * h * w * c..][..h * w * c];
     let stride = h.max(w).div_ceil(SIDE);
     let mut pixels = Vec::new();
     for y in (0..h).step_by(stride) {
         for x in (0..w).step_by(stride) {
-            pixels.extend_from_slice(&whole[(y * w + x) * c..][..c]);
+            pixels.extend_from_slice(&picture.data[(y * w + x) * c..][..c]);
         }
     }
     let mut out = Vec::new();

@@ -1,0 +1,95 @@
+//! The command line of `simclr-eval`.
+
+use crate::inspect::{self, InspectArgs};
+use crate::publish::{self, PublishArgs};
+use crate::{ClassifyArgs, EmbedArgs, EvalArgs, classify, embed, plan, report};
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use simclr_core::cli::init_log;
+use simclr_core::config::Config;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Evaluate a checkpoint: its own classifier, a linear probe (--linear), nearest neighbours (--knn).
+///
+/// More commands, each with a --help of its own: `simclr-eval embed` and `simclr-eval classify` apply a checkpoint to a
+/// folder of pictures, `simclr-eval publish` puts it on the Hugging Face hub; `simclr-eval inspect-data`, `simclr-eval
+/// plan` and `simclr-eval report` serve whole experiments.
+#[derive(Parser)]
+#[command(version)]
+struct Evaluate {
+    #[command(flatten)]
+    args: EvalArgs,
+}
+
+/// What else can be done with a checkpoint or a whole experiment.
+#[derive(Parser)]
+#[command(version)]
+enum More {
+    /// Write the features that a checkpoint gives to a folder of pictures
+    ///
+    /// A .safetensors holds the tensor `features` [N, D] and, in its metadata, `files`, the list of the pictures; a .csv
+    /// holds a line a picture.
+    Embed(EmbedArgs),
+    /// Write the likeliest classes of a folder of pictures as CSV, by the checkpoint's own classifier
+    Classify(ClassifyArgs),
+    /// Put a checkpoint on the Hugging Face hub, with a card made from its run's own files
+    ///
+    /// Sends model.safetensors, config.json, the card, the experiment and the network in PyTorch in one commit; files
+    /// that the hub has already are left out. The token is HF_TOKEN, or that of `hf auth login`.
+    Publish(PublishArgs),
+    /// Tell what the images of an experiment are: counts, classes, sizes, damaged files, the loader's speed
+    InspectData(InspectArgs),
+    /// Print the jobs of an experiment as JSON
+    Plan(Experiment),
+    /// Write report/index.html and report/results.json of an experiment's folder
+    Report(Experiment),
+}
+
+#[derive(clap::Args)]
+struct Experiment {
+    /// The experiment: a TOML file
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// The folder of all its runs
+    #[arg(long, visible_alias = "out", value_name = "DIR")]
+    run: PathBuf,
+    /// Change one key of the experiment; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+/// Reads a command line, the program's name first, and does what it says.
+///
+/// # Errors
+/// What the command failed of. A command line that is none, and a question for help, end the process.
+pub fn run(line: Vec<OsString>) -> Result<()> {
+    // The evaluation itself has no name, and options alone.
+    let named = line.get(1).and_then(|word| word.to_str()).is_some_and(More::has_subcommand);
+    if named { more(More::parse_from(line)) } else { evaluate(&Evaluate::parse_from(line).args) }
+}
+
+fn evaluate(args: &EvalArgs) -> Result<()> {
+    crate::evaluate::run(args, &args.common.prepare()?)
+}
+
+fn more(command: More) -> Result<()> {
+    match command {
+        More::Embed(args) => {
+            init_log();
+            embed(&args)?;
+        }
+        More::Classify(args) => {
+            init_log();
+            classify(&args)?;
+        }
+        More::Publish(args) => {
+            init_log();
+            publish::run(&args)?;
+        }
+        More::InspectData(args) => inspect::run(&args)?,
+        More::Plan(e) => println!("{}", plan::json(&Config::load(&e.config, &e.set)?, &e.run)?),
+        More::Report(e) => println!("{}", report::write(&Config::load(&e.config, &e.set)?, &e.run)?.display()),
+    }
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! What a run's own files say of its checkpoint.
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value as Json;
+use simclr_core::hub::is_hub_path;
+use simclr_core::{checkpoint, disk};
+use simclr_model::ModelSpec;
+use std::path::{Path, PathBuf};
+
+/// How far above a run its experiment's report is looked for: `OUT/labels-0.1/subset-0/finetuned`.
+const LEVELS: usize = 4;
+
+/// A checkpoint and what is known of it.
+pub struct Facts {
+    /// Its weights.
+    pub weights: PathBuf,
+    /// SHA-256 of them.
+    pub sha256: String,
+    /// Its network.
+    pub spec: ModelSpec,
+    /// How many numbers it holds, running statistics aside.
+    pub parameters: usize,
+    /// Of the run that made it, where the checkpoint stands in one.
+    pub run: Option<RunFacts>,
+}
+
+/// What a run keeps beside its checkpoint.
+pub struct RunFacts {
+    /// `manifest.json`: what decided the result.
+    pub manifest: Json,
+    /// `result.json`: what came out.
+    pub result: Json,
+    /// `config.toml`: the whole experiment.
+    pub config: toml::Table,
+    /// Rows of the experiment's `results.json` that are about this run; none where it stands alone.
+    pub rows: Vec<Json>,
+}
+
+impl Facts {
+    /// Reads a run, a checkpoint folder or a `model.safetensors`.
+    ///
+    /// # Errors
+    /// When there is no checkpoint, or a file of it is damaged.
+    pub fn read(source: &Path) -> Result<Self> {
+        if source.to_str().is_some_and(is_hub_path) {
+            bail!("{}: is on the hub already; name a folder of this machine", source.display())
+        }
+        let weights = checkpoint::find(source)?;
+        let (tensors, json) = checkpoint::load(&weights)?;
+        let spec = ModelSpec::from_json(&json).with_context(|| weights.display().to_string())?;
+        let trained = tensors.iter().filter(|(name, _)| !name.contains(".running_"));
+        let parameters = trained.map(|(_, tensor)| tensor.elem_count()).sum();
+        let sha256 = disk::file_sha256(&weights)?;
+        let run = weights.parent().and_then(Path::parent).filter(|run| run.join("manifest.json").is_file());
+        let run = match run {
+            Some(run) if weights.parent().is_some_and(|p| p.ends_with(checkpoint::FOLDER)) => {
+                Some(RunFacts::read(run)?)
+            }
+            _ => None,
+        };
+        Ok(Self { weights, sha256, spec, parameters, run })
+    }
+}
+
+impl RunFacts {
+    fn read(run: &Path) -> Result<Self> {
+        let result = run.join("result.json");
+        if !result.is_file() {
+            bail!("{}: this run is not finished (no result.json); resume it first", run.display())
+        }
+        let (manifest, result) = (disk::read_json(&run.join("manifest.json"))?, disk::read_json(&result)?);
+        let path = run.join("config.toml");
+        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let config = text.parse().with_context(|| format!("{} is damaged", path.display()))?;
+        let rows = rows(run, &manifest)?;
+        Ok(Self { manifest, result, config, rows })
+    }
+
+    /// `pretrain`, `finetune`, `supervised` or `distill`.
+    pub fn stage(&self) -> &str {
+        self.manifest["stage"].as_str().unwrap_or_default()
+    }
+
+    /// Share of the training labels that the run saw, where it saw any.
+    pub fn labels(&self) -> Option<f64> {
+        self.manifest["labels"].as_f64()
+    }
+
+    /// The dataset's name in the experiment.
+    pub fn dataset(&self) -> &str {
+        self.manifest["config"]["data"]["dataset"].as_str().unwrap_or("unknown")
+    }
+}
+
+/// The rows of the experiment's report that are about this run.
+fn rows(run: &Path, manifest: &Json) -> Result<Vec<Json>> {
+    let run = std::path::absolute(run).context("the run's place")?;
+    let reports = run.ancestors().skip(1).take(LEVELS).map(|dir| dir.join("report/results.json"));
+    let Some(report) = reports.into_iter().find(|path| path.is_file()) else { return Ok(Vec::new()) };
+    let all = disk::read_json(&report)?;
+    let (labels, student) = (manifest["labels"].as_f64(), manifest["student"].as_str().unwrap_or_default());
+    let names: Vec<String> = match manifest["stage"].as_str().unwrap_or_default() {
+        "pretrain" => vec!["linear-eval".into(), "knn".into()],
+        "finetune" => vec!["finetuned".into()],
+        "distill" => vec![format!("distilled-{student}")],
+        stage => vec![stage.into()],
+    };
+    let ours = |row: &&Json| {
+        names.iter().any(|name| row["name"] == **name) && labels.is_none_or(|l| row["labels"].as_f64() == Some(l))
+    };
+    Ok(all["rows"].as_array().into_iter().flatten().filter(ours).cloned().collect())
+}

@@ -1,0 +1,84 @@
+//! Own parsers on damaged input: an error or a result, and no panic. The targets of `fuzz/` call the same functions.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use simclr_core::rng::{Purpose, Rng};
+use simclr_data::sources::{cifar, idx, parquet, shards, stl10, tar};
+use simclr_data::{Images, parse_list};
+
+/// Changes, repeats, drops and inserts a few bytes.
+fn mutate(bytes: &mut Vec<u8>, rng: &mut Rng) {
+    for _ in 0..=rng.below(4) {
+        let at = rng.below(bytes.len().max(1)).min(bytes.len());
+        match rng.below(5) {
+            0 if at < bytes.len() => bytes[at] = rng.next_u64() as u8,
+            1 if at < bytes.len() => bytes[at] ^= 1 << rng.below(8),
+            2 => bytes.insert(at, b"{}.*0129-+\xff\0\n"[rng.below(13)]),
+            3 => bytes.truncate(at),
+            _ => bytes.extend_from_within(at..(at + 7).min(bytes.len())),
+        }
+    }
+}
+
+/// Runs `parse` on mutations of `seeds`; tells how many of them it took.
+fn accepted(seeds: &[&[u8]], rounds: usize, parse: impl Fn(&[u8]) -> bool) -> usize {
+    let mut rng = Rng::stream(seeds.len() as u64, Purpose::Test, &[rounds as u64]);
+    assert!(seeds.iter().all(|seed| parse(seed)), "a seed itself is not taken");
+    let once = |round: usize| {
+        let mut bytes = seeds[round % seeds.len()].to_vec();
+        mutate(&mut bytes, &mut rng);
+        parse(&bytes)
+    };
+    (0..rounds).map(once).filter(|taken| *taken).count()
+}
+
+/// Mutations reach both the errors and what comes after them.
+fn both(taken: usize, rounds: usize) {
+    assert!(taken > 0 && taken < rounds, "{taken} of {rounds} were taken");
+}
+
+#[test]
+fn idx_files() {
+    let images = [0x803u32, 2, 2, 3].iter().flat_map(|v| v.to_be_bytes()).chain(0..12).collect::<Vec<u8>>();
+    let labels = [0x801u32, 5].iter().flat_map(|v| v.to_be_bytes()).chain(0..5).collect::<Vec<u8>>();
+    let shape = |bytes: &[u8], magic| match idx::parse(bytes, magic) {
+        Ok((shape, data)) => {
+            assert_eq!(shape.iter().product::<usize>(), data.len());
+            true
+        }
+        Err(_) => false,
+    };
+    both(accepted(&[&images], 20_000, |b| shape(b, idx::IMAGES_MAGIC)), 20_000);
+    both(accepted(&[&labels], 20_000, |b| shape(b, idx::LABELS_MAGIC)), 20_000);
+}
+
+#[test]
+fn cifar_and_stl10() {
+    let records = vec![7; 2 * 3073];
+    let parse = |bytes: &[u8]| {
+        let mut images = Images { height: 32, width: 32, channels: 3, data: vec![], labels: vec![] };
+        let good = cifar::append(bytes, 1, 2, &mut images).is_ok();
+        assert_eq!((images.len(), images.data.len()), if good { (2, 2 * 3072) } else { (0, 0) });
+        good
+    };
+    both(accepted(&[&records], 300, parse), 300);
+    both(accepted(&[&[1, 10, 3]], 5000, |b| stl10::parse_labels(b, 3).is_ok_and(|l| l.iter().all(|l| *l < 10))), 5000);
+}
+
+#[test]
+fn lists_of_names() {
+    let list = b"n01440764_10026.JPEG\nn01440764_10027.JPEG\r\n\n  val/x_n01440764.png";
+    assert_eq!(parse_list(list).unwrap(), ["n01440764_10026", "n01440764_10027", "x"]);
+    assert!(parse_list(b"").is_err() && parse_list(b"\n \n").is_err());
+    both(accepted(&[list], 20_000, |b| parse_list(b).is_ok_and(|names| names.iter().all(|n| !n.is_empty()))), 20_000);
+}
+
+#[test]
+fn patterns_and_labels() {
+    let text = |bytes: &[u8]| std::str::from_utf8(bytes).map(String::from).unwrap_or_default();
+    let seeds: [&[u8]; 2] = [b"train-{000..127}.tar", b"{0..1}/{08..12}"];
+    both(accepted(&seeds, 20_000, |b| shards::expand(&text(b)).is_ok()), 20_000);
+    both(accepted(&[b"17\n"], 5000, |b| tar::parse_cls(&text(b)).is_ok()), 5000);
+    both(accepted(&[br#"{"label": 17, "x": [1]}"#], 20_000, |b| tar::parse_json(&text(b)).is_ok()), 20_000);
+    let names: &[u8] = br#"{"info": {"features": {"label": {"names": ["a", "b"]}}}}"#;
+    both(accepted(&[names], 20_000, |b| parquet::parse_class_names(&text(b), "label").is_some()), 20_000);
+}

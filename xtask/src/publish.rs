@@ -1,0 +1,24 @@
+//! `publish`: builds `simclr-eval` and hands the arguments on to its `publish`.
+
+use crate::workspace::Binaries;
+use anyhow::{Context, Result, ensure};
+
+/// The run or checkpoint, `--repo OWNER/NAME`, and everything else that `simclr-eval publish` takes; `--help` is its own.
+#[derive(clap::Args)]
+#[command(disable_help_flag = true, override_usage = "cargo xtask publish RUN_OR_CHECKPOINT --repo OWNER/NAME")]
+pub struct Args {
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
+/// Builds and publishes.
+///
+/// # Errors
+/// When the build fails, or the hub does not take the checkpoint.
+pub fn run(args: &Args) -> Result<()> {
+    let binaries = Binaries::build(&["simclr-eval"], "cpu")?;
+    let mut command = binaries.command("simclr-eval");
+    let status = command.arg("publish").args(&args.arguments).status().context("starting simclr-eval")?;
+    ensure!(status.success(), "nothing was published; the reason is above");
+    Ok(())
+}
