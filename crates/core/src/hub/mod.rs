@@ -33,17 +33,11 @@ pub fn client(writes: bool) -> Result<HFClientSync> {
     }
     builder.build_sync().map_err(|error| match error {
         HFError::Url(why) => anyhow::anyhow!(
-            "HF_ENDPOINT = {:?} is no URL ({why}); it must look like https://huggingface.co",
+            "HF_ENDPOINT = {:?} is no URL ({why}); it must look like https://host",
             std::env::var("HF_ENDPOINT").unwrap_or_default()
         ),
         other => anyhow::Error::new(other).context("starting the hub's client"),
     })
-}
-
-/// Where the hub is: `HF_ENDPOINT`, or the public one.
-pub fn endpoint() -> String {
-    let set = std::env::var("HF_ENDPOINT").unwrap_or_else(|_| "https://huggingface.co".into());
-    set.trim_end_matches('/').to_string()
 }
 
 /// Whether `HF_HUB_OFFLINE` asks for the cache alone; the words that count are those of the hub's Python library.

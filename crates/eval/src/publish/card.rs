@@ -283,7 +283,7 @@ fn uses(facts: &Facts) -> String {
         None => out += "Not known here.\n",
         Some(run) => {
             let (name, id) = dataset(run);
-            let place = id.map(|id| format!(" ([{id}](https://huggingface.co/datasets/{id}))")).unwrap_or_default();
+            let place = id.map(|id| format!(" ([{id}](/datasets/{id}))")).unwrap_or_default();
             let _ = write!(out, "{name}{place}: {} images in this stage.", run.result["examples"]);
             if run.manifest["inputs"].as_object().is_some_and(|inputs| !inputs.is_empty()) {
                 out += " What the checkpoint that it started from had seen is not told here.";

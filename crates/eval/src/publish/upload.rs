@@ -21,7 +21,7 @@ pub struct Place<'a> {
 pub enum Outcome {
     /// A commit of this many files.
     Committed {
-        /// Where to look at it.
+        /// Where it is: the hub's address of it where the hub tells.
         url: String,
         /// How many.
         files: usize,
@@ -64,7 +64,7 @@ pub fn send(place: &Place<'_>, files: &[Published]) -> Result<Outcome> {
         repo.create_branch().branch(branch).send().map_err(failed)?;
         tracing::info!("made the branch {branch}");
     }
-    let url = format!("{}/{id}/tree/{branch}", hub::endpoint());
+    let url = format!("{id} at {branch}");
     let there = repo.list_tree().revision(branch).recursive(true).send().map_err(failed)?;
     let mut changed = Vec::new();
     for file in files {
