@@ -153,3 +153,34 @@ fn image_files() {
     write("train-labels-idx1-ubyte", &header(0x801, &[3]));
     expect(load(&desk, "fashion-mnist", &dir), &["train-labels-idx1-ubyte"]);
 }
+
+#[test]
+fn files_of_pictures() {
+    let desk = Desk::new();
+    let load = |set: &[&str]| desk.config(set).and_then(|config| simclr_data::load(&config.data));
+    let dir = desk.path("pictures");
+    let at = format!("data.dir=\"{}\"", dir.display());
+    expect(load(&["data.dataset=folder"]), &["\"folder\" needs data.dir"]);
+    expect(load(&["data.dataset=tar", "data.hub=a/b"]), &["data.hub is for", "parquet", "not \"tar\""]);
+    expect(load(&["data.dataset=parquet", "data.hub=imagenet"]), &["imagenet", "OWNER/NAME"]);
+    expect(load(&["data.dataset=parquet", "data.hub=a/b", &at]), &["data.hub and data.dir are both set"]);
+    expect(load(&["data.train=train"]), &["data.train is for files", "\"textures\""]);
+    expect(load(&["data.dataset=folder", &at]), &["pictures is no folder"]);
+    std::fs::create_dir_all(dir.join("train/a")).unwrap();
+    expect(load(&["data.dataset=folder", &at]), &["training images", "holds no picture", "jpg"]);
+    expect(load(&["data.dataset=folder", &at, "data.test=none"]), &["data.test = \"none\"", "is no folder"]);
+    expect(load(&["data.dataset=tar", &at]), &["no .tar file there"]);
+    std::fs::write(dir.join("train-0.tar"), b"no tar").unwrap();
+    expect(load(&["data.dataset=tar", &at]), &["train-0.tar", "tar"]);
+    expect(load(&["data.dataset=tar", &at, "data.train=train-{0..3}.tar"]), &["train-{0..3}.tar", "no train-1.tar"]);
+    expect(load(&["data.dataset=tar", &at, "data.train=train-{3..0}.tar"]), &["data.train", "two numbers that ascend"]);
+    std::fs::write(dir.join("train-0.parquet"), b"no parquet").unwrap();
+    expect(load(&["data.dataset=parquet", &at]), &["train-0.parquet", "no whole parquet file"]);
+    expect(load(&["data.channels=2"]), &["data.channels = 2", "1 for gray"]);
+    expect(load(&["data.max_pixels=0"]), &["data.max_pixels = 0"]);
+    expect(load(&["data.corrupt=ignore"]), &["data.corrupt", "ignore", "skip"]);
+    expect(load(&["data.shufle_buffer=3"]), &["data.shufle_buffer", "did you mean shuffle_buffer"]);
+    expect(load(&["data.lists=[{labels=2.0, file=\"x\"}]"]), &["data.lists", "(0, 1]"]);
+    let twice = "data.lists=[{labels=0.1, file=\"x\"}, {labels=0.1, file=\"y\"}]";
+    expect(load(&[twice]), &["two lists for labels = 0.1"]);
+}

@@ -118,3 +118,30 @@ fn evaluation_leaves_damaged_images_out() {
     let strict = mixed(&[9], Corrupt::Fail);
     assert!(eval_batches(&strict, &samples, &maker, 20).next().unwrap().is_err());
 }
+
+/// The batches that in-memory datasets have had since the first version, worked out step by step: runs go on across
+/// versions by them.
+#[test]
+fn in_memory_batches_are_drawn_by_number() {
+    let images = crate::sources::textures::split(1, 50);
+    let maker = ViewMaker::contrastive(&AugmentConfig::default(), 32);
+    let mut epochs = [0u64, 1].map(|epoch| {
+        let mut order: Vec<u32> = (0..50).collect();
+        Rng::stream(5, Purpose::Shuffle, &[Purpose::Contrastive as u64, epoch]).shuffle(&mut order);
+        order.into_iter().map(move |sample| (epoch, sample))
+    });
+    let [first, second] = &mut epochs;
+    let drawn: Vec<(u64, u32)> = first.chain(second).skip(3 * 16).take(16).collect();
+    let mut want = Vec::new();
+    for view in 0..2 {
+        for (epoch, sample) in &drawn {
+            let mut out = vec![0.0; 32 * 32 * 3];
+            let mut rng = Rng::stream(5, Purpose::Contrastive, &[*epoch, u64::from(*sample), view]);
+            maker.view(images.get(*sample as usize), &mut rng, &mut out);
+            want.extend(out);
+        }
+    }
+    let batch = loader(50, 16).batch(3).unwrap();
+    assert_eq!(batch.samples, drawn.iter().map(|(_, sample)| *sample).collect::<Vec<_>>());
+    assert!(batch.images == want);
+}
