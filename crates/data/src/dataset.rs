@@ -9,6 +9,9 @@ use simclr_core::config::DataConfig;
 const NAMES: [&str; 9] =
     ["textures", "fashion-mnist", "idx", "cifar10", "cifar100", "stl10", "folder", "tar", "parquet"];
 
+/// How images get their labels.
+const ADVICE: &str = "one folder a class, a .cls file beside each image of a tar shard, or a label column";
+
 /// Images of one size, with their labels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Images {
@@ -96,19 +99,26 @@ impl Dataset {
     /// # Errors
     /// When either is missing; the message says which, and what to do.
     pub fn expect_labels(&self, what: &str) -> Result<()> {
-        let advice = "one folder a class, a .cls file beside each image of a tar shard, or a label column";
         ensure!(
             self.train.labeled() > 0,
-            "{what} learns from labels, and none of the {} training images has one: give {advice}",
+            "{what} learns from labels, and none of the {} training images has one: give {ADVICE}",
             self.train.len()
         );
+        self.expect_test(what)
+    }
+
+    /// Checks that there are labeled images to measure accuracy on.
+    ///
+    /// # Errors
+    /// As [`Dataset::expect_labels`].
+    pub fn expect_test(&self, what: &str) -> Result<()> {
         ensure!(
             !self.test.is_empty(),
             "{what} measures accuracy on test images, and the dataset has none: name them by data.test"
         );
         ensure!(
             self.test.labeled() > 0,
-            "{what} measures accuracy, and none of the {} test images has a label: give {advice}",
+            "{what} measures accuracy, and none of the {} test images has a label: give {ADVICE}",
             self.test.len()
         );
         Ok(())

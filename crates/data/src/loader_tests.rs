@@ -145,3 +145,23 @@ fn in_memory_batches_are_drawn_by_number() {
     assert_eq!(batch.samples, drawn.iter().map(|(_, sample)| *sample).collect::<Vec<_>>());
     assert!(batch.images == want);
 }
+
+#[test]
+fn pictures_of_any_shape_have_views() {
+    let config = AugmentConfig { blur_probability: 1.0, ..AugmentConfig::default() };
+    for (height, width) in [(1, 1), (1, 300), (300, 1), (2, 3)] {
+        let data = vec![77; height * width * 3];
+        let image = crate::ImageRef { height, width, channels: 3, data: &data };
+        for maker in [
+            ViewMaker::contrastive(&config, 40),
+            ViewMaker::labeled(0.08, 0.0, true, 40),
+            ViewMaker::eval(&EvalConfig::default(), 40),
+        ] {
+            for draw in 0..20 {
+                let mut out = vec![f32::NAN; 40 * 40 * 3];
+                maker.view(image, &mut Rng::stream(draw, Purpose::Test, &[]), &mut out);
+                assert!(out.iter().all(|v| (0.0..=1.0).contains(v)), "{height}x{width}");
+            }
+        }
+    }
+}

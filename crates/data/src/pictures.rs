@@ -133,7 +133,7 @@ impl Pictures {
     /// Calls `see` with the pixels of an image; `None` where it is damaged and such images are to be skipped.
     ///
     /// # Errors
-    /// When it is damaged and that ends the run; the message names it.
+    /// When it is damaged and that ends the run, or the machine fails to read it; the message names it.
     pub fn with<R>(&self, index: usize, see: impl FnOnce(ImageRef<'_>) -> R) -> Result<Option<R>> {
         if let Some(kept) = self.cache.as_ref().and_then(|cache| cache.slots.get(index)?.get()) {
             return Ok(Some(see(kept.view())));
@@ -141,7 +141,11 @@ impl Pictures {
         if self.is_broken(index) {
             return Ok(None);
         }
-        match self.decode(index, see) {
+        let stored = match self.source.read(index) {
+            Err(error) if is_passing(&error) => return Err(error.context(self.place(index))),
+            stored => stored,
+        };
+        match stored.and_then(|stored| self.decode(index, stored, see)) {
             Ok(seen) => Ok(Some(seen)),
             Err(error) if self.corrupt == Corrupt::Skip => {
                 self.set_aside(index, &format!("{error:#}"));
@@ -162,8 +166,8 @@ impl Pictures {
         self.with(index, copy)?.with_context(|| format!("{} is damaged", self.place(index)))
     }
 
-    fn decode<R>(&self, index: usize, see: impl FnOnce(ImageRef<'_>) -> R) -> Result<R> {
-        match self.source.read(index)? {
+    fn decode<R>(&self, index: usize, stored: Stored<'_>, see: impl FnOnce(ImageRef<'_>) -> R) -> Result<R> {
+        match stored {
             Stored::Pixels(image) => Ok(see(image)),
             Stored::Read(picture) => {
                 let seen = see(picture.view());
@@ -239,6 +243,14 @@ impl Pictures {
     }
 }
 
+/// Whether reading failed for a reason that need not hold the next time, such as a network that is away: to skip the image
+/// would give another run. A file that is missing or too short is damaged.
+fn is_passing(error: &anyhow::Error) -> bool {
+    use std::io::ErrorKind::{InvalidData, InvalidInput, NotFound, UnexpectedEof};
+    let of_file = [InvalidData, InvalidInput, NotFound, UnexpectedEof];
+    error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>()).any(|e| !of_file.contains(&e.kind()))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -302,6 +314,15 @@ mod tests {
         let (strict, _) = self::pictures(&DataConfig { corrupt: Corrupt::Fail, ..DataConfig::new("folder", 8) });
         let message = format!("{:#}", strict.with(1, |_| ()).unwrap_err());
         assert!(message.contains("image 1") && message.contains("PNG"), "{message}");
+    }
+
+    #[test]
+    fn failures_of_the_machine_are_no_damage() {
+        use std::io::{Error, ErrorKind};
+        let failure = |kind| is_passing(&anyhow::Error::from(Error::from(kind)).context("reading"));
+        assert!(failure(ErrorKind::TimedOut) && failure(ErrorKind::PermissionDenied));
+        assert!(!failure(ErrorKind::NotFound) && !failure(ErrorKind::UnexpectedEof));
+        assert!(!is_passing(&anyhow::anyhow!("no picture")));
     }
 
     #[test]

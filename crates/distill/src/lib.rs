@@ -70,6 +70,7 @@ pub fn run(args: &DistillArgs, config: &Config) -> Result<()> {
         start,
         |_| {
             let data = simclr_data::load(&config.data)?;
+            data.expect_test("distillation")?;
             let (train, size, classes) = (Arc::new(data.train), config.data.image_size, data.classes.len());
             teacher.expect_channels(train.channels())?;
             ensure!(

@@ -58,7 +58,11 @@ pub fn run(args: &EvalArgs, config: &Config) -> Result<()> {
     let Some(mut run) = open(start)? else { return Ok(()) };
     let clock = Instant::now();
     let data = simclr_data::load(&config.data)?;
-    data.expect_labels("evaluation")?;
+    if args.linear || args.knn {
+        data.expect_labels("evaluation of features")?;
+    } else {
+        data.expect_test("evaluation")?;
+    }
     checkpoint.expect_channels(data.train.channels())?;
     let model = checkpoint.model()?;
     let mut result = json!({"stage": "eval", "device": DEVICE, "params": used_parameters(&model)});
