@@ -23,7 +23,7 @@ use std::sync::Arc;
 /// Quality of the JPEG files.
 const QUALITY: u8 = 90;
 /// Deviations of the grain, in steps of brightness.
-const GRAIN: f32 = 11.0;
+const GRAIN: f32 = 6.0;
 /// Rows of a parquet file's group, as the hub's library writes them for pictures.
 const GROUP: usize = 100;
 /// The file of the labeled hundredth, in the authors' format.

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 /// Write a synthetic ImageNet: the same JPEGs as OUT/folder, OUT/tar and OUT/parquet.
 ///
 /// Names, layout and sizes of the files are those of ImageNet; the pictures are waves and grain. A twentieth as many
-/// images more make the test split. OUT/1percent.txt names a hundredth of the training images. 20 000 images take 7 GB.
+/// images more make the test split. OUT/1percent.txt names a hundredth of the training images. 20 000 images take 5 GB.
 #[derive(Parser)]
 #[command(version)]
 struct Args {
