@@ -8,6 +8,8 @@ pub mod alloc;
 mod contrastive;
 mod conv;
 pub mod cpu;
+#[cfg(any(test, feature = "cuda"))]
+mod cuda;
 mod gate;
 mod loss;
 mod norm;

@@ -20,7 +20,7 @@ pub enum PoolPadding {
     ZerosAtEnd,
 }
 
-fn window(x: &Value, k: usize, stride: usize, padding: PoolPadding) -> Result<(usize, Window)> {
+pub(crate) fn window(x: &Value, k: usize, stride: usize, padding: PoolPadding) -> Result<(usize, Window)> {
     let (n, h, w, c) = x.tensor().dims4()?;
     if k == 0 || stride == 0 {
         bail!("pooling: window {k} and stride {stride} must be at least 1")
