@@ -4,6 +4,7 @@
 
 mod bench;
 mod ci;
+mod cuda;
 mod import;
 mod parity;
 mod reproduce;
@@ -30,6 +31,8 @@ enum Command {
     ImportTf(import::Args),
     /// Run the golden tests and write how close they came into docs/parity.md
     Parity,
+    /// Compile all that is for NVIDIA GPUs, with a toolkit from PyPI: needs no GPU, and 300 MB of disk
+    CudaCheck(cuda::Args),
     /// Everything that a change must pass: format, lints, tests, a tiny experiment
     Ci,
 }
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::ImportTf(args) => import::run(&args),
         Command::Parity => parity::run(),
+        Command::CudaCheck(args) => cuda::check(&args),
         Command::Ci => ci::run(),
     };
     match done {

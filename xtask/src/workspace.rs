@@ -84,7 +84,7 @@ fn decide(device: &str, known: bool, driver: bool) -> Result<bool> {
 }
 
 /// Cargo's target folder, wherever the user has put it.
-fn target() -> Result<PathBuf> {
+pub fn target() -> Result<PathBuf> {
     let output = cargo().args(["metadata", "--format-version", "1", "--no-deps"]).output().context("starting cargo")?;
     ensure!(output.status.success(), "cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr).trim());
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).context("reading cargo metadata")?;

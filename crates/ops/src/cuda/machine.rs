@@ -3,8 +3,20 @@
 use candle_core::Result;
 use std::marker::PhantomData;
 
+/// What a GPU's memory asks of its numbers.
+#[cfg(feature = "cuda")]
+pub trait Stored: candle_core::cuda_backend::CudaDType + candle_core::cuda_backend::cudarc::driver::DeviceRepr {}
+#[cfg(feature = "cuda")]
+impl<T: candle_core::cuda_backend::CudaDType + candle_core::cuda_backend::cudarc::driver::DeviceRepr> Stored for T {}
+
+/// The emulator's memory asks nothing.
+#[cfg(not(feature = "cuda"))]
+pub trait Stored {}
+#[cfg(not(feature = "cuda"))]
+impl<T> Stored for T {}
+
 /// Numbers that stand in a machine's memory.
-pub trait Number: candle_core::WithDType {
+pub trait Number: candle_core::WithDType + Stored {
     /// What the name of a kernel for maps of this element ends in.
     const SUFFIX: &'static str;
     /// Elements that fill 16 bytes.
@@ -186,7 +198,7 @@ pub fn named<T: Number>(kernel: &str) -> String {
 /// # Errors
 /// As [`count`].
 pub fn packs<T: Number>(len: usize, c: usize, maps: &[At<T>]) -> Result<(u32, bool)> {
-    let wide = c % T::LANES == 0 && maps.iter().all(|m| m.0 % 16 == 0);
+    let wide = c.is_multiple_of(T::LANES) && maps.iter().all(|m| m.0.is_multiple_of(16));
     Ok((count(if wide { len / T::LANES } else { len })?, wide))
 }
 

@@ -6,11 +6,19 @@
 // Without a GPU only the tests call what launches.
 #![cfg_attr(not(feature = "cuda"), allow(dead_code))]
 
+#[cfg(feature = "cuda")]
+pub(crate) mod conv;
 #[cfg(test)]
 mod emulated;
 pub(crate) mod gate;
+#[cfg(feature = "cuda")]
+pub(crate) mod gpu;
 pub(crate) mod loss;
 pub(crate) mod machine;
 pub(crate) mod norm;
 pub(crate) mod optimizer;
 pub(crate) mod pool;
+#[cfg(feature = "cuda")]
+pub mod step;
+#[cfg(feature = "cuda")]
+pub(crate) mod tape;

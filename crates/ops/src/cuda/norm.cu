@@ -210,3 +210,8 @@ KERNELS(norm_backward,
         (const T *x, const T *dy, const float *mean, const float *scale, const float *shift, const float *mean_g,
          const float *slope, int relu, T *dx, u32 packs, u32 c, int wide),
         (x, dy, mean, scale, shift, mean_g, slope, relu, dx, packs, c, wide))
+
+// Moves a running statistic towards the batch's.
+KERNEL(norm_blend, (float *running, const float *batch, float keep, i64 c)) {
+  for (u32 j = first_item(); j < c; j += all_threads()) running[j] = keep * running[j] + (1.0f - keep) * batch[j];
+}

@@ -131,3 +131,8 @@ impl<M: Machine> Affine<M> {
         Ok([d_gamma, d_beta])
     }
 }
+
+/// Moves a running statistic `[c]` towards the batch's: `keep * running + (1 - keep) * batch`.
+pub fn blend<M: Machine>(m: &M, running: At<f32>, batch: At<f32>, keep: f32, c: usize) -> Result<()> {
+    m.launch(Launch::items(SOURCE, "norm_blend", c, args![running, batch, keep, c as i64])?)
+}

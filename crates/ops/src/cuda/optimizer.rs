@@ -67,11 +67,16 @@ impl<M: Machine> Slots<M> {
 /// What a step of LARS is made with.
 #[derive(Clone, Copy)]
 pub struct LarsStep {
+    /// The learning rate.
     pub lr: f64,
     /// The trust coefficient.
     pub eta: f64,
+    /// Of the velocity.
     pub momentum: f32,
+    /// Of weights, where they are adapted.
     pub decay: f32,
+    /// The rate enters the momentum.
     pub classic: bool,
+    /// Step along the momentum's next value.
     pub nesterov: bool,
 }

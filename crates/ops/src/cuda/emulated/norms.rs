@@ -1,7 +1,7 @@
 //! Batch normalisation.
 
 use super::*;
-use crate::cuda::norm::{affine, moments};
+use crate::cuda::norm::{affine, blend, moments};
 use crate::norm::{Fused, Statistics, batch_norm};
 
 #[derive(Clone, Copy)]
@@ -106,4 +106,14 @@ fn moments_keep_their_digits() {
         let want = column().map(|v| (v - want).powi(2)).sum::<f64>() / rows as f64;
         assert!((f64::from(var) - want).abs() < 1e-3 * want, "variance {var}, not {want}");
     }
+}
+
+#[test]
+fn running_statistics_move_as_on_the_cpu() {
+    let (old, batch) = (numbers::<f32>(300, 1), numbers::<f32>(300, 2));
+    let (running, cpu) = (up(&old), [tensor(&old, 300), tensor(&old, 300)]);
+    blend(Emulator::get(), at(&running), at(&up(&batch)), 0.9, 300).unwrap();
+    let moments = crate::norm::Moments::new(batch.clone(), batch);
+    moments.blend_into([&cpu[0], &cpu[1]], 0.9).unwrap();
+    assert_close("a running statistic", &running.numbers(), &elements::<f32>(&cpu[0]));
 }
