@@ -5,6 +5,7 @@
 mod bench;
 mod ci;
 mod cuda;
+mod doctor;
 mod import;
 mod parity;
 mod reproduce;
@@ -31,6 +32,8 @@ enum Command {
     ImportTf(import::Args),
     /// Run the golden tests and write how close they came into docs/parity.md
     Parity,
+    /// Tell what this machine has, what a run would use of it, and what to install
+    Doctor,
     /// Compile all that is for NVIDIA GPUs, with a toolkit from PyPI: needs no GPU, and 300 MB of disk
     CudaCheck(cuda::Args),
     /// Everything that a change must pass: format, lints, tests, a tiny experiment
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::ImportTf(args) => import::run(&args),
         Command::Parity => parity::run(),
+        Command::Doctor => doctor::run(),
         Command::CudaCheck(args) => cuda::check(&args),
         Command::Ci => ci::run(),
     };
