@@ -4,6 +4,8 @@
 
 mod bench;
 mod ci;
+mod cuda;
+mod doctor;
 mod import;
 mod parity;
 mod publish;
@@ -36,6 +38,10 @@ enum Command {
     SynthImagenet(synth::Args),
     /// Run the golden tests and write how close they came into docs/parity.md
     Parity,
+    /// Tell what this machine has, what a run would use of it, and what to install
+    Doctor,
+    /// Compile all that is for NVIDIA GPUs, with a toolkit from PyPI: needs no GPU, and 300 MB of disk
+    CudaCheck(cuda::Args),
     /// Everything that a change must pass: format, lints, tests, a tiny experiment
     Ci,
 }
@@ -48,6 +54,8 @@ fn main() -> ExitCode {
         Command::Publish(args) => publish::run(&args),
         Command::SynthImagenet(args) => synth::run(&args),
         Command::Parity => parity::run(),
+        Command::Doctor => doctor::run(),
+        Command::CudaCheck(args) => cuda::check(&args),
         Command::Ci => ci::run(),
     };
     match done {

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use candle_core::Tensor;
 use simclr_core::params::{Kind, ParamId, ParamStore};
-use simclr_ops::{Moments, Tape, Value, cpu};
+use simclr_ops::{Moments, Tape, Value};
 use std::cell::RefCell;
 use std::ops::Range;
 
@@ -120,13 +120,6 @@ impl<'a> Pass<'a> {
         if self.tape.replays() {
             return Ok(());
         }
-        for (id, batch) in [(mean, &moments.mean), (var, &moments.var)] {
-            cpu::update(&self.statistic(id), |running| {
-                for (r, b) in running.iter_mut().zip(batch) {
-                    *r = BN_MOMENTUM * *r + (1.0 - BN_MOMENTUM) * b;
-                }
-            })?;
-        }
-        Ok(())
+        Ok(moments.blend_into([&self.statistic(mean), &self.statistic(var)], BN_MOMENTUM)?)
     }
 }

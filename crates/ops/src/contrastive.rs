@@ -39,6 +39,7 @@ pub struct Share {
 /// # Errors
 /// When the number of rows is odd or below 4.
 pub fn nt_xent(tape: &Tape, hidden: &Value, temperature: f64, normalize: bool) -> Result<NtXent> {
+    on_gpu!(hidden.tensor(), crate::cuda::tape::nt_xent(tape, hidden, temperature, normalize));
     let Share { loss, gradient, logits_ab } = nt_xent_share(hidden.tensor(), (0, 1), temperature, normalize)?;
     let (accuracy, entropy) = retrieval(&logits_ab, hidden.tensor().dim(0)? / 2);
     Ok(NtXent { loss: scalar(tape, hidden, loss, gradient)?, accuracy, entropy, logits_ab })
@@ -62,6 +63,10 @@ pub fn join_views(tape: &Tape, parts: &[Value]) -> Result<Value> {
     }
     if images == 0 {
         bail!("join_views: no rows")
+    }
+    #[cfg(feature = "cuda")]
+    if parts.iter().any(|p| p.tensor().device().is_cuda()) {
+        return crate::cuda::tape::join_views(tape, parts);
     }
     let half = images * d;
     let mut rows = vec![0.0f32; 2 * half];
@@ -158,7 +163,7 @@ fn length(row: &[f32]) -> f32 {
     row.iter().map(|v| *v as f64 * *v as f64).sum::<f64>().max(1e-12).sqrt() as f32
 }
 
-fn retrieval(logits: &[f32], b: usize) -> (f64, f64) {
+pub(crate) fn retrieval(logits: &[f32], b: usize) -> (f64, f64) {
     let (mut hits, mut entropy) = (0usize, 0.0f64);
     for (i, row) in logits.chunks_exact(b).enumerate() {
         let best = row.iter().enumerate().fold(0, |best, (j, v)| if *v > row[best] { j } else { best });

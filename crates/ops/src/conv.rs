@@ -37,7 +37,7 @@ impl From<&Value> for Input {
 
 impl From<&Normalized> for Input {
     fn from(v: &Normalized) -> Self {
-        Self { tensor: v.x.clone(), affine: Some(v.affine.clone()), node: v.node }
+        Self { tensor: v.x.clone(), affine: v.affine.clone(), node: v.node }
     }
 }
 
@@ -48,6 +48,9 @@ impl Input {
 
     /// The convolution with `weight`, and the moments of its output where they are wanted.
     fn convolve(&self, g: &Geometry, weight: &Tensor, moments: bool) -> Result<(Tensor, Vec<Part>)> {
+        on_gpu!(self.tensor, {
+            by_element!(self.tensor, T => Ok((crate::cuda::conv::forward::<T>(g, &self.tensor, weight)?, vec![])))
+        });
         by_element!(self.tensor, T => with_slice(weight, |w| self.read::<T, _>(|x| {
             let (out, parts) = conv::forward(g, x, w, moments);
             Ok((from_vec(out, (g.n, g.oh, g.ow, g.o))?, parts))
@@ -68,6 +71,7 @@ impl Input {
         gradients: &mut Gradients,
     ) -> Result<()> {
         let (weight, w_node) = weight;
+        on_gpu!(self.tensor, self.back_on_gpu(g, dy, (weight, w_node), gradients));
         if w_node.is_some() {
             let dw = by_element!(self.tensor, T => with_elements::<T, _>(dy, |dy| {
                 self.read(|x| Ok(conv::weight_gradient(g, x, dy)))
@@ -85,6 +89,30 @@ impl Input {
                 None => from_vec(conv::input_gradient(g, dy, w, None).unwrap_or_default(), self.tensor.shape()),
             })))?;
             gradients.add(self.node, dx)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(feature = "cuda")]
+impl Input {
+    /// As [`Input::back`], by cuDNN.
+    fn back_on_gpu(
+        self,
+        g: &Geometry,
+        dy: &Tensor,
+        (weight, w_node): (&Tensor, Option<NodeId>),
+        gradients: &mut Gradients,
+    ) -> Result<()> {
+        use crate::cuda::conv;
+        if w_node.is_some() {
+            let dw = by_element!(self.tensor, T => conv::weight_gradient::<T>(g, &self.tensor, dy))?;
+            gradients.add(w_node, dw.reshape(weight.shape())?)?;
+        }
+        if self.node.is_some() {
+            let waiting = gradients.take(self.node);
+            let dx = by_element!(self.tensor, T => conv::input_gradient::<T>(g, dy, weight, waiting))?;
+            gradients.add(self.node, dx.reshape(self.tensor.shape())?)?;
         }
         Ok(())
     }
@@ -111,8 +139,8 @@ pub fn conv2d(tape: &Tape, x: impl Into<Input>, weight: &Value, stride: usize, p
     }
     let (oh, ow) = ((h + total - k) / stride + 1, (w + total - k) / stride + 1);
     let g = Geometry { n, h, w, c, o, k, stride, before, oh, ow };
-    // A batch norm follows wherever training goes: its moments are taken while the output is in cache.
-    let moments = tape.tracks(&[&x.value(), weight]);
+    // A batch norm follows wherever training goes: its moments are taken while the output is in cache, on the CPU.
+    let moments = tape.tracks(&[&x.value(), weight]) && x.tensor.device().is_cpu();
     let (out, parts) = x.convolve(&g, weight.tensor(), moments)?;
     let (saved, w_node) = (weight.tensor().clone(), weight.node());
     let value =
@@ -137,21 +165,33 @@ pub fn linear(tape: &Tape, x: &Value, weight: &Value, bias: Option<&Value>) -> R
         if bias.tensor().dims1()? != o {
             bail!("linear: bias of {:?} for {o} outputs", bias.tensor().shape())
         }
-        update_with(&out, bias.tensor(), |out, b| {
-            out.chunks_exact_mut(o).for_each(|row| row.iter_mut().zip(b).for_each(|(y, b)| *y += b));
-        })?;
+        add_bias(&out, bias.tensor(), o)?;
     }
     let (saved, w_node, b_node) = (weight.tensor().clone(), weight.node(), bias.and_then(Value::node));
     let none = Value::constant(weight.tensor().clone());
     Ok(tape.record(&[x, weight, bias.unwrap_or(&none)], out, move |dy, gradients| {
         if b_node.is_some() {
-            let db = with_slice(&dy, |dy| {
-                let mut db = vec![0.0f64; o];
-                dy.chunks_exact(o).for_each(|row| db.iter_mut().zip(row).for_each(|(b, g)| *b += *g as f64));
-                Ok(db.iter().map(|b| *b as f32).collect())
-            })?;
-            gradients.add(b_node, from_vec(db, o)?)?;
+            gradients.add(b_node, sum_rows(&dy, o)?)?;
         }
         input.back(&g, &dy, (&saved, w_node), gradients)
     }))
+}
+
+/// Adds a bias `[O]` to every row.
+fn add_bias(out: &Tensor, bias: &Tensor, o: usize) -> Result<()> {
+    on_gpu!(out, crate::cuda::tape::add_bias(out, bias));
+    update_with(out, bias, |out, b| {
+        out.chunks_exact_mut(o).for_each(|row| row.iter_mut().zip(b).for_each(|(y, b)| *y += b));
+    })
+}
+
+/// The sum of each of `o` columns.
+fn sum_rows(dy: &Tensor, o: usize) -> Result<Tensor> {
+    on_gpu!(dy, crate::cuda::tape::sum_rows(dy));
+    let sums = with_slice(dy, |dy| {
+        let mut db = vec![0.0f64; o];
+        dy.chunks_exact(o).for_each(|row| db.iter_mut().zip(row).for_each(|(b, g)| *b += *g as f64));
+        Ok(db.iter().map(|b| *b as f32).collect())
+    })?;
+    from_vec(sums, o)
 }

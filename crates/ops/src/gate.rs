@@ -33,6 +33,7 @@ pub fn add_relu(tape: &Tape, x: &Value, residual: Option<&Value>) -> Result<Valu
     {
         bail!("add_relu: {:?} and {:?} have different shapes", x.tensor().shape(), r.tensor().shape())
     }
+    on_gpu!(x.tensor(), crate::cuda::tape::add_relu(tape, x, residual));
     let out = by_element!(x.tensor(), T => with_elements::<T, _>(x.tensor(), |x| {
         let sum = |r: Option<&[T]>| {
             filled(x.len(), |out| {
@@ -65,6 +66,10 @@ pub fn sigmoid_gate(tape: &Tape, x: &Value, gate: &Value) -> Result<Value> {
     if gate.tensor().dims() != [n, c] {
         bail!("sigmoid_gate: gate of shape {:?} for maps {:?}", gate.tensor().shape(), x.tensor().shape())
     }
+    on_gpu!(x.tensor(), {
+        let streams = crate::cuda::pool::Streams { n, pixels: h * w, f: c, streams: 1 };
+        crate::cuda::tape::gated(tape, x, gate, streams, (n, h, w, c))
+    });
     let open: Vec<f32> = with_slice(gate.tensor(), |g| Ok(g.iter().map(|g| sigmoid(*g)).collect()))?;
     let shape = (n, h, w, c);
     let out = by_element!(x.tensor(), T => {
@@ -115,6 +120,10 @@ fn streams(x: &Value) -> Result<(usize, usize, usize, usize)> {
 /// When `x` has an odd number of channels.
 pub fn stream_mean(tape: &Tape, x: &Value) -> Result<Value> {
     let (n, h, w, f) = streams(x)?;
+    on_gpu!(x.tensor(), {
+        let streams = crate::cuda::pool::Streams { n, pixels: h * w, f, streams: 2 };
+        crate::cuda::tape::pixel_mean(tape, x, streams)
+    });
     let both = by_element!(x.tensor(), T => with_elements::<T, _>(x.tensor(), |x| Ok(means(x, (n, h * w, 2 * f)))))?;
     let out = both.chunks_exact(2 * f).flat_map(|both| (0..f).map(|j| both[j] + both[f + j])).collect();
     let (node, dtype) = (x.node(), x.tensor().dtype());
@@ -138,6 +147,10 @@ pub fn stream_select(tape: &Tape, x: &Value, logits: &Value) -> Result<Value> {
     if logits.tensor().dims() != [n, 2 * f] {
         bail!("selective kernel: logits of shape {:?} for maps {:?}", logits.tensor().shape(), x.tensor().shape())
     }
+    on_gpu!(x.tensor(), {
+        let streams = crate::cuda::pool::Streams { n, pixels: h * w, f, streams: 2 };
+        crate::cuda::tape::gated(tape, x, logits, streams, (n, h, w, f))
+    });
     let first: Vec<f32> = with_slice(logits.tensor(), |l| {
         // A softmax over two is a sigmoid of the difference.
         Ok(l.chunks_exact(2 * f).flat_map(|l| (0..f).map(|j| sigmoid(l[j] - l[f + j]))).collect())

@@ -4,10 +4,22 @@
 //! `R` rows and `D` columns of a matrix. Feature maps are `[N, H, W, C]` f32, contiguous; convolution weights are
 //! `[O, K, K, C]` in memory (`[O, C, K, K]` on disk); linear weights are `[O, D]`.
 
+/// Returns what the GPU's version of an operation gives, where a tensor is on a GPU and this build knows any.
+macro_rules! on_gpu {
+    ($tensor:expr, $work:expr) => {
+        #[cfg(feature = "cuda")]
+        if $tensor.device().is_cuda() {
+            return $work;
+        }
+    };
+}
+
 pub mod alloc;
 mod contrastive;
 mod conv;
 pub mod cpu;
+#[cfg(any(test, feature = "cuda"))]
+mod cuda;
 mod gate;
 mod loss;
 mod norm;
@@ -16,6 +28,8 @@ mod tape;
 
 pub use contrastive::{NtXent, Share, join_views, nt_xent, nt_xent_share};
 pub use conv::{Input, Padding, conv2d, linear};
+#[cfg(feature = "cuda")]
+pub use cuda::{gpu::open as open_gpu, step};
 pub use gate::{add_relu, relu, sigmoid_gate, stream_mean, stream_select};
 pub use loss::{cross_entropy, distillation, partial_cross_entropy, weighted_sum};
 pub use norm::{Fused, Moments, Normalized, Statistics, batch_norm, batch_norm_relu};

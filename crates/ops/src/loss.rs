@@ -48,6 +48,7 @@ pub fn partial_cross_entropy(tape: &Tape, logits: &Value, labels: &[Option<u32>]
     if let Some(bad) = labels.iter().flatten().find(|l| **l as usize >= d) {
         bail!("cross_entropy: label {bad} for {d} classes")
     }
+    on_gpu!(logits.tensor(), crate::cuda::tape::cross_entropy(tape, logits, labels));
     with_slice(logits.tensor(), |data| {
         let mut gradient = data.to_vec();
         let mut loss = 0.0f64;
@@ -75,6 +76,7 @@ pub fn distillation(tape: &Tape, student: &Value, teacher: &Value, temperature: 
     if teacher.tensor().dims() != [r, d] {
         bail!("distillation: teacher {:?} and student {:?} differ", teacher.tensor().shape(), student.tensor().shape())
     }
+    on_gpu!(student.tensor(), crate::cuda::tape::distillation(tape, student, teacher, temperature));
     let warm = |values: &[f32]| values.iter().map(|v| (*v as f64 / temperature) as f32).collect::<Vec<_>>();
     let mut target = with_slice(teacher.tensor(), |t| Ok(warm(t)))?;
     let mut gradient = with_slice(student.tensor(), |s| Ok(warm(s)))?;
@@ -93,12 +95,16 @@ pub fn distillation(tape: &Tape, student: &Value, teacher: &Value, temperature: 
 /// # Errors
 /// When a value is not a scalar.
 pub fn weighted_sum(tape: &Tape, terms: &[(f64, &Value)]) -> Result<Value> {
+    let nodes: Vec<_> = terms.iter().map(|(factor, v)| (*factor, v.node())).collect();
+    let inputs: Vec<&Value> = terms.iter().map(|(_, v)| *v).collect();
+    #[cfg(feature = "cuda")]
+    if terms.iter().any(|(_, v)| v.tensor().device().is_cuda()) {
+        return crate::cuda::tape::weighted_sum(tape, terms);
+    }
     let mut total = 0.0f64;
     for (factor, loss) in terms {
         total += factor * loss.tensor().to_scalar::<f32>()? as f64;
     }
-    let inputs: Vec<&Value> = terms.iter().map(|(_, v)| *v).collect();
-    let nodes: Vec<_> = terms.iter().map(|(factor, v)| (*factor, v.node())).collect();
     Ok(tape.record(&inputs, from_vec(vec![total as f32], ())?, move |dy, gradients| {
         let dy = dy.to_scalar::<f32>()? as f64;
         for (factor, node) in nodes {

@@ -31,18 +31,12 @@ pub struct Fused<'a> {
 /// the normalised map is never written to memory or kept for the way back.
 pub struct Normalized {
     pub(crate) x: Tensor,
-    pub(crate) affine: Rc<Affine>,
+    /// `None` where it has been applied already.
+    pub(crate) affine: Option<Rc<Affine>>,
     pub(crate) node: Option<NodeId>,
 }
 
-/// Checks shapes, and finds what normalises, for the way back too; and the batch's moments.
-fn prepare(
-    x: &Value,
-    [gamma, beta]: [Option<&Value>; 2],
-    statistics: &Statistics,
-    eps: f32,
-    relu: bool,
-) -> Result<(WayBack, Option<Moments>)> {
+fn check(x: &Value, [gamma, beta]: [Option<&Value>; 2], statistics: &Statistics) -> Result<()> {
     let shape = x.tensor().shape();
     let c = x.tensor().dim(D::Minus1)?;
     for (name, v) in [("gamma", gamma), ("beta", beta)] {
@@ -52,10 +46,21 @@ fn prepare(
             bail!("batch_norm: {name} of shape {:?} for {c} channels", v.tensor().shape())
         }
     }
-    let batch = matches!(statistics, Statistics::Batch);
-    if batch && shape.elem_count() < 2 * c {
+    if matches!(statistics, Statistics::Batch) && shape.elem_count() < 2 * c {
         bail!("batch_norm: statistics of a batch need at least two rows; the input is {shape:?}")
     }
+    Ok(())
+}
+
+/// Finds what normalises, for the way back too; and the batch's moments.
+fn prepare(
+    x: &Value,
+    [gamma, beta]: [Option<&Value>; 2],
+    statistics: &Statistics,
+    eps: f32,
+    relu: bool,
+) -> Result<(WayBack, Option<Moments>)> {
+    let (c, batch) = (x.tensor().dim(D::Minus1)?, matches!(statistics, Statistics::Batch));
     let read = |t: &Tensor| with_slice(t, |v| Ok(v.to_vec()));
     let moments = match statistics {
         Statistics::Batch => match x.moments() {
@@ -64,7 +69,7 @@ fn prepare(
                 by_element!(x.tensor(), T => with_elements::<T, _>(x.tensor(), |x| Ok(norm::moments(&norm::parts(x, c)))))?
             }
         },
-        Statistics::Running(mean, var) => Moments { mean: read(mean)?, var: read(var)? },
+        Statistics::Running(mean, var) => Moments::new(read(mean)?, read(var)?),
     };
     let (g, b) = (gamma.map(|v| read(v.tensor())).transpose()?, beta.map(|v| read(v.tensor())).transpose()?);
     let affine = Rc::new(Affine::new(&moments, eps, g.as_deref(), b.as_deref()));
@@ -94,6 +99,8 @@ pub fn batch_norm(
     {
         bail!("batch_norm: residual of shape {:?} for an input of {shape:?}", r.tensor().shape())
     }
+    check(x, [gamma, beta], statistics)?;
+    on_gpu!(x.tensor(), crate::cuda::tape::batch_norm(tape, x, [gamma, beta], statistics, eps, fused));
     let (way_back, moments) = prepare(x, [gamma, beta], statistics, eps, fused.relu)?;
     let affine = &way_back.affine;
     let out = by_element!(x.tensor(), T => with_elements::<T, _>(x.tensor(), |x| match fused.residual {
@@ -120,12 +127,19 @@ pub fn batch_norm_relu(
     statistics: &Statistics,
     eps: f32,
 ) -> Result<(Normalized, Option<Moments>)> {
+    check(x, [gamma, beta], statistics)?;
+    on_gpu!(x.tensor(), {
+        // cuDNN reads maps as they stand: this one is written to memory.
+        let fused = Fused { residual: None, relu: true };
+        let (value, moments) = crate::cuda::tape::batch_norm(tape, x, [gamma, beta], statistics, eps, fused)?;
+        Ok((Normalized { x: value.tensor().clone(), affine: None, node: value.node() }, moments))
+    });
     let (way_back, moments) = prepare(x, [gamma, beta], statistics, eps, true)?;
     let affine = way_back.affine.clone();
     let inputs: Vec<&Value> = [Some(x), gamma, beta].into_iter().flatten().collect();
     // The recorded value stands for the normalised map: its node gets the map's gradient.
     let value = tape.record(&inputs, x.tensor().clone(), move |dy, gradients| way_back.run(dy, None, None, gradients));
-    Ok((Normalized { x: x.tensor().clone(), affine, node: value.node() }, moments))
+    Ok((Normalized { x: x.tensor().clone(), affine: Some(affine), node: value.node() }, moments))
 }
 
 /// What the way back through a batch norm needs.

@@ -20,7 +20,7 @@ pub enum PoolPadding {
     ZerosAtEnd,
 }
 
-fn window(x: &Value, k: usize, stride: usize, padding: PoolPadding) -> Result<(usize, Window)> {
+pub(crate) fn window(x: &Value, k: usize, stride: usize, padding: PoolPadding) -> Result<(usize, Window)> {
     let (n, h, w, c) = x.tensor().dims4()?;
     if k == 0 || stride == 0 {
         bail!("pooling: window {k} and stride {stride} must be at least 1")
@@ -47,6 +47,7 @@ pub fn max_pool2d(tape: &Tape, x: &Value, k: usize, stride: usize, padding: Pool
         bail!("max_pool2d: zeros at the end are defined for averages only")
     }
     let (n, window) = window(x, k, stride, padding)?;
+    on_gpu!(x.tensor(), crate::cuda::tape::max_pool2d(tape, x, n, window));
     let shape = (n, window.oh, window.ow, window.c);
     let out = by_element!(x.tensor(), T => with_elements::<T, _>(x.tensor(), |x| from_vec(window.max(x), shape)))?;
     let (saved_x, saved_y, node) = (x.tensor().clone(), out.clone(), x.node());
@@ -67,6 +68,7 @@ pub fn max_pool2d(tape: &Tape, x: &Value, k: usize, stride: usize, padding: Pool
 pub fn avg_pool2d(tape: &Tape, x: &Value, k: usize, stride: usize, padding: PoolPadding) -> Result<Value> {
     let (n, window) = window(x, k, stride, padding)?;
     let zeros = padding == PoolPadding::ZerosAtEnd;
+    on_gpu!(x.tensor(), crate::cuda::tape::avg_pool2d(tape, x, n, window, zeros));
     let out = (n, window.oh, window.ow, window.c);
     let out = by_element!(x.tensor(), T => {
         with_elements::<T, _>(x.tensor(), |x| from_vec(window.average(x, zeros), out))
@@ -86,6 +88,10 @@ pub fn avg_pool2d(tape: &Tape, x: &Value, k: usize, stride: usize, padding: Pool
 /// When `x` has not four dimensions.
 pub fn global_avg_pool(tape: &Tape, x: &Value) -> Result<Value> {
     let (n, h, w, c) = x.tensor().dims4()?;
+    on_gpu!(x.tensor(), {
+        let streams = crate::cuda::pool::Streams { n, pixels: h * w, f: c, streams: 1 };
+        crate::cuda::tape::pixel_mean(tape, x, streams)
+    });
     let out = by_element!(x.tensor(), T => with_elements::<T, _>(x.tensor(), |x| Ok(means(x, (n, h * w, c)))))?;
     let (node, dtype) = (x.node(), x.tensor().dtype());
     Ok(tape.record(&[x], from_vec(out, (n, c))?, move |dy, gradients| {

@@ -166,6 +166,7 @@ pub fn add_assign(sum: &Tensor, term: &Tensor) -> Result<()> {
     if sum.shape() != term.shape() {
         bail!("cannot add a gradient of shape {:?} to one of {:?}", term.shape(), sum.shape())
     }
+    on_gpu!(sum, crate::cuda::tape::add_assign(sum, term));
     by_element!(sum, T => update_elements_with::<T, _>(sum, term, |a, b| {
         a.par_chunks_mut(CHUNK).zip(b.par_chunks(CHUNK)).for_each(|(a, b)| wide::wide(Sum(a, b)));
     }))

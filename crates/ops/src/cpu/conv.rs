@@ -19,7 +19,7 @@ const PAGE: usize = 1024;
 const GROUPS: usize = 16;
 
 /// The geometry of one convolution; letters as in the crate's documentation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Geometry {
     pub n: usize,
     pub h: usize,

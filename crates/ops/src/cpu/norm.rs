@@ -4,8 +4,9 @@
 //! which loses digits), and the tasks' results are merged in `f64` in a fixed order.
 
 use super::channels::Columns;
-use super::filled;
 use super::wide::{self, Element, Kernel, Wide, at, wide};
+use super::{filled, update};
+use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 /// Mean and biased variance of each channel.
@@ -15,6 +16,45 @@ pub struct Moments {
     pub mean: Vec<f32>,
     /// One variance a channel.
     pub var: Vec<f32>,
+    /// Both as `[C]`, where they were found on a GPU: the lists are empty then, and nothing waits for them.
+    #[cfg(feature = "cuda")]
+    on_gpu: Option<[Tensor; 2]>,
+}
+
+impl Moments {
+    pub(crate) fn new(mean: Vec<f32>, var: Vec<f32>) -> Self {
+        Self {
+            mean,
+            var,
+            #[cfg(feature = "cuda")]
+            on_gpu: None,
+        }
+    }
+
+    #[cfg(feature = "cuda")]
+    pub(crate) fn on_gpu(moments: [Tensor; 2]) -> Self {
+        Self { on_gpu: Some(moments), ..Self::new(vec![], vec![]) }
+    }
+
+    /// Moves running statistics `[C]` towards these, in place: `keep * running + (1 - keep) * batch`.
+    ///
+    /// # Errors
+    /// When a statistic is not f32, or elsewhere than the map that the moments are of.
+    pub fn blend_into(&self, [mean, var]: [&Tensor; 2], keep: f32) -> Result<()> {
+        #[cfg(feature = "cuda")]
+        if let Some([batch_mean, batch_var]) = &self.on_gpu {
+            crate::cuda::tape::blend(mean, batch_mean, keep)?;
+            return crate::cuda::tape::blend(var, batch_var, keep);
+        }
+        for (running, batch) in [(mean, &self.mean), (var, &self.var)] {
+            update(running, |running| {
+                for (r, b) in running.iter_mut().zip(batch) {
+                    *r = keep * *r + (1.0 - keep) * b;
+                }
+            })?;
+        }
+        Ok(())
+    }
 }
 
 /// Rows of a piece of the input, its mean, and its centred squares.
@@ -72,7 +112,7 @@ pub fn moments(parts: &[Part]) -> Moments {
         (mean as f32, (squares / rows) as f32)
     };
     let (mean, var) = (0..parts.first().map_or(0, |p| p.1.len())).map(one).unzip();
-    Moments { mean, var }
+    Moments::new(mean, var)
 }
 
 /// What normalises: `y = (x - mean) * inv * gamma + beta`, one value a channel, repeated to a period.
@@ -320,7 +360,7 @@ mod tests {
     fn moments_of_any_channel_count() {
         for (c, rows) in [(1, 37), (3, 50), (8, 9), (16, 5), (24, 7), (48, 3), (100, 4)] {
             let x: Vec<f32> = (0..c * rows).map(|i| (i * 7 % 23) as f32).collect();
-            let Moments { mean, var } = moments(&parts(&x, c));
+            let Moments { mean, var, .. } = moments(&parts(&x, c));
             for j in 0..c {
                 let column = || (0..rows).map(|r| x[r * c + j] as f64);
                 let want = column().sum::<f64>() / rows as f64;

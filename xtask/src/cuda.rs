@@ -1,0 +1,63 @@
+//! `cuda-check`: compiles all that is for NVIDIA GPUs on a machine that has none.
+//!
+//! A toolkit is put together from PyPI's wheels, in `target/cuda`. Nothing of it runs: what the kernels compute is tested
+//! by the emulator of `cargo test`.
+
+mod toolkit;
+
+use crate::{reproduce::duration, workspace};
+use anyhow::{Context, Result, ensure};
+use std::path::Path;
+use std::time::Instant;
+use toolkit::Toolkit;
+
+/// Arguments of `cuda-check`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Build and link the tests too, with all libraries (2.2 GB, many minutes)
+    #[arg(long)]
+    link: bool,
+}
+
+/// Kernels' sources, and what is compiled with their feature.
+const KERNELS: &str = "crates/ops/src/cuda";
+const FEATURE: [&str; 4] = ["--package", "simclr-ops", "--features", "simclr-ops/cuda"];
+
+/// Assembles the toolkit, compiles every kernel to PTX, and checks the Rust side.
+///
+/// # Errors
+/// When the toolkit cannot be fetched, or something does not compile.
+pub fn check(args: &Args) -> Result<()> {
+    let start = Instant::now();
+    let toolkit = Toolkit::assemble(&workspace::target()?.join("cuda"), args.link)?;
+    for kernel in kernels(&workspace::root().join(KERNELS))? {
+        let lines = toolkit.compile(&kernel)?;
+        println!("{}: {lines} lines of PTX", kernel.file_name().unwrap_or_default().display());
+    }
+    cargo(&toolkit, &["check"], &[])?;
+    cargo(&toolkit, &["clippy", "--all-targets"], &["--", "-D", "warnings"])?;
+    if args.link {
+        cargo(&toolkit, &["test", "--no-run"], &[])?;
+    }
+    println!("all that is for CUDA compiles ({})", duration(start.elapsed().as_secs_f64()));
+    Ok(())
+}
+
+fn kernels(folder: &Path) -> Result<Vec<std::path::PathBuf>> {
+    let entries = std::fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))?;
+    let mut found: Vec<_> = entries.filter_map(|e| Some(e.ok()?.path())).collect();
+    found.retain(|p| p.extension().is_some_and(|e| e == "cu"));
+    found.sort();
+    ensure!(!found.is_empty(), "no kernels in {}", folder.display());
+    Ok(found)
+}
+
+/// Runs cargo with the feature on. Its artifacts have a folder of their own, so that nothing of an ordinary build is lost.
+fn cargo(toolkit: &Toolkit, before: &[&str], after: &[&str]) -> Result<()> {
+    let mut command = workspace::cargo();
+    command.args(before).args(FEATURE).args(after);
+    toolkit.surround(&mut command);
+    let status = command.status().context("starting cargo")?;
+    ensure!(status.success(), "cargo {} with CUDA failed; the messages are above", before[0]);
+    Ok(())
+}

@@ -1,0 +1,94 @@
+//! `doctor`: what this machine has, what a run would use of it, and what to install.
+
+use crate::workspace;
+use anyhow::Result;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Folders where datasets are looked for beside those that a config names.
+const DATASETS: [(&str, &str); 2] = [
+    ("Fashion-MNIST", "/usr/share/datasets/fashion-mnist"),
+    ("files of the Hugging Face hub", "~/.cache/huggingface/hub"),
+];
+
+/// Prints one line for each thing, and what to do where one is missing.
+///
+/// # Errors
+/// When the package's own files cannot be read.
+pub fn run() -> Result<()> {
+    let show = |name: &str, found: Option<String>, missing: &str| {
+        println!("{name:<14}{}", found.unwrap_or_else(|| format!("not found: {missing}")));
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    show("processor", Some(format!("{cores} threads, {}", vector_units())), "");
+    show("memory", memory(), "/proc/meminfo is not there");
+    show("disk", first_line("df", &["-h", "--output=avail,target", "."], 1), "`df` does not tell");
+    show("C compiler", first_line("cc", &["--version"], 0), "install gcc or clang; the build needs it");
+    show("C++ compiler", first_line("c++", &["--version"], 0), "install g++; the tests need it");
+    let gpus = output("nvidia-smi", &["--query-gpu=index,name,memory.total,compute_cap", "--format=csv,noheader"]);
+    show("driver", driver(), "install NVIDIA's driver (R580 or newer) to compute on a GPU");
+    show("GPU", gpus.map(|g| g.trim().replace('\n', "; ")), "nvidia-smi lists none");
+    show("nvcc", last_line("nvcc", &["--version"]), "install the CUDA toolkit 13.0 to build for a GPU");
+    show("cuDNN", cudnn(), "install cuDNN 9 beside the toolkit; convolutions on a GPU need it");
+    for (name, place) in DATASETS {
+        let path = home(place);
+        show("data", path.is_dir().then(|| format!("{name} in {}", path.display())), &format!("{name} in {place}"));
+    }
+    println!("\n--device auto  {}", workspace::explain("auto")?);
+    Ok(())
+}
+
+fn output(program: &str, args: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(args).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn first_line(program: &str, args: &[&str], line: usize) -> Option<String> {
+    output(program, args)?.lines().nth(line).map(|l| l.trim().into())
+}
+
+fn last_line(program: &str, args: &[&str]) -> Option<String> {
+    output(program, args)?.lines().last().map(|l| l.trim().into())
+}
+
+fn read(path: &str) -> Option<String> {
+    std::fs::read_to_string(path).ok()
+}
+
+fn vector_units() -> String {
+    let flags = read("/proc/cpuinfo").unwrap_or_default();
+    let has = |flag: &str| flags.split_whitespace().any(|f| f == flag);
+    let known = [("avx512f", "AVX-512"), ("avx512_bf16", "AVX512-BF16"), ("amx_bf16", "AMX-BF16")];
+    let found: Vec<_> = known.into_iter().filter(|(flag, _)| has(flag)).map(|(_, name)| name).collect();
+    if found.is_empty() { "without AVX-512".into() } else { found.join(", ") }
+}
+
+fn memory() -> Option<String> {
+    let text = read("/proc/meminfo")?;
+    let gib = |key: &str| {
+        let line = text.lines().find_map(|l| l.strip_prefix(key))?;
+        let kib: f64 = line.split_whitespace().next()?.parse().ok()?;
+        Some(kib / f64::from(1 << 20))
+    };
+    Some(format!("{:.1} GiB, {:.1} GiB of it free", gib("MemTotal:")?, gib("MemAvailable:")?))
+}
+
+fn driver() -> Option<String> {
+    read(workspace::DRIVER)?.lines().next().map(String::from)
+}
+
+/// cuDNN's library in a toolkit or in the system's folder.
+fn cudnn() -> Option<String> {
+    let toolkits = ["CUDA_HOME", "CUDA_PATH"].into_iter().filter_map(std::env::var_os).map(PathBuf::from);
+    let usual = ["/usr/local/cuda", "/usr"].map(PathBuf::from);
+    let folders = toolkits.chain(usual).flat_map(|t| ["lib64", "lib", "lib/x86_64-linux-gnu"].map(|l| t.join(l)));
+    let found = folders.map(|f| f.join("libcudnn.so.9")).find(|p| p.exists())?;
+    Some(found.display().to_string())
+}
+
+fn home(place: &str) -> PathBuf {
+    match (place.strip_prefix("~/"), std::env::var_os("HOME")) {
+        (Some(rest), Some(home)) => Path::new(&home).join(rest),
+        _ => place.into(),
+    }
+}
