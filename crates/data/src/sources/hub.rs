@@ -7,6 +7,7 @@ use crate::sources::parquet;
 use anyhow::{Context, Result, ensure};
 use hf_hub::{HFClientSync, HFError};
 use simclr_core::config::DataConfig;
+use simclr_core::hub;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -27,7 +28,7 @@ impl Hub {
     pub(crate) fn new(id: &str) -> Result<Self> {
         let parts: Vec<&str> = id.split('/').collect();
         ensure!(parts.len() == 2 && parts.iter().all(|p| !p.is_empty()), "data.hub = \"{id}\": expected OWNER/NAME");
-        Ok(Self { id: id.into(), client: HFClientSync::new()? })
+        Ok(Self { id: id.into(), client: hub::client(false)? })
     }
 
     /// Names of the parquet files, sorted.

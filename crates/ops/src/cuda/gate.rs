@@ -33,9 +33,14 @@ pub fn open<M: Machine>(m: &M, s: Streams, logits: At<f32>) -> Result<M::Memory<
 
 /// Each pixel of `x` times its image's gates, to `out`.
 pub fn scale<M: Machine, T: Number>(m: &M, s: Streams, x: At<T>, open: At<f32>, out: At<T>) -> Result<()> {
+    gated(m, "gate_scale", s, x, open, out)
+}
+
+/// What a kernel makes of each pixel and its image's gates, to `out` `[N, P, F]`.
+fn gated<M: Machine, T: Number>(m: &M, kernel: &str, s: Streams, x: At<T>, open: At<f32>, out: At<T>) -> Result<()> {
     let items = s.n * s.pixels * s.f;
     let args = args![x, open, s.pixels as i64, s.f as i64, out, items as i64];
-    m.launch(Launch::items(SOURCE, named::<T>("gate_scale"), items, args)?)
+    m.launch(Launch::items(SOURCE, named::<T>(kernel), items, args)?)
 }
 
 /// The gradient of the gates' logits, `[N, F]`.
@@ -53,9 +58,7 @@ pub fn scale_gradient<M: Machine, T: Number>(
 
 /// `a x[..F] + (1 - a) x[F..]` to `out`, `a` being how far the first stream's gate is open.
 pub fn select<M: Machine, T: Number>(m: &M, s: Streams, x: At<T>, open: At<f32>, out: At<T>) -> Result<()> {
-    let items = s.n * s.pixels * s.f;
-    let args = args![x, open, s.pixels as i64, s.f as i64, out, items as i64];
-    m.launch(Launch::items(SOURCE, named::<T>("select_streams"), items, args)?)
+    gated(m, "select_streams", s, x, open, out)
 }
 
 /// The way back of [`select`]: to `dx`, and to the logits, `[N, 2F]`.
