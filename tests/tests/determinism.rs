@@ -71,8 +71,8 @@ fn pretrain(out: &Path, config: &Config, stop: Option<u64>) {
     let source = (config.seed, Purpose::Contrastive);
     let loader = Loader::new(train_set, samples, maker, (2, training.batch), source);
     let model = SimClr::new(&spec, config.seed).unwrap();
-    let mut task =
-        Pretrain::new(model, batches(loader), 0.2, HeldOut::new(config, Arc::new(test))).in_chunks(training.chunk);
+    let batches = batches(loader, &model).unwrap();
+    let mut task = Pretrain::new(model, batches, 0.2, HeldOut::new(config, Arc::new(test))).in_chunks(training.chunk);
     let options = TrainOptions {
         training,
         examples,

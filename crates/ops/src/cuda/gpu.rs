@@ -70,6 +70,17 @@ impl Gpu {
         Tensor::from_storage(storage, shape.into(), BackpropOp::none(), false)
     }
 
+    /// Copies `len` numbers, which do not overlap.
+    ///
+    /// # Errors
+    /// When the GPU refuses.
+    pub fn copy<T: Number>(&self, from: At<T>, to: At<T>, len: usize) -> Result<()> {
+        let stream = self.0.cuda_stream();
+        stream.context().bind_to_thread().w()?;
+        // SAFETY: both are memory of that many numbers on this GPU, which the caller holds until the copy is launched.
+        unsafe { result::memcpy_dtod_async(to.0, from.0, len * size_of::<T>(), stream.cu_stream()) }.w()
+    }
+
     /// A tensor with arbitrary contents, and where it stands.
     ///
     /// # Errors
