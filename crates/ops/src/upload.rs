@@ -53,7 +53,9 @@ impl Uploader {
             // A thread that failed while it held the lane left at worst an unfinished buffer, which nobody reads.
             let mut lane = lane.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             let parcel = match self.maps {
-                DType::BF16 => lane.send(values.len(), shape, |to| to.convert_from_f32_slice(&values))?,
+                DType::BF16 => {
+                    lane.send(values.len(), shape, |to: &mut [half::bf16]| to.convert_from_f32_slice(&values))?
+                }
                 _ => lane.send(values.len(), shape, |to: &mut [f32]| to.copy_from_slice(&values))?,
             };
             return Ok(Uploaded(Place::OnTheWay(parcel)));
