@@ -292,6 +292,17 @@ fn advance<T: Task>(
     Ok(Pending { step, lr, logged, figures, decays, names })
 }
 
+/// Says what to do where a GPU's memory is short.
+fn of_memory(error: anyhow::Error) -> anyhow::Error {
+    match format!("{error:?}").contains("OUT_OF_MEMORY") {
+        true => error.context(
+            "the GPU's memory is too small for this step: set dtype = \"bf16\", recompute = true, a chunk or a smaller \
+             batch (`simclr-pretrain --estimate` tells what fits)",
+        ),
+        false => error,
+    }
+}
+
 /// Drops gradients of frozen parameters, and makes the others contiguous, as the in-place updates want them.
 fn tidy<T: Task>(task: &T, grads: &mut GradStore) -> Result<()> {
     for p in task.store().trainable() {
