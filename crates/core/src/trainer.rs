@@ -146,8 +146,8 @@ pub fn train<T: Task>(task: &mut T, options: &TrainOptions<'_>, run: &mut Run) -
         let at = move |step: u64, lr: f64| {
             format!("step {step} of {total} (learning rate {lr:.3e}); the last saved state is that of step {last}")
         };
-        let next =
-            advance(task, input, optimizer.as_mut(), training, (step, lr), logged).with_context(|| at(step, lr))?;
+        let next = advance(task, input, optimizer.as_mut(), training, (step, lr), logged);
+        let next = next.map_err(of_memory).with_context(|| at(step, lr))?;
         let stops = options.stop_after == Some(done);
         let waits = next.figures.are_here() || evaluates || saves || stops;
         let mut ready = vec![pending.replace(next)];
