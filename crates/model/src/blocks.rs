@@ -2,6 +2,7 @@
 
 use crate::init::Builder;
 use crate::layers::{BatchNorm, Conv};
+use crate::outline::{Op, Outline};
 use crate::pass::Pass;
 use anyhow::Result;
 use simclr_ops::{
@@ -43,6 +44,16 @@ impl SelectiveKernel {
         })
     }
 
+    fn outline(&self, o: &mut Outline<'_>) {
+        self.conv.outline(o);
+        o.norm(false, true);
+        let from = o.map;
+        o.map.channels /= 2;
+        self.reduce.outline_rows(o);
+        self.select.outline_rows(o);
+        o.push(Op::Gate { from, to: o.map });
+    }
+
     fn forward(&self, pass: &Pass<'_>, x: Input) -> Result<Value> {
         let streams = self.bn.relu(pass, &self.conv.forward(pass, x)?)?;
         let pooled = stream_mean(pass.tape, &streams)?;
@@ -62,6 +73,12 @@ impl SqueezeExcite {
     fn new(b: &mut Builder<'_>, f: usize, out: usize, ratio: f64) -> Result<Self> {
         let (mut b, hidden) = (b.under("se"), ((f as f64 * ratio) as usize).max(1));
         Ok(Self { reduce: Conv::dense(&mut b, "fc1", hidden, out)?, expand: Conv::dense(&mut b, "fc2", out, hidden)? })
+    }
+
+    fn outline(&self, o: &mut Outline<'_>) {
+        self.reduce.outline_rows(o);
+        self.expand.outline_rows(o);
+        o.push(Op::Gate { from: o.map, to: o.map });
     }
 
     fn forward(&self, pass: &Pass<'_>, x: &Value) -> Result<Value> {
@@ -88,6 +105,15 @@ impl Shortcut {
             conv: Conv::new(&mut b, conv, out, 1, c, if pooled { 1 } else { stride })?,
             bn: BatchNorm::new(&mut b, bn, out, 1.0, true)?,
         })
+    }
+
+    fn outline(&self, o: &mut Outline<'_>) {
+        if let Some(stride) = self.pool {
+            o.pool(stride);
+        }
+        self.conv.outline(o);
+        // What is added to something is not kept.
+        o.norm(false, false);
     }
 
     fn forward(&self, pass: &Pass<'_>, x: &Value) -> Result<Value> {
@@ -148,6 +174,32 @@ impl Block {
         }
         let block = self.clone();
         Ok(pass.recomputed(&self.params, x, move |pass, x| Ok((block.kept(pass, x)?, vec![])))?.0)
+    }
+
+    /// What the forward does, in its order.
+    pub fn outline(&self, o: &mut Outline<'_>) {
+        let input = o.map;
+        if let Some(shortcut) = &self.shortcut {
+            shortcut.outline(o);
+        }
+        o.map = input;
+        if let Some((conv, _)) = &self.first {
+            conv.outline(o);
+            o.norm(false, true);
+        }
+        match &self.middle {
+            Middle::Plain(conv, _) => {
+                conv.outline(o);
+                o.norm(false, true);
+            }
+            Middle::Selective(unit) => unit.outline(o),
+        }
+        self.last.0.outline(o);
+        o.norm(self.gate.is_none(), true);
+        if let Some(gate) = &self.gate {
+            gate.outline(o);
+            o.push(Op::Add { map: o.map });
+        }
     }
 
     fn kept(&self, pass: &Pass<'_>, x: &Value) -> Result<Value> {

@@ -2,6 +2,7 @@
 
 use crate::init::Builder;
 use crate::layers::BatchNorm;
+use crate::outline::Outline;
 use crate::pass::{Mode, Pass};
 use anyhow::{Result, bail};
 use simclr_core::params::{Kind, ParamId};
@@ -45,6 +46,10 @@ impl ProjectionHead {
             }
         }
         Ok(selected)
+    }
+
+    pub(crate) fn outline(&self, outline: &mut Outline<'_>) {
+        self.layers.iter().for_each(|(weight, _)| outline.dense(*weight));
     }
 
     fn position(&self, selector: i64) -> Result<usize> {

@@ -1,6 +1,7 @@
 //! Convolution and batch norm as layers: parameter ids and a forward.
 
 use crate::init::Builder;
+use crate::outline::Outline;
 use crate::pass::{Mode, Pass};
 use anyhow::{Context, Result};
 use simclr_core::params::{Kind, ParamId};
@@ -29,6 +30,15 @@ impl Conv {
 
     pub fn forward(&self, pass: &Pass<'_>, x: impl Into<Input>) -> Result<Value> {
         Ok(conv2d(pass.tape, x, &pass.param(self.weight), self.stride, Padding::Fixed)?)
+    }
+
+    pub fn outline(&self, outline: &mut Outline<'_>) {
+        outline.conv(self.weight, self.stride);
+    }
+
+    /// As [`Conv::outline`], of [`Conv::forward_rows`].
+    pub fn outline_rows(&self, outline: &mut Outline<'_>) {
+        outline.dense(self.weight);
     }
 
     /// The 1x1 convolution on `[N, C]`.

@@ -10,6 +10,7 @@ mod inference;
 mod init;
 mod layers;
 mod network;
+pub mod outline;
 mod pass;
 pub mod tensorflow;
 

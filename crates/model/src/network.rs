@@ -4,6 +4,7 @@ use crate::blocks::{Block, Style};
 use crate::heads::{Classifier, ProjectionHead};
 use crate::init::Builder;
 use crate::layers::{BatchNorm, Conv};
+use crate::outline::{Map, Outline};
 use crate::pass::Pass;
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device, Tensor};
@@ -152,6 +153,23 @@ impl Encoder {
     }
 }
 
+impl Encoder {
+    fn outline(&self, o: &mut Outline<'_>) {
+        for (conv, _) in &self.stem {
+            conv.outline(o);
+            o.norm(false, true);
+        }
+        if self.max_pool {
+            o.pool(2);
+        }
+        for block in self.groups.iter().flatten() {
+            o.next_part();
+            block.outline(o);
+        }
+        o.next_part();
+    }
+}
+
 /// The network of every stage, with its parameters.
 pub struct SimClr {
     /// What it is.
@@ -217,6 +235,14 @@ impl SimClr {
             simclr_ops::step::assign(&p.tensor, &Tensor::zeros(p.tensor.dims(), DType::F32, &Device::Cpu)?)?;
         }
         Ok(())
+    }
+
+    /// What encoder and projection head do to an image of `size` by `size` pixels.
+    pub fn outline(&self, size: usize) -> Outline<'_> {
+        let mut outline = Outline::new(&self.store, Map { side: size, channels: self.spec.in_channels });
+        self.encoder.outline(&mut outline);
+        self.projection.outline(&mut outline);
+        outline
     }
 
     fn declare(spec: &ModelSpec, seed: Option<u64>) -> Result<Self> {

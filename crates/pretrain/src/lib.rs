@@ -1,10 +1,12 @@
 //! Step one: contrastive pretraining without labels.
 #![forbid(unsafe_code)]
 
+mod estimate;
 mod task;
+pub use estimate::estimate;
 pub use task::Pretrain;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde_json::{Map, json};
 use simclr_core::cli::CommonArgs;
 use simclr_core::config::Config;
@@ -13,6 +15,27 @@ use simclr_data::{Loader, ViewMaker};
 use simclr_model::{ModelSpec, SimClr};
 use simclr_stage::{HeldOut, Launch, Plan, batches, launch, maps, used_parameters};
 use std::sync::Arc;
+
+/// Prints the estimate of the experiment's pretraining; an epoch has `images`, or those of the dataset.
+///
+/// # Errors
+/// When the images are neither told nor there to be counted.
+pub fn print_estimate(config: &Config, images: Option<usize>) -> Result<()> {
+    let (examples, channels) = match images {
+        Some(n) => (n, COLOURS),
+        None => {
+            let data = simclr_data::load(&config.data).context(
+                "the images of an epoch cannot be counted; say --images N with --estimate (ImageNet has 1281167)",
+            )?;
+            (data.train.len(), data.train.channels())
+        }
+    };
+    print!("{}", estimate(config, examples, channels)?);
+    Ok(())
+}
+
+/// Channels of images that are not there to be looked at.
+const COLOURS: usize = 3;
 
 /// Pretrains as the experiment says, into the run folder of the command line.
 ///

@@ -13,13 +13,24 @@ static ALLOCATOR: simclr_ops::alloc::Recycling = simclr_ops::alloc::Recycling::n
 /// trained beside it and tells how good they are; it has no influence on them. The run folder ends with
 /// checkpoint/model.safetensors, which simclr-finetune and simclr-eval take.
 #[derive(Parser)]
-#[command(version)]
+#[command(version, mut_arg("out", |out| out.required(false).required_unless_present("estimate").default_value_if("estimate", "true", ".")))]
 struct Args {
     #[command(flatten)]
     common: CommonArgs,
+
+    /// Print what a step takes on a GPU, in time and memory, from first principles, and what fits; nothing is trained
+    #[arg(long)]
+    estimate: bool,
+
+    /// With --estimate: images of an epoch, where the dataset is not here to be counted (ImageNet has 1281167)
+    #[arg(long, value_name = "N", requires = "estimate")]
+    images: Option<usize>,
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    exit_with(args.common.prepare().and_then(|config| simclr_pretrain::run(&args.common, &config)))
+    exit_with(args.common.prepare().and_then(|config| match args.estimate {
+        true => simclr_pretrain::print_estimate(&config, args.images),
+        false => simclr_pretrain::run(&args.common, &config),
+    }))
 }
