@@ -29,7 +29,10 @@ mod tape;
 pub use contrastive::{NtXent, Share, join_views, nt_xent, nt_xent_share};
 pub use conv::{Input, Padding, conv2d, linear};
 #[cfg(feature = "cuda")]
-pub use cuda::{gpu::open as open_gpu, step};
+pub use cuda::{
+    gpu::{Precision, open as open_gpu},
+    step,
+};
 pub use gate::{add_relu, relu, sigmoid_gate, stream_mean, stream_select};
 pub use loss::{cross_entropy, distillation, partial_cross_entropy, weighted_sum};
 pub use norm::{Fused, Moments, Normalized, Statistics, batch_norm, batch_norm_relu};
