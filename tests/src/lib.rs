@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::path::PathBuf;
 
-pub use simclr_core::testing::{assert_close, assert_within, log};
+pub use simclr_core::testing::{assert_close, assert_within, device, log};
 
 /// The folder of golden numbers: `SIMCLR_GOLDEN_DIR`, or the one of this package.
 pub fn golden_dir() -> PathBuf {

@@ -1,6 +1,7 @@
 //! The same seed gives the same bits: on any number of threads, and after an interruption.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+use candle_core::Device;
 use serde_json::{Map, Value as Json, json};
 use simclr_core::config::{Config, DataConfig, TrainingConfig};
 use simclr_core::progress::ProgressMode;
@@ -12,6 +13,7 @@ use simclr_data::{Loader, ViewMaker};
 use simclr_model::{ModelSpec, SimClr};
 use simclr_pretrain::Pretrain;
 use simclr_stage::{HeldOut, batches};
+use simclr_tests::{assert_close, device};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -46,7 +48,7 @@ fn with(memory: Memory) -> Config {
 }
 
 /// Pretrains in `out` (on from what is there), and stops as if killed after `stop` steps.
-fn pretrain(out: &Path, config: &Config, stop: Option<u64>) {
+fn pretrain(out: &Path, config: &Config, stop: Option<u64>, device: &Device) {
     let training: &TrainingConfig = &config.pretrain.training;
     let options = RunOptions {
         out,
@@ -70,9 +72,9 @@ fn pretrain(out: &Path, config: &Config, stop: Option<u64>) {
     let (samples, examples) = ((0..train_set.len() as u32).collect(), train_set.len());
     let source = (config.seed, Purpose::Contrastive);
     let loader = Loader::new(train_set, samples, maker, (2, training.batch), source);
-    let model = SimClr::new(&spec, config.seed).unwrap();
-    let mut task =
-        Pretrain::new(model, batches(loader), 0.2, HeldOut::new(config, Arc::new(test))).in_chunks(training.chunk);
+    let model = SimClr::new(&spec, config.seed).unwrap().on(device).unwrap();
+    let batches = batches(loader, &model).unwrap();
+    let mut task = Pretrain::new(model, batches, 0.2, HeldOut::new(config, Arc::new(test))).in_chunks(training.chunk);
     let options = TrainOptions {
         training,
         examples,
@@ -99,8 +101,8 @@ fn traces(out: &Path) -> (Vec<u8>, Vec<Map<String, Json>>) {
 fn traced(out: &Path, config: &Config, threads: usize, stops: &[u64]) -> (Vec<u8>, Vec<Map<String, Json>>) {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     pool.install(|| {
-        stops.iter().for_each(|stop| pretrain(out, config, Some(*stop)));
-        pretrain(out, config, None);
+        stops.iter().for_each(|stop| pretrain(out, config, Some(*stop), &device()));
+        pretrain(out, config, None, &device());
     });
     traces(out)
 }
@@ -120,6 +122,20 @@ fn bits_do_not_depend_on_threads_or_interruptions() {
         assert_eq!(one.1, other.1, "{what}: logged figures");
         assert!(one.0 == other.0, "{what}: weights");
     }
+}
+
+/// The device that is tested, beside the CPU: the same random numbers, sums in another order.
+#[test]
+fn devices_agree() {
+    let dir = tempfile::tempdir().unwrap();
+    let losses = |name: &str, device: &Device| -> Vec<f32> {
+        let out = dir.path().join(name);
+        pretrain(&out, &experiment(), None, device);
+        traces(&out).1.iter().filter_map(|line| Some(line.get("total_loss")?.as_f64()? as f32)).collect()
+    };
+    let cpu = losses("cpu", &Device::Cpu);
+    assert_eq!(cpu.len() as u64, STEPS);
+    assert_close("losses on the device", &losses("device", &device()), &cpu, 1e-3);
 }
 
 #[test]

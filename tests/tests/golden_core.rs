@@ -1,16 +1,16 @@
 //! Optimisers and learning rates against the reference's numbers.
 #![allow(clippy::unwrap_used)]
 
+use candle_core::Tensor;
 use candle_core::backprop::GradStore;
-use candle_core::{Device, Tensor};
 use simclr_core::config::{Duration, OptimizerKind, Scaling, TrainingConfig};
 use simclr_core::optimizer::{Adam, Lars, Optimizer, Sgd};
 use simclr_core::params::{Kind, ParamStore};
 use simclr_core::schedule::Schedule;
-use simclr_tests::{Golden, assert_close, golden_files, golden_list};
+use simclr_tests::{Golden, assert_close, device, golden_files, golden_list};
 
 fn tensor((shape, data): &(Vec<usize>, Vec<f32>)) -> Tensor {
-    Tensor::from_slice(data, shape.as_slice(), &Device::Cpu).unwrap()
+    Tensor::from_slice(data, shape.as_slice(), &device()).unwrap()
 }
 
 /// All steps of the file; the weights after each are held where the file has them.
@@ -18,7 +18,7 @@ fn steps(golden: &Golden, case: &str, build: impl FnOnce(&ParamStore) -> Box<dyn
     let names: Vec<&str> = golden.names().filter_map(|n| n.strip_prefix("init.")).collect();
     assert!(!names.is_empty());
     let steps = golden.names().filter_map(|n| n.strip_prefix("grad.")?.split('.').next()?.parse::<usize>().ok()).max();
-    let mut store = ParamStore::new(Device::Cpu);
+    let mut store = ParamStore::new(device());
     for name in &names {
         store.add(name, Kind::Linear, tensor(golden.get(&format!("init.{name}")))).unwrap();
     }

@@ -5,17 +5,17 @@ use candle_core::{Device, Tensor};
 use simclr_core::config::{ModelConfig, Stem};
 use simclr_core::params::{Match, ParamStore};
 use simclr_model::{Mode, ModelSpec, Pass, SimClr};
-use simclr_ops::{Tape, Value, distillation, nt_xent, nt_xent_share};
-use simclr_tests::{Golden, assert_close, golden_files, golden_list, log};
+use simclr_ops::{Figures, Tape, Value, distillation, nt_xent, nt_xent_share};
+use simclr_tests::{Golden, assert_close, device, golden_files, golden_list, log};
 use std::collections::BTreeMap;
 
 fn tensor(golden: &Golden, name: &str) -> Tensor {
     let (shape, data) = golden.get(name);
-    Tensor::from_vec(data.clone(), shape.clone(), &Device::Cpu).unwrap()
+    Tensor::from_vec(data.clone(), shape.clone(), &device()).unwrap()
 }
 
 fn flat(t: &Tensor) -> Vec<f32> {
-    t.flatten_all().unwrap().to_vec1().unwrap()
+    t.to_device(&Device::Cpu).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
 
 fn spec(golden: &Golden) -> ModelSpec {
@@ -41,7 +41,7 @@ fn network(golden: &Golden, spec: &ModelSpec, prefix: &str) -> SimClr {
         .collect();
     let may_lack: &[&str] = if weights.keys().any(|k| k.starts_with("projection")) { &[] } else { &["projection"] };
     model.store.load_map(&weights, Match { may_lack, leave: &[] }).unwrap();
-    model
+    model.on(&device()).unwrap()
 }
 
 fn disk(store: &ParamStore) -> BTreeMap<String, Tensor> {
@@ -92,6 +92,7 @@ fn networks() {
         let mut seen = 0;
         for p in model.store.trainable().filter(|p| !p.name.starts_with("projection")) {
             let g = grads.get(&p.tensor).unwrap_or_else(|| panic!("{file}: no gradient for {}", p.name));
+            let g = g.to_device(&Device::Cpu).unwrap();
             let g = if g.rank() == 4 { g.permute((0, 3, 1, 2)).unwrap().contiguous().unwrap() } else { g.clone() };
             let want = golden.get(&format!("train.grad.{}", p.name));
             assert_close(&format!("{file} train.grad.{}", p.name), &flat(&g), &want.1, TOLERANCE);
@@ -124,7 +125,7 @@ fn heads() {
         assert!(!selectors.is_empty());
         for selector in selectors {
             let spec = ModelSpec { classes, proj_selector: selector, ..spec(&golden) };
-            let model = SimClr::blank(&spec).unwrap();
+            let model = SimClr::blank(&spec).unwrap().on(&device()).unwrap();
             let mut weights = disk(&base.store);
             for part in ["weight", "bias"] {
                 weights.insert(format!("fc.{part}"), tensor(&golden, &format!("select{selector}.fc.{part}")));
@@ -153,9 +154,10 @@ fn contrastive_loss() {
             let what = |part: &str| format!("{file} {case}.{part}");
             let want = |part: &str| golden.get(&format!("{case}.{part}")).1.clone();
             assert_close(&what("loss"), &flat(out.loss.tensor()), &want("loss"), TOLERANCE);
-            assert_close(&what("logits_ab"), &out.logits_ab, &want("logits_ab"), TOLERANCE);
-            assert_close(&what("acc"), &[out.accuracy as f32], &want("acc"), TOLERANCE);
-            assert_close(&what("entropy"), &[out.entropy as f32], &want("entropy"), TOLERANCE);
+            assert_close(&what("logits_ab"), &flat(&out.logits_ab), &want("logits_ab"), TOLERANCE);
+            let figures = Figures::of(&[&out.accuracy, &out.entropy]).unwrap().read().unwrap();
+            assert_close(&what("acc"), &[figures[0] as f32], &want("acc"), TOLERANCE);
+            assert_close(&what("entropy"), &[figures[1] as f32], &want("entropy"), TOLERANCE);
             let grads = tape.backward(&out.loss).unwrap();
             assert_close(&what("grad"), &flat(grads.get(&hidden).unwrap()), &want("grad"), TOLERANCE);
         }
@@ -168,7 +170,7 @@ fn contrastive_loss_over_ranks() {
     for file in golden_files("ntxent") {
         let golden = Golden::load(&file);
         let temperature: f64 = golden.metadata["replica_temperature"].parse().unwrap();
-        let hidden = tensor(&golden, "hidden");
+        let hidden = tensor(&golden, "hidden").to_device(&Device::Cpu).unwrap();
         let mut seen = 0;
         for case in golden.names().filter_map(|n| n.strip_suffix(".loss_per_replica")) {
             let ranks: usize = case.strip_prefix("replicas").unwrap().parse().unwrap();

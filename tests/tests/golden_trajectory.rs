@@ -13,8 +13,8 @@ use simclr_data::{Batch, Images};
 use simclr_finetune::Finetune;
 use simclr_model::{ModelSpec, SimClr};
 use simclr_pretrain::Pretrain;
-use simclr_stage::HeldOut;
-use simclr_tests::{Golden, assert_close, golden_files, golden_list, log};
+use simclr_stage::{HeldOut, Input, uploader};
+use simclr_tests::{Golden, assert_close, device, golden_files, golden_list, log};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -61,18 +61,23 @@ fn model(golden: &Golden, prefix: &str, selector: i64) -> SimClr {
     // Fine-tuning starts from a classifier of zeros, which is what a blank network has.
     let matching = if prefix == "init." { Match::EXACT } else { Match { may_lack: &["fc."], leave: &["fc."] } };
     model.store.load_map(&weights, matching).unwrap();
-    model
+    model.on(&device()).unwrap()
 }
 
 /// The stored batch, the same at every step: the first `views` of its two views.
-fn batches(golden: &Golden, views: usize) -> Batches<Batch> {
+fn batches(golden: &Golden, views: usize, model: &SimClr) -> Batches<Input> {
     let (shape, data) = golden.get("views");
     let (n, s) = (shape[0], shape[1]);
     let images = (0..views).flat_map(|v| data.chunks_exact(6).flat_map(move |p| p[3 * v..3 * v + 3].to_vec()));
     let labels = golden.get("labels").1.iter().map(|l| Some(*l as u32)).collect();
     let batch =
         Batch { images: images.collect(), labels, samples: (0..n as u32).collect(), shape: [views * n, s, s, 3] };
-    Arc::new(move |_| Ok(batch.clone()))
+    always(batch, model)
+}
+
+fn always(batch: Batch, model: &SimClr) -> Batches<Input> {
+    let uploader = uploader(model).unwrap();
+    Arc::new(move |_| Input::send(batch.clone(), &uploader))
 }
 
 fn experiment(size: usize) -> Config {
@@ -153,7 +158,8 @@ fn pretraining() {
         let model = model(&golden, "init.", phase["ft_proj_selector"].as_i64().unwrap());
         let size = model.spec.image_size;
         let temperature = phase["temperature"].as_f64().unwrap();
-        let mut task = Pretrain::new(model, batches(&golden, 2), temperature, held_out(size));
+        let batches = batches(&golden, 2, &model);
+        let mut task = Pretrain::new(model, batches, temperature, held_out(size));
         let logged = run(&mut task, &phase);
         let names = [
             ("contrast_loss", "contrast_loss", TOLERANCE),
@@ -178,7 +184,8 @@ fn fine_tuning() {
             let model = model(&golden, "pretrained.", phase["ft_proj_selector"].as_i64().unwrap());
             let size = model.spec.image_size;
             let freeze = phase["fine_tune_after_block"].as_i64().unwrap();
-            let mut task = Finetune::new(model, batches(&golden, 1), freeze, held_out(size));
+            let batches = batches(&golden, 1, &model);
+            let mut task = Finetune::new(model, batches, freeze, held_out(size));
             let logged = run(&mut task, &phase);
             let names = [
                 ("loss", "supervised_loss", TOLERANCE),
@@ -243,9 +250,11 @@ fn freezing() {
             samples: (0..8).collect(),
             shape: [8, side, side, 3],
         };
+        let model = model.on(&device()).unwrap();
         let before = flattened(&model);
         let freeze = case["fine_tune_after_block"].as_i64().unwrap();
-        let mut task = Finetune::new(model, Arc::new(move |_| Ok(batch.clone())), freeze, held_out(side));
+        let batches = always(batch, &model);
+        let mut task = Finetune::new(model, batches, freeze, held_out(side));
         let phase = json!({
             "train_batch_size": 8, "train_epochs": 1, "warmup_epochs": 0, "learning_rate": 1.0,
             "learning_rate_scaling": "linear", "weight_decay": case["weight_decay"], "optimizer": case["optimizer"],

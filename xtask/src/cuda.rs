@@ -21,7 +21,11 @@ pub struct Args {
 
 /// Kernels' sources, and what is compiled with their feature.
 const KERNELS: &str = "crates/ops/src/cuda";
-const FEATURE: [&str; 4] = ["--package", "simclr-ops", "--features", "simclr-ops/cuda"];
+const FEATURE: [&str; 3] = [
+    "--workspace",
+    "--features",
+    "simclr-pretrain/cuda,simclr-finetune/cuda,simclr-distill/cuda,simclr-eval/cuda,simclr-tests/cuda",
+];
 
 /// Assembles the toolkit, compiles every kernel to PTX, and checks the Rust side.
 ///

@@ -37,14 +37,19 @@ impl Binaries {
     /// Builds `packages` for `device` (`auto`, `cpu`, `cuda`, `cuda:N`), with CUDA where the machine can run it.
     ///
     /// # Errors
-    /// When they do not compile, or the device is CUDA and this version has none.
+    /// When they do not compile, or the device is CUDA and this machine lacks what that needs.
     pub fn build(packages: &[&str], device: &str) -> Result<Self> {
+        let (driver, nvcc) = found();
+        let built = decide(device, driver, nvcc)?;
+        if device != "cpu" {
+            eprintln!("--device {device}: {}", explain(device)?);
+        }
         let mut build = cargo();
         build.args(["build", "--release"]);
         for package in packages {
             build.args(["--package", package]);
         }
-        if with_cuda(device)? {
+        if built {
             for package in packages {
                 build.args(["--features", &format!("{package}/cuda")]);
             }
@@ -79,41 +84,30 @@ pub const DRIVER: &str = "/proc/driver/nvidia/version";
 /// # Errors
 /// As [`Binaries::build`].
 pub fn explain(device: &str) -> Result<&'static str> {
-    let (known, driver, nvcc) = found()?;
-    Ok(match (with_cuda(device)?, known, driver, nvcc) {
+    let (driver, nvcc) = found();
+    Ok(match (decide(device, driver, nvcc)?, driver, nvcc) {
         (true, ..) => "builds for CUDA: driver and compiler are there",
-        (_, false, ..) => "builds for the CPU: the stages of this version do not compute on a GPU yet",
-        (_, _, false, _) => "builds for the CPU: there is no NVIDIA driver",
-        (_, _, _, false) => "builds for the CPU: there is no nvcc, which compiles for CUDA",
+        (_, false, _) => "builds for the CPU: there is no NVIDIA driver",
+        (_, _, false) => "builds for the CPU: there is no nvcc, which compiles for CUDA",
         _ => "builds for the CPU",
     })
 }
 
-/// Whether to build for CUDA. A CUDA binary does not start without the driver, so `auto` looks for that first.
-fn with_cuda(device: &str) -> Result<bool> {
-    let (known, driver, nvcc) = found()?;
-    decide(device, known, driver, nvcc)
-}
-
-/// Whether the stages have a CUDA build, and whether there are a driver and a compiler.
-fn found() -> Result<(bool, bool, bool)> {
-    let manifest = root().join("crates/pretrain/Cargo.toml");
-    let text = std::fs::read_to_string(&manifest).with_context(|| format!("reading {}", manifest.display()))?;
-    let table: toml::Table = text.parse().with_context(|| format!("reading {}", manifest.display()))?;
-    let known = table.get("features").and_then(|f| f.get("cuda")).is_some();
+/// Whether there are a driver and a compiler.
+fn found() -> (bool, bool) {
     let nvcc = Command::new(std::env::var_os("NVCC").unwrap_or_else(|| "nvcc".into())).arg("--version").output();
-    Ok((known, Path::new(DRIVER).exists(), nvcc.is_ok_and(|o| o.status.success())))
+    (Path::new(DRIVER).exists(), nvcc.is_ok_and(|o| o.status.success()))
 }
 
-fn decide(device: &str, known: bool, driver: bool, nvcc: bool) -> Result<bool> {
+/// Whether to build for CUDA. A CUDA binary does not start without the driver, so `auto` looks for that first.
+fn decide(device: &str, driver: bool, nvcc: bool) -> Result<bool> {
     let number = device.strip_prefix("cuda:").map(str::parse::<usize>);
     match device {
         "cpu" => Ok(false),
-        "auto" => Ok(known && driver && nvcc),
+        "auto" => Ok(driver && nvcc),
         _ if device != "cuda" && !matches!(number, Some(Ok(_))) => {
             bail!("--device {device}: must be auto, cpu, cuda or cuda:N")
         }
-        _ if !known => bail!("--device {device}: this version has no CUDA build yet; use --device cpu"),
         _ if !driver => bail!("--device {device}: this machine has no NVIDIA driver; use --device cpu"),
         _ if !nvcc => bail!("--device {device}: there is no nvcc; install the CUDA toolkit, or use --device cpu"),
         _ => Ok(true),
@@ -135,18 +129,14 @@ mod tests {
 
     #[test]
     fn cuda_is_built_only_where_it_runs() {
-        assert!(matches!(decide("auto", true, true, true), Ok(true)));
-        let cpu = [("cpu", true, true, true), ("auto", false, true, true), ("auto", true, false, true)];
-        for (device, known, driver, nvcc) in cpu.into_iter().chain([("auto", true, true, false)]) {
-            assert!(matches!(decide(device, known, driver, nvcc), Ok(false)), "{device} {known} {driver} {nvcc}");
+        assert!(matches!(decide("auto", true, true), Ok(true)));
+        for (device, driver, nvcc) in [("cpu", true, true), ("auto", false, true), ("auto", true, false)] {
+            assert!(matches!(decide(device, driver, nvcc), Ok(false)), "{device} {driver} {nvcc}");
         }
-        let message = |device, known, driver| decide(device, known, driver, true).err().map(|e| e.to_string());
-        let no_compiler = decide("cuda", true, true, false).err().map(|e| e.to_string());
-        assert!(no_compiler.is_some_and(|m| m.contains("nvcc")));
-        assert!(message("cuda:1", false, true).is_some_and(|m| m.contains("no CUDA build")));
-        assert!(message("cuda", true, false).is_some_and(|m| m.contains("driver")));
+        let message = |device, driver, nvcc| decide(device, driver, nvcc).err().map(|e| e.to_string());
+        assert!(message("cuda", true, false).is_some_and(|m| m.contains("nvcc")));
+        assert!(message("cuda", false, true).is_some_and(|m| m.contains("driver")));
         assert!(message("cuda:x", true, true).is_some_and(|m| m.contains("must be auto")));
-        assert!(message("gpu", true, true).is_some_and(|m| m.contains("must be auto")));
     }
 
     #[test]

@@ -4,8 +4,9 @@ use crate::config::{Config, Dtype};
 use crate::hub::redact;
 use crate::progress::ProgressMode;
 use anyhow::{Context, Result, bail};
-use candle_core::Device;
+use candle_core::{Device, DeviceLocation};
 use clap::ValueEnum;
+use simclr_ops::Precision;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -48,14 +49,13 @@ pub struct CommonArgs {
 }
 
 impl CommonArgs {
-    /// Starts the thread pool and the log, checks the device, and reads the experiment.
+    /// Starts the thread pool and the log, and reads the experiment.
     ///
     /// # Errors
     /// When an option or the experiment is not valid.
     pub fn prepare(&self) -> Result<Config> {
         set_threads(self.threads)?;
         init_log();
-        self.device.open()?;
         let dtype = self.dtype.and_then(|d| Some(format!("dtype={}", d.to_possible_value()?.get_name())));
         let set: Vec<String> = self.set.iter().cloned().chain(dtype).collect();
         Config::load(&self.config, &set)
@@ -134,15 +134,52 @@ impl FromStr for DeviceChoice {
 }
 
 impl DeviceChoice {
-    /// The device itself.
+    /// The device itself; to be opened once, for tensors of two openings do not mix. A GPU may use TF32.
     ///
     /// # Errors
-    /// When this build cannot compute on it.
+    /// When this build or machine cannot compute on it.
     pub fn open(self) -> Result<Device> {
+        self.open_as(Precision::Tf32)
+    }
+
+    /// As [`DeviceChoice::open`], in that precision.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_as(self, precision: Precision) -> Result<Device> {
         match self {
-            Self::Auto | Self::Cpu => Ok(Device::Cpu),
-            Self::Cuda(_) => bail!("--device cuda: this build computes on the CPU only; use --device cpu or auto"),
+            Self::Cpu => Ok(Device::Cpu),
+            Self::Auto if !cfg!(feature = "cuda") => Ok(Device::Cpu),
+            Self::Auto => match open_gpu(0, precision) {
+                Ok(device) => Ok(device),
+                Err(e) => {
+                    tracing::warn!("computing on the CPU: {e:#}");
+                    Ok(Device::Cpu)
+                }
+            },
+            Self::Cuda(n) => {
+                let opened = open_gpu(n, precision);
+                opened.with_context(|| format!("--device cuda:{n} cannot be used; use --device cpu or auto"))
+            }
         }
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn open_gpu(ordinal: usize, precision: Precision) -> Result<Device> {
+    simclr_ops::open_gpu(ordinal, precision).with_context(|| format!("opening GPU {ordinal}"))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn open_gpu(_ordinal: usize, _precision: Precision) -> Result<Device> {
+    bail!("this build computes on the CPU only (`cargo build --features cuda` makes one for GPUs)")
+}
+
+/// What results call a device: `cpu` or `cuda:N`.
+pub fn device_name(device: &Device) -> String {
+    match device.location() {
+        DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
+        _ => "cpu".into(),
     }
 }
 
@@ -176,7 +213,9 @@ mod tests {
         let cli = Cli::parse_from(line.split(' ')).common;
         assert_eq!((cli.device, cli.progress, cli.threads), (DeviceChoice::Cuda(1), ProgressMode::Json, Some(3)));
         assert_eq!((cli.set.len(), cli.resume), (2, false));
-        assert!(cli.device.open().unwrap_err().to_string().contains("--device cpu"));
+        let refused = DeviceChoice::Cuda(77).open().unwrap_err().to_string();
+        assert!(refused.contains("cuda:77") && refused.contains("--device cpu"), "{refused}");
+        assert_eq!(device_name(&DeviceChoice::Cpu.open().unwrap()), "cpu");
         for wrong in ["tpu", "cuda:", "cuda:x", "CPU"] {
             assert!(wrong.parse::<DeviceChoice>().is_err(), "{wrong}");
         }

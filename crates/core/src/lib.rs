@@ -11,7 +11,6 @@ mod config_file;
 mod config_training;
 pub mod disk;
 pub mod hub;
-pub mod metrics;
 pub mod optimizer;
 pub mod params;
 mod prefetch;

@@ -1,15 +1,12 @@
-//! LARS, SGD with Nesterov momentum, and Adam, as the reference defines them.
-//!
-//! Letters: `w` a weight, `g` its gradient, `v` its momentum. Weights change in place. Sums of squares are taken in
-//! `f64`, in one order whatever the number of threads.
+//! LARS, SGD with Nesterov momentum, and Adam, as the reference defines them: their settings and what they remember. The
+//! arithmetic is that of [`simclr_ops::step`].
 
 use crate::config::{OptimizerKind, TrainingConfig};
-use crate::params::{Param, ParamStore};
+use crate::params::ParamStore;
 use anyhow::{Context, Result};
-use candle_core::Tensor;
 use candle_core::backprop::GradStore;
-use rayon::prelude::*;
-use simclr_ops::cpu;
+use candle_core::{DType, Device, Tensor};
+use simclr_ops::step::{self, AdamStep, LarsStep, Parameter};
 use std::collections::BTreeMap;
 
 /// Moves weights along their gradients.
@@ -43,66 +40,36 @@ pub fn build(training: &TrainingConfig, store: &ParamStore) -> Result<Box<dyn Op
     })
 }
 
-/// Zeros beside each trained parameter, under its name.
+/// Zeros beside each trained parameter, under its name, where the parameter is.
 fn slots(store: &ParamStore, suffix: &str) -> Result<ParamStore> {
-    let mut slots = ParamStore::new(candle_core::Device::Cpu);
+    let mut slots = ParamStore::new(store.device().clone());
     for p in store.trainable() {
-        slots.add(&format!("{}{suffix}", p.name), p.kind, p.tensor.zeros_like()?)?;
+        let zeros = Tensor::zeros(p.tensor.dims(), DType::F32, &Device::Cpu)?;
+        slots.add(&format!("{}{suffix}", p.name), p.kind, zeros)?;
     }
     Ok(slots)
 }
 
-/// Calls `f` with each trained parameter that has a gradient, and its place among the slots.
-fn each(
-    store: &ParamStore,
-    grads: &GradStore,
-    mut f: impl FnMut(usize, &Param, &Tensor) -> candle_core::Result<()>,
-) -> Result<()> {
-    for (i, p) in store.trainable().enumerate() {
-        if let Some(g) = grads.get(&p.tensor) {
-            f(i, p, g).with_context(|| format!("updating {}", p.name))?;
+/// The trained parameters that have a gradient, with what is remembered of each; `adapted` is asked for its place.
+fn parameters<'a>(
+    store: &'a ParamStore,
+    grads: &'a GradStore,
+    (first, second): (&'a ParamStore, Option<&'a ParamStore>),
+    adapted: impl Fn(usize) -> bool,
+) -> Vec<Parameter<'a>> {
+    let mut seconds = second.map(ParamStore::iter);
+    let mut list = Vec::new();
+    for (i, (p, first)) in store.trainable().zip(first.iter()).enumerate() {
+        let second = seconds.as_mut().and_then(Iterator::next).map(|p| &p.tensor);
+        if let Some(gradient) = grads.get(&p.tensor) {
+            let (name, weight, first) = (p.name.as_str(), &p.tensor, &first.tensor);
+            list.push(Parameter { name, weight, gradient, first, second, adapted: adapted(i) });
         }
     }
-    Ok(())
+    list
 }
 
-/// Elements that one task handles; fixed, so that sums do not depend on the number of threads.
-const CHUNK: usize = 1 << 14;
-
-/// Sums of the squares of `K` numbers for each of `len` elements; `f(i)` gives those of element `i`.
-fn squares<const K: usize>(len: usize, f: impl Fn(usize) -> [f32; K] + Sync) -> [f64; K] {
-    let chunk = |start: usize| {
-        cpu::vectorized(
-            #[inline(always)]
-            || {
-                let mut sums = [[0.0f64; 8]; K];
-                for i in start..(start + CHUNK).min(len) {
-                    for (sums, value) in sums.iter_mut().zip(f(i)) {
-                        sums[i % 8] += f64::from(value) * f64::from(value);
-                    }
-                }
-                sums.map(|s| s.iter().sum::<f64>())
-            },
-        )
-    };
-    let parts: Vec<[f64; K]> = (0..len.div_ceil(CHUNK)).into_par_iter().map(|i| chunk(i * CHUNK)).collect();
-    parts.into_iter().fold([0.0; K], |sum, part| std::array::from_fn(|k| sum[k] + part[k]))
-}
-
-/// `f(changed, a, b)` for each element of three equally long lists, on all threads.
-fn change(data: &mut [f32], a: &[f32], b: &[f32], f: impl Fn(&mut f32, f32, f32) + Sync) {
-    data.par_chunks_mut(CHUNK).zip(a.par_chunks(CHUNK)).zip(b.par_chunks(CHUNK)).for_each(|((data, a), b)| {
-        cpu::vectorized(
-            #[inline(always)]
-            || data.iter_mut().zip(a).zip(b).for_each(|((d, a), b)| f(d, *a, *b)),
-        )
-    });
-}
-
-/// Layer-wise adaptive rate scaling (You et al. 2017, algorithm 1; both forms of momentum of the reference).
-///
-/// With classic momentum the scaled learning rate enters the momentum:
-/// `v <- m v + lr t (g + d w)`, `w <- w - v` with the trust ratio `t = eta |w| / |g + d w|`, 1 where a norm is zero.
+/// Layer-wise adaptive rate scaling (see [`step::lars`]).
 pub struct Lars {
     momentum: f32,
     decay: f32,
@@ -117,7 +84,7 @@ pub struct Lars {
 }
 
 impl Lars {
-    /// Parameters whose [`Param::tag`] contains one of `exclude` get neither decay nor adaptation.
+    /// Parameters whose [`tag`](crate::params::Param::tag) contains one of `exclude` get neither decay nor adaptation.
     ///
     /// # Errors
     /// When a state tensor cannot be made.
@@ -126,48 +93,13 @@ impl Lars {
         let velocity = slots(store, "")?;
         Ok(Self { momentum, decay, eta: 0.001, nesterov: false, classic: true, excluded, velocity })
     }
-
-    /// The trust ratio; 1 where a norm is zero, as both are for what is excluded.
-    fn trust(&self, weight: f64, update: f64) -> f64 {
-        if weight > 0.0 && update > 0.0 { self.eta * weight / update } else { 1.0 }
-    }
 }
 
 impl Optimizer for Lars {
     fn step(&mut self, store: &ParamStore, grads: &GradStore, lr: f64) -> Result<()> {
-        let velocities: Vec<&Param> = self.velocity.iter().collect();
-        each(store, grads, |i, p, gradient| {
-            let (m, adapted, v) = (self.momentum, !self.excluded[i], &velocities[i].tensor);
-            let decay = if adapted { self.decay } else { 0.0 };
-            cpu::with_slice(gradient, |g| {
-                // Two passes over memory: one for the norms, one that moves.
-                let mut factor = 1.0;
-                if self.classic {
-                    cpu::with_slice(&p.tensor, |w| {
-                        let norms = || squares(w.len(), |i| [w[i], g[i] + decay * w[i]]).map(f64::sqrt);
-                        let [weight, update] = if adapted { norms() } else { [0.0; 2] };
-                        factor = (lr * self.trust(weight, update)) as f32;
-                        cpu::update(v, |v| change(v, g, w, |v, g, w| *v = m * *v + factor * (g + decay * w)))
-                    })?;
-                } else {
-                    cpu::with_slice(&p.tensor, |w| {
-                        cpu::update(v, |v| change(v, g, w, |v, g, w| *v = m * *v + (g + decay * w)))
-                    })?;
-                }
-                // What the weight moves by, before the rate where that does not enter the momentum.
-                let within = if self.classic { factor } else { 1.0 };
-                let step = |v: f32, g: f32, w: f32| if self.nesterov { m * v + within * (g + decay * w) } else { v };
-                cpu::update_with(&p.tensor, v, |w, v| {
-                    if self.classic {
-                        return change(w, v, g, |w, v, g| *w -= step(v, g, *w));
-                    }
-                    let norms = || squares(w.len(), |i| [w[i], step(v[i], g[i], w[i])]).map(f64::sqrt);
-                    let [weight, update] = if adapted { norms() } else { [0.0; 2] };
-                    let factor = (lr * self.trust(weight, update)) as f32;
-                    change(w, v, g, |w, v, g| *w -= factor * step(v, g, *w));
-                })
-            })
-        })
+        let Self { momentum, decay, eta, nesterov, classic, .. } = *self;
+        let list = parameters(store, grads, (&self.velocity, None), |i| !self.excluded[i]);
+        Ok(step::lars(&list, LarsStep { lr, eta, momentum, decay, classic, nesterov })?)
     }
 
     fn state(&self) -> BTreeMap<String, Tensor> {
@@ -190,12 +122,12 @@ fn restore_into(slots: &[&ParamStore], state: &BTreeMap<String, Tensor>) -> Resu
     for p in slots.iter().flat_map(|s| s.iter()) {
         let saved = state.get(&p.name).with_context(|| format!("no optimiser state for {}", p.name))?;
         anyhow::ensure!(saved.dims() == p.tensor.dims(), "optimiser state {} has another shape", p.name);
-        cpu::update_with(&p.tensor, saved, |a, b| a.copy_from_slice(b))?;
+        step::assign(&p.tensor, saved)?;
     }
     Ok(())
 }
 
-/// SGD with Nesterov momentum in Keras' form: `v <- m v - lr g`, `w <- w + m v - lr g`.
+/// SGD with Nesterov momentum in Keras' form (see [`step::sgd`]).
 pub struct Sgd {
     momentum: f32,
     velocity: ParamStore,
@@ -213,15 +145,8 @@ impl Sgd {
 
 impl Optimizer for Sgd {
     fn step(&mut self, store: &ParamStore, grads: &GradStore, lr: f64) -> Result<()> {
-        let velocities: Vec<&Param> = self.velocity.iter().collect();
-        let (m, lr) = (self.momentum, lr as f32);
-        each(store, grads, |i, p, g| {
-            let v = &velocities[i].tensor;
-            cpu::with_slice(g, |g| {
-                cpu::update(v, |v| change(v, g, g, |v, g, _| *v = m * *v - lr * g))?;
-                cpu::update_with(&p.tensor, v, |w, v| change(w, g, v, |w, g, v| *w = (*w - lr * g) + m * v))
-            })
-        })
+        let list = parameters(store, grads, (&self.velocity, None), |_| false);
+        Ok(step::sgd(&list, lr as f32, self.momentum)?)
     }
 
     fn state(&self) -> BTreeMap<String, Tensor> {
@@ -233,8 +158,9 @@ impl Optimizer for Sgd {
     }
 }
 
-/// Adam in Keras' form: epsilon outside the bias correction, `w <- w - lr' m / (sqrt(s) + eps)`.
+/// Adam in Keras' form, whose bias correction goes into the learning rate (see [`step::adam`]).
 pub struct Adam {
+    /// Steps done: one number, on the CPU.
     step: ParamStore,
     first: ParamStore,
     second: ParamStore,
@@ -249,8 +175,8 @@ impl Adam {
     /// # Errors
     /// When a state tensor cannot be made.
     pub fn new(store: &ParamStore) -> Result<Self> {
-        let mut step = ParamStore::new(candle_core::Device::Cpu);
-        let zero = Tensor::zeros(1, candle_core::DType::F32, &candle_core::Device::Cpu)?;
+        let mut step = ParamStore::new(Device::Cpu);
+        let zero = Tensor::zeros(1, DType::F32, &Device::Cpu)?;
         step.add("adam.step", crate::params::Kind::Statistic, zero)?;
         Ok(Self { step, first: slots(store, "#first")?, second: slots(store, "#second")? })
     }
@@ -260,25 +186,15 @@ impl Optimizer for Adam {
     fn step(&mut self, store: &ParamStore, grads: &GradStore, lr: f64) -> Result<()> {
         let mut t = 0.0;
         for p in self.step.iter() {
-            cpu::update(&p.tensor, |s| {
+            simclr_ops::cpu::update(&p.tensor, |s| {
                 s[0] += 1.0;
                 t = s[0] as f64;
             })?;
         }
         let (b1, b2) = Self::BETA;
         let lr = (lr * (1.0 - b2.powf(t)).sqrt() / (1.0 - b1.powf(t))) as f32;
-        let (b1, b2) = (b1 as f32, b2 as f32);
-        let (first, second): (Vec<&Param>, Vec<&Param>) = (self.first.iter().collect(), self.second.iter().collect());
-        each(store, grads, |i, p, g| {
-            let (m, s) = (&first[i].tensor, &second[i].tensor);
-            cpu::update_with(m, g, |m, g| m.iter_mut().zip(g).for_each(|(m, g)| *m += (g - *m) * (1.0 - b1)))?;
-            cpu::update_with(s, g, |s, g| s.iter_mut().zip(g).for_each(|(s, g)| *s += (g * g - *s) * (1.0 - b2)))?;
-            cpu::with_slice(s, |s| {
-                cpu::update_with(&p.tensor, m, |w, m| {
-                    w.iter_mut().zip(m).zip(s).for_each(|((w, m), s)| *w -= lr * m / (s.sqrt() + Self::EPS))
-                })
-            })
-        })
+        let step = AdamStep { lr, betas: (b1 as f32, b2 as f32), eps: Self::EPS };
+        Ok(step::adam(&parameters(store, grads, (&self.first, Some(&self.second)), |_| false), step)?)
     }
 
     fn state(&self) -> BTreeMap<String, Tensor> {
@@ -296,7 +212,6 @@ mod tests {
     use super::*;
     use crate::params::Kind;
     use crate::testing::assert_close;
-    use candle_core::Device;
 
     /// One step of LARS on a weight and a bias, both [3, 4] with gradient [1, 0].
     #[test]

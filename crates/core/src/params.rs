@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use candle_core::{Device, Tensor};
-use simclr_ops::cpu;
+use simclr_ops::step;
 use std::collections::{BTreeMap, HashMap};
 
 /// Place of a parameter in its store.
@@ -102,6 +102,23 @@ impl ParamStore {
         Self { device, params: Vec::new(), index: HashMap::new() }
     }
 
+    /// Where the parameters are.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Moves all parameters. They are other tensors then: to be called before anything is keyed by them.
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub fn move_to(&mut self, device: &Device) -> Result<()> {
+        self.device = device.clone();
+        for p in &mut self.params {
+            p.tensor = p.tensor.to_device(device)?;
+        }
+        Ok(())
+    }
+
     /// Adds a parameter at the end.
     ///
     /// # Errors
@@ -145,14 +162,15 @@ impl ParamStore {
         self.trainable().filter(|p| keep(&p.name)).map(|p| p.tensor.elem_count()).sum()
     }
 
-    /// Copies of all tensors in the layout of the disk.
+    /// Copies of all tensors on the CPU, in the layout of the disk.
     ///
     /// # Errors
     /// When a tensor cannot be copied.
     pub fn save_map(&self) -> Result<BTreeMap<String, Tensor>> {
         let mut map = BTreeMap::new();
         for p in &self.params {
-            let t = if p.on_disk() { p.tensor.permute((0, 3, 1, 2))?.contiguous()? } else { p.tensor.copy()? };
+            let t = if self.device.is_cpu() { p.tensor.clone() } else { p.tensor.to_device(&Device::Cpu)? };
+            let t = if p.on_disk() { t.permute((0, 3, 1, 2))?.contiguous()? } else { t.copy()? };
             map.insert(p.name.clone(), t);
         }
         Ok(map)
@@ -193,8 +211,7 @@ impl ParamStore {
         for (p, t) in pairs {
             let t = t.to_dtype(candle_core::DType::F32)?;
             let t = if p.on_disk() { t.permute((0, 2, 3, 1))?.contiguous()? } else { t.contiguous()? };
-            let t = t.to_device(&self.device)?;
-            cpu::update_with(&p.tensor, &t, |a, b| a.copy_from_slice(b)).with_context(|| p.name.clone())?;
+            step::assign(&p.tensor, &t).with_context(|| p.name.clone())?;
         }
         Ok(())
     }
@@ -204,6 +221,7 @@ impl ParamStore {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use simclr_ops::cpu;
 
     fn store() -> ParamStore {
         let mut s = ParamStore::new(Device::Cpu);

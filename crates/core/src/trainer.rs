@@ -11,11 +11,10 @@ use crate::progress::{Progress, ProgressMode};
 use crate::run::Run;
 use crate::schedule::Schedule;
 use anyhow::{Context, Result, bail, ensure};
-use candle_core::Tensor;
 use candle_core::backprop::GradStore;
-use rayon::prelude::*;
+use candle_core::{DType, Device, Tensor};
 use serde_json::{Value as Json, json};
-use simclr_ops::{Tape, Value, cpu};
+use simclr_ops::{Figures, Tape, Value, step};
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -25,8 +24,8 @@ pub use crate::prefetch::Batches;
 pub struct Loss {
     /// The scalar to lower, on the tape; without weight decay.
     pub value: Value,
-    /// Whatever else is worth writing down.
-    pub metrics: Vec<(&'static str, f64)>,
+    /// Whatever else is worth writing down: scalars, f32 or f64, wherever they were worked out.
+    pub metrics: Vec<(&'static str, Tensor)>,
 }
 
 /// What a stage trains.
@@ -44,7 +43,7 @@ pub trait Task {
     ///
     /// # Errors
     /// When the network and the batch do not fit.
-    fn loss(&mut self, tape: &Tape, batch: &Self::Batch) -> Result<Loss>;
+    fn loss(&mut self, tape: &Tape, batch: Self::Batch) -> Result<Loss>;
 
     /// Figures on held-out images, such as `top1`. Must not change what training goes on with.
     ///
@@ -102,6 +101,8 @@ pub struct Outcome {
     pub seconds: f64,
     /// The last evaluation.
     pub metrics: Vec<(&'static str, f64)>,
+    /// What was worth writing down of the last step, where this run did it.
+    pub last_step: Vec<(&'static str, f64)>,
 }
 
 /// Trains to the end: `run` gets measurements, a state to resume from, and at the end the checkpoint. A resumed run
@@ -127,45 +128,65 @@ pub fn train<T: Task>(task: &mut T, options: &TrainOptions<'_>, run: &mut Run) -
     let mut saved = start;
     let mut speed = Speed::default();
     let mut last_metrics = None;
+    let mut last_step = Vec::new();
     let mut progress = Progress::new(options.title.clone(), total, options.progress);
     let mut batches = Prefetch::new(task.batches(), start..total, options.prefetch)?;
+    // A step whose figures a GPU is still working out: it is given the next one meanwhile.
+    let mut pending: Option<Pending> = None;
 
     for step in start..total {
         let done = step + 1;
         let logged = step < 20 || done % log_every == 0 || done == total;
+        let evaluates = done == total || done % evaluate_every == 0;
+        let saves = done == total || done % save_every == 0;
         let clock = Instant::now();
         let input = batches.next()?;
         let lr = schedule.lr(step);
-        let report = advance(task, &input, optimizer.as_mut(), training, lr, logged).with_context(|| {
-            format!("step {step} of {total} (learning rate {lr:.3e}); the last saved state is that of step {saved}")
-        })?;
-        speed.add(batch, clock);
-        progress.update(done, speed.images_per_s(), Some(report.total));
-        if logged {
-            let mut values = vec![
-                ("loss", report.loss),
-                ("weight_decay", report.decay),
-                ("total_loss", report.total),
-                ("lr", lr),
-                ("grad_norm", report.grad_norm),
-                ("images_per_s", speed.images_per_s()),
-            ];
-            values.extend(report.metrics);
-            run.log(done, &values)?;
-            speed = Speed::default();
+        let last = saved;
+        let at = move |step: u64, lr: f64| {
+            format!("step {step} of {total} (learning rate {lr:.3e}); the last saved state is that of step {last}")
+        };
+        let next = advance(task, input, optimizer.as_mut(), training, (step, lr), logged);
+        let next = next.map_err(of_memory).with_context(|| at(step, lr))?;
+        let stops = options.stop_after == Some(done);
+        let waits = next.figures.are_here() || evaluates || saves || stops;
+        let mut ready = vec![pending.replace(next)];
+        if waits {
+            ready.push(pending.take());
         }
-        if done == total || done % evaluate_every == 0 {
+        speed.add(batch, clock);
+        for pending in ready.into_iter().flatten() {
+            let (done, lr, logged) = (pending.step + 1, pending.lr, pending.logged);
+            let report = pending.report(training.weight_decay).with_context(|| at(done - 1, lr))?;
+            progress.update(done, speed.images_per_s(), Some(report.total));
+            if logged {
+                let mut values = vec![
+                    ("loss", report.loss),
+                    ("weight_decay", report.decay),
+                    ("total_loss", report.total),
+                    ("lr", lr),
+                    ("grad_norm", report.grad_norm),
+                    ("images_per_s", speed.images_per_s()),
+                ];
+                values.extend(&report.metrics);
+                run.log(done, &values)?;
+                speed = Speed::default();
+            }
+            last_step = report.metrics;
+        }
+        if evaluates {
             let metrics = task.evaluate().with_context(|| format!("evaluating after step {done}"))?;
             run.log(done, &metrics)?;
             last_metrics = Some(metrics);
         }
         // Last, so that a state never claims measurements that are not in the file.
-        if done == total || done % save_every == 0 {
+        if saves {
             save(task, optimizer.as_ref(), run, done, seconds())?;
             saved = done;
         }
-        if options.stop_after == Some(done) {
-            return Ok(Outcome { steps: done, seconds: seconds(), metrics: last_metrics.unwrap_or_default() });
+        if stops {
+            let metrics = last_metrics.unwrap_or_default();
+            return Ok(Outcome { steps: done, seconds: seconds(), metrics, last_step });
         }
     }
     // A run that was interrupted after its last step has logged this evaluation already.
@@ -176,7 +197,7 @@ pub fn train<T: Task>(task: &mut T, options: &TrainOptions<'_>, run: &mut Run) -
     checkpoint::save(&run.checkpoint_dir(), task.store(), &task.model_config())?;
     let shown: Vec<_> = metrics.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
     progress.finish(&shown.join("  "));
-    Ok(Outcome { steps: total, seconds: seconds(), metrics })
+    Ok(Outcome { steps: total, seconds: seconds(), metrics, last_step })
 }
 
 /// Images a second since the last time that it was written down, evaluations and saving left out.
@@ -197,51 +218,89 @@ impl Speed {
     }
 }
 
+/// A step that was launched: its figures may still be on their way.
+struct Pending {
+    step: u64,
+    lr: f64,
+    logged: bool,
+    /// The loss; the squares of what decays; those of the gradients, where it is logged; the metrics.
+    figures: Figures,
+    decays: bool,
+    names: Vec<&'static str>,
+}
+
 struct Report {
     loss: f64,
     decay: f64,
     total: f64,
-    /// NaN where it was not asked for.
+    /// NaN where the step is not logged.
     grad_norm: f64,
     metrics: Vec<(&'static str, f64)>,
 }
 
+impl Pending {
+    /// Waits for the figures; an error where the loss is not finite.
+    fn report(self, weight_decay: f64) -> Result<Report> {
+        let mut figures = self.figures.read()?.into_iter();
+        let mut next = || figures.next().unwrap_or(f64::NAN);
+        let loss = next();
+        let decay = if self.decays { 0.5 * weight_decay * next() } else { 0.0 };
+        let grad_norm = if self.logged { next().sqrt() } else { f64::NAN };
+        let total = loss + decay;
+        if !total.is_finite() {
+            bail!(
+                "the loss is {loss} (weight decay {decay}), not a finite number; try a lower learning_rate or a longer \
+                 warmup, and look whether the images hold numbers that are not finite"
+            )
+        }
+        Ok(Report { loss, decay, total, grad_norm, metrics: self.names.into_iter().zip(figures).collect() })
+    }
+}
+
+/// One step: loss, gradients, and the optimiser's. A loss that is not finite shows when the figures are read, which
+/// is before anything is evaluated or saved.
 fn advance<T: Task>(
     task: &mut T,
-    batch: &T::Batch,
+    batch: T::Batch,
     optimizer: &mut dyn Optimizer,
     training: &TrainingConfig,
-    lr: f64,
-    want_norm: bool,
-) -> Result<Report> {
+    (step, lr): (u64, f64),
+    logged: bool,
+) -> Result<Pending> {
     let tape = Tape::new().recomputing(training.recompute);
     let Loss { value, metrics } = task.loss(&tape, batch)?;
-    let loss = value.tensor().flatten_all()?.to_vec1::<f32>()?.iter().map(|v| *v as f64).sum();
-    let decaying: Vec<&Param> =
-        task.store().trainable().filter(|p| decays(training.optimizer, p) && task.trains(p)).collect();
+    let (names, metrics): (Vec<_>, Vec<_>) = metrics.into_iter().unzip();
+    let mut scalars = vec![value.tensor().clone()];
     let factor = training.weight_decay;
-    let decay = if factor > 0.0 { 0.5 * factor * sum_of_squares(decaying.iter().map(|p| &p.tensor))? } else { 0.0 };
-    let total: f64 = loss + decay;
-    if !total.is_finite() {
-        bail!(
-            "the loss is {loss} (weight decay {decay}), not a finite number; try a lower learning_rate or a longer \
-             warmup, and look whether the images hold numbers that are not finite"
-        )
+    let decays = |p: &&Param| factor > 0.0 && decays(training.optimizer, p) && task.trains(p);
+    let decaying: Vec<&Param> = task.store().trainable().filter(decays).collect();
+    if !decaying.is_empty() {
+        scalars.push(step::sum_of_squares(&decaying.iter().map(|p| &p.tensor).collect::<Vec<_>>())?);
     }
     let mut grads = tape.backward(&value)?;
     drop(value);
     tidy(task, &mut grads)?;
-    if factor > 0.0 {
-        for p in decaying {
-            add_decay(&mut grads, p, factor as f32).with_context(|| format!("weight decay of {}", p.name))?;
-        }
+    add_decay(&mut grads, &decaying, factor as f32)?;
+    if logged {
+        let gradients: Vec<&Tensor> = task.store().trainable().filter_map(|p| grads.get(&p.tensor)).collect();
+        scalars.push(step::sum_of_squares(&gradients)?);
     }
-    let grad_norm = match want_norm {
-        true => sum_of_squares(task.store().trainable().filter_map(|p| grads.get(&p.tensor)))?.sqrt(),
-        false => f64::NAN,
-    };
+    let decays = !decaying.is_empty();
     optimizer.step(task.store(), &grads, lr)?;
-    Ok(Report { loss, decay, total, grad_norm, metrics })
+    scalars.extend(metrics);
+    let figures = Figures::of(&scalars.iter().collect::<Vec<_>>())?;
+    Ok(Pending { step, lr, logged, figures, decays, names })
+}
+
+/// Says what to do where a GPU's memory is short.
+fn of_memory(error: anyhow::Error) -> anyhow::Error {
+    match format!("{error:?}").contains("OUT_OF_MEMORY") {
+        true => error.context(
+            "the GPU's memory is too small for this step: set dtype = \"bf16\", recompute = true, a chunk or a smaller \
+             batch (`simclr-pretrain --estimate` tells what fits)",
+        ),
+        false => error,
+    }
 }
 
 /// Drops gradients of frozen parameters, and makes the others contiguous, as the in-place updates want them.
@@ -265,43 +324,13 @@ fn decays(optimizer: OptimizerKind, p: &Param) -> bool {
 }
 
 /// Adds the gradient of `factor / 2 |w|^2`; a weight that the loss does not reach gets one for it.
-fn add_decay(grads: &mut GradStore, p: &Param, factor: f32) -> Result<()> {
-    if grads.get(&p.tensor).is_none() {
-        grads.insert(&p.tensor, p.tensor.zeros_like()?);
+fn add_decay(grads: &mut GradStore, decaying: &[&Param], factor: f32) -> Result<()> {
+    for p in decaying.iter().filter(|p| grads.get(&p.tensor).is_none()).collect::<Vec<_>>() {
+        let zeros = Tensor::zeros(p.tensor.dims(), DType::F32, &Device::Cpu)?;
+        grads.insert(&p.tensor, zeros.to_device(p.tensor.device())?);
     }
-    let gradient = grads.get(&p.tensor).context("it was inserted above")?;
-    Ok(cpu::update_with(gradient, &p.tensor, |g, w| {
-        g.par_chunks_mut(CHUNK).zip(w.par_chunks(CHUNK)).for_each(|(g, w)| {
-            cpu::vectorized(
-                #[inline(always)]
-                || g.iter_mut().zip(w).for_each(|(g, w)| *g += factor * w),
-            )
-        })
-    })?)
-}
-
-/// Elements that one task handles; fixed, so that sums do not depend on the number of threads.
-const CHUNK: usize = 1 << 15;
-
-fn sum_of_squares<'a>(tensors: impl Iterator<Item = &'a Tensor>) -> Result<f64> {
-    let chunk = |values: &[f32]| {
-        cpu::vectorized(
-            #[inline(always)]
-            || {
-                let mut lanes = [0.0f64; 8];
-                for eight in values.chunks(8) {
-                    lanes.iter_mut().zip(eight).for_each(|(l, v)| *l += *v as f64 * *v as f64);
-                }
-                lanes.iter().sum::<f64>()
-            },
-        )
-    };
-    let mut sum = 0.0;
-    for tensor in tensors {
-        let parts: Vec<f64> = cpu::with_slice(tensor, |values| Ok(values.par_chunks(CHUNK).map(chunk).collect()))?;
-        sum += parts.iter().sum::<f64>();
-    }
-    Ok(sum)
+    let pairs: Vec<_> = decaying.iter().filter_map(|p| Some((grads.get(&p.tensor)?, &p.tensor))).collect();
+    Ok(step::decay(&pairs, factor)?)
 }
 
 const MODEL: &str = "model/";

@@ -58,15 +58,18 @@ impl Task for Regression {
         })
     }
 
-    fn loss(&mut self, tape: &Tape, x: &Tensor) -> Result<Loss> {
+    fn loss(&mut self, tape: &Tape, x: Tensor) -> Result<Loss> {
         let weight = tape.leaf(&self.store.by_name("fc.weight").unwrap().tensor);
         let gamma = tape.leaf(&self.store.by_name("bn.weight").unwrap().tensor);
         let (w, g) = (weight.tensor().clone(), gamma.tensor().clone());
         let y = x.matmul(&w.t()?)?;
         let error = (y.broadcast_mul(&g)? - 1.0)?;
         let value = error.sqr()?.mean_all()?;
-        let mean = x.mean_all()?.to_scalar::<f32>()?;
-        cpu::update(&self.store.by_name("running_mean").unwrap().tensor, |m| m[0] = 0.9 * m[0] + 0.1 * mean)?;
+        let input_mean = x.mean_all()?;
+        let mean = input_mean.to_scalar::<f32>()?;
+        simclr_ops::cpu::update(&self.store.by_name("running_mean").unwrap().tensor, |m| {
+            m[0] = 0.9 * m[0] + 0.1 * mean
+        })?;
         let (wn, gn, x) = (weight.node(), gamma.node(), x.clone());
         let value = tape.record(&[&weight, &gamma], value, move |_, grads| {
             let error = (error * (2.0 / (ROWS * OUT) as f64))?;
@@ -74,7 +77,7 @@ impl Task for Regression {
             grads.add(wn, x.t()?.matmul(&error.broadcast_mul(&g)?)?.t()?)?;
             grads.add(gn, (error * y)?.sum(0)?)
         });
-        Ok(Loss { value, metrics: vec![("input_mean", mean as f64)] })
+        Ok(Loss { value, metrics: vec![("input_mean", input_mean)] })
     }
 
     fn evaluate(&mut self) -> Result<Vec<(&'static str, f64)>> {

@@ -68,7 +68,7 @@ pub fn run(args: &DistillArgs, config: &Config) -> Result<()> {
     let start = Launch { args: &args.common, config, stage: "distill", matters, inputs, extra };
     launch(
         start,
-        |_| {
+        |_, device| {
             let data = simclr_data::load(&config.data)?;
             data.expect_test("distillation")?;
             let (train, size, classes) = (Arc::new(data.train), config.data.image_size, data.classes.len());
@@ -102,10 +102,13 @@ pub fn run(args: &DistillArgs, config: &Config) -> Result<()> {
             let maker = ViewMaker::labeled(table.min_area, table.color_strength, config.augment.flip, size);
             let samples = (0..examples as u32).collect();
             let loader = Loader::new(train, samples, maker, (1, training.batch), (seed, Purpose::Distill));
-            let maps = maps(config);
+            let maps = maps(config, device);
+            let (student, teacher) =
+                (student.on(device)?.with_maps(maps), teacher.model()?.on(device)?.with_maps(maps));
+            let batches = batches(loader, &student)?;
             let task = Distill::new(
-                (student.with_maps(maps), teacher.model()?.with_maps(maps)),
-                batches(loader),
+                (student, teacher),
+                batches,
                 (table.temperature, table.teacher_weight),
                 known,
                 HeldOut::new(config, Arc::new(data.test)),

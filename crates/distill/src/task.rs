@@ -4,10 +4,9 @@ use anyhow::Result;
 use serde_json::Value as Json;
 use simclr_core::params::ParamStore;
 use simclr_core::trainer::{Batches, Loss, Task};
-use simclr_data::Batch;
 use simclr_model::{Mode, Pass, SimClr};
 use simclr_ops::{Tape, distillation, partial_cross_entropy, weighted_sum};
-use simclr_stage::{HeldOut, images};
+use simclr_stage::{HeldOut, Input};
 
 /// Distillation as the training loop sees it.
 pub struct Distill {
@@ -16,7 +15,7 @@ pub struct Distill {
     /// What accuracy is measured on.
     pub test: HeldOut,
     teacher: SimClr,
-    batches: Batches<Batch>,
+    batches: Batches<Input>,
     temperature: f64,
     teacher_weight: f64,
     /// Indices of the images whose label is known, ascending.
@@ -28,7 +27,7 @@ impl Distill {
     /// (ascending; none are needed at a teacher weight of 1).
     pub fn new(
         (student, teacher): (SimClr, SimClr),
-        batches: Batches<Batch>,
+        batches: Batches<Input>,
         (temperature, teacher_weight): (f64, f64),
         known: Vec<u32>,
         test: HeldOut,
@@ -38,32 +37,32 @@ impl Distill {
 }
 
 impl Task for Distill {
-    type Batch = Batch;
+    type Batch = Input;
 
     fn store(&self) -> &ParamStore {
         &self.student.store
     }
 
-    fn batches(&self) -> Batches<Batch> {
+    fn batches(&self) -> Batches<Input> {
         self.batches.clone()
     }
 
     /// `(1 - a) labels + a teacher` (paper, equation 3): both terms are averages over all images of the batch.
-    fn loss(&mut self, tape: &Tape, batch: &Batch) -> Result<Loss> {
-        let images = images(batch)?;
+    fn loss(&mut self, tape: &Tape, batch: Input) -> Result<Loss> {
+        let (images, labels, samples) = batch.open()?;
         let silent = Tape::inference();
         let target = self.teacher.logits(&Pass::new(&silent, &self.teacher.store, Mode::Eval), &images)?;
         let logits = self.student.logits(&Pass::new(tape, &self.student.store, Mode::Train), &images)?;
         let taught = distillation(tape, &logits, &target, self.temperature)?;
-        let mut metrics = vec![("teacher_loss", f64::from(taught.tensor().to_scalar::<f32>()?))];
+        let mut metrics = vec![("teacher_loss", taught.tensor().clone())];
         if self.teacher_weight == 1.0 {
             return Ok(Loss { value: taught, metrics });
         }
         let known = |sample: &u32| self.known.binary_search(sample).is_ok();
         let labels: Vec<Option<u32>> =
-            batch.samples.iter().zip(&batch.labels).map(|(s, label)| label.filter(|_| known(s))).collect();
+            samples.iter().zip(&labels).map(|(s, label)| label.filter(|_| known(s))).collect();
         let labeled = partial_cross_entropy(tape, &logits, &labels)?;
-        metrics.push(("label_loss", f64::from(labeled.tensor().to_scalar::<f32>()?)));
+        metrics.push(("label_loss", labeled.tensor().clone()));
         let a = self.teacher_weight;
         Ok(Loss { value: weighted_sum(tape, &[(1.0 - a, &labeled), (a, &taught)])?, metrics })
     }

@@ -3,14 +3,14 @@
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{Device, Tensor};
 use serde_json::json;
-use simclr_core::cli::set_threads;
+use simclr_core::cli::{DeviceChoice, set_threads};
 use simclr_core::config::{Corrupt, EvalConfig, Resize};
 use simclr_core::progress::{Progress, ProgressMode};
 use simclr_core::{checkpoint, disk};
 use simclr_data::sources::below::pictures_below;
 use simclr_data::{Pictures, ViewMaker, eval_batches};
 use simclr_model::SimClr;
-use simclr_stage::Checkpoint;
+use simclr_stage::{Checkpoint, uploader};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -50,6 +50,10 @@ pub struct ApplyArgs {
     /// End with an error at the first damaged picture, instead of naming it in the log and leaving it out
     #[arg(long)]
     pub strict: bool,
+
+    /// Where to compute: auto, cpu, cuda or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    pub device: DeviceChoice,
 
     /// Threads to compute with [default: one for each core]; results do not depend on it
     #[arg(long, value_name = "N")]
@@ -116,7 +120,7 @@ impl ApplyArgs {
         ensure!(self.image_size != Some(0), "--image-size 0: must be at least 1");
         ensure!(self.crop > 0.0 && self.crop <= 1.0, "--crop {}: must be in (0, 1]", self.crop);
         set_threads(self.threads)?;
-        Checkpoint::load(&self.checkpoint)?.model()
+        Checkpoint::load(&self.checkpoint)?.model()?.on(&self.device.open()?)
     }
 
     fn rows(&self, model: &SimClr, title: &str, run: impl Fn(&SimClr, Tensor) -> Result<Vec<f32>>) -> Result<Rows> {
@@ -127,11 +131,12 @@ impl ApplyArgs {
         let samples: Vec<u32> = (0..pictures.len() as u32).collect();
         let mut progress = Progress::new(title, pictures.len() as u64, self.progress);
         let (clock, mut rows) = (Instant::now(), Rows { files: Vec::new(), numbers: Vec::new() });
+        let uploader = uploader(model)?;
         for batch in eval_batches(&pictures, &samples, &maker, self.batch) {
             let batch = batch?;
             let last = batch.samples.last().map_or(0, |sample| u64::from(*sample) + 1);
             rows.files.extend(batch.samples.iter().map(|sample| self.name(&pictures, *sample as usize)));
-            rows.numbers.extend(run(model, Tensor::from_vec(batch.images, &batch.shape, &Device::Cpu)?)?);
+            rows.numbers.extend(run(model, uploader.upload(batch.images, &batch.shape)?.tensor()?)?);
             progress.update(last, rows.files.len() as f64 / clock.elapsed().as_secs_f64().max(1e-9), None);
         }
         ensure!(!rows.files.is_empty(), "none of the {} pictures can be decoded", pictures.len());

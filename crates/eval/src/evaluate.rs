@@ -4,7 +4,7 @@ use crate::knn::Gallery;
 use crate::probe::{Features, Probe, standardise, training};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Map, json};
-use simclr_core::cli::CommonArgs;
+use simclr_core::cli::{CommonArgs, device_name};
 use simclr_core::config::Config;
 use simclr_core::disk;
 use simclr_core::rng::Purpose;
@@ -12,7 +12,7 @@ use simclr_core::run::Run;
 use simclr_core::trainer::{TrainOptions, train};
 use simclr_data::{Dataset, Loader, Pictures, ViewMaker};
 use simclr_model::{Accuracy, SimClr};
-use simclr_stage::{Checkpoint, DEVICE, HeldOut, Launch, Seen, images, open, used_parameters};
+use simclr_stage::{Checkpoint, HeldOut, Input, Launch, Seen, open, uploader, used_parameters};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -55,6 +55,7 @@ pub fn run(args: &EvalArgs, config: &Config) -> Result<()> {
     extra.insert("knn".into(), json!(args.knn));
     let inputs = vec![("checkpoint".to_string(), checkpoint.sha256.clone())];
     let start = Launch { args: &args.common, config, stage: "eval", matters, inputs, extra };
+    let device = args.common.device.open()?;
     let Some(mut run) = open(start)? else { return Ok(()) };
     let clock = Instant::now();
     let data = simclr_data::load(&config.data)?;
@@ -64,8 +65,8 @@ pub fn run(args: &EvalArgs, config: &Config) -> Result<()> {
         data.expect_test("evaluation")?;
     }
     checkpoint.expect_channels(data.train.channels())?;
-    let model = checkpoint.model()?;
-    let mut result = json!({"stage": "eval", "device": DEVICE, "params": used_parameters(&model)});
+    let model = checkpoint.model()?.on(&device)?;
+    let mut result = json!({"stage": "eval", "device": device_name(&device), "params": used_parameters(&model)});
     if args.linear || args.knn {
         let figures = features_figures(args, config, &model, data, &mut run)?;
         result["params"] = json!(model.store.count(|n| !n.starts_with("projection.") && !n.starts_with("fc.")));
@@ -95,7 +96,7 @@ fn features_figures(
     let (train_set, test_set) = (Arc::new(data.train), Arc::new(data.test));
     let encode = |pictures: &Arc<Pictures>| -> Result<(Features, Vec<u32>)> {
         let (held, mut seen) = (HeldOut::new(config, pictures.clone()), Seen::default());
-        let rows = model.features(held.batches(&mut seen), 0)?;
+        let rows = model.features(held.batches(model, &mut seen)?, 0)?;
         ensure!(!seen.samples.is_empty(), "none of the labeled images can be decoded");
         Ok((Features { rows, labels: seen.labels }, seen.samples))
     };
@@ -123,7 +124,8 @@ fn features_figures(
         }
         standardise(&mut train_features, &mut test_features);
         let (examples, table) = (train_features.labels.len(), training(&eval.linear));
-        let mut probe = Probe::new(train_features, test_features, classes, table.batch, config.seed)?;
+        let mut probe =
+            Probe::new((train_features, test_features), classes, table.batch, config.seed, model.store.device())?;
         let (progress, title) = (args.common.progress, "linear probe".to_string());
         let options = TrainOptions { training: &table, examples, prefetch: 1, progress, title, stop_after: None };
         train(&mut probe, &options, run)?;
@@ -145,11 +147,11 @@ fn random_view_features(
     let loader = Loader::new(set.clone(), samples.to_vec(), maker, (1, batch), seed);
     // Whole batches: the few images that the last one repeats from the next epoch do no harm.
     let mut labels = Vec::new();
-    let mut views = Vec::new();
+    let (mut views, uploader) = (Vec::new(), uploader(model)?);
     for step in 0..samples.len().div_ceil(batch) as u64 {
         let batch = loader.batch(step)?;
         labels.extend(batch.all_labels()?);
-        views.push(images(&batch)?.tensor().clone());
+        views.push(Input::send(batch, &uploader)?.open()?.0.tensor().clone());
     }
     Ok(Features { rows: model.features(views.into_iter().map(Ok), 0)?, labels })
 }

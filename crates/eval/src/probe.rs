@@ -8,7 +8,7 @@ use simclr_core::params::{Kind, ParamStore};
 use simclr_core::rng::{Purpose, Rng};
 use simclr_core::trainer::{Batches, Loss, Task};
 use simclr_model::Accuracy;
-use simclr_ops::{Tape, Value, cpu, cross_entropy, linear};
+use simclr_ops::{Tape, Value, cross_entropy, linear};
 use std::sync::Arc;
 
 /// Features `[N, D]` with a label each.
@@ -76,14 +76,20 @@ pub fn training(config: &LinearConfig) -> TrainingConfig {
 }
 
 impl Probe {
-    /// A classifier at zero.
+    /// A classifier at zero, on `device`, for features to train on and features to test on.
     ///
     /// # Errors
     /// When there are no features.
-    pub fn new(train: Features, test: Features, classes: usize, batch: usize, seed: u64) -> Result<Self> {
+    pub fn new(
+        (train, test): (Features, Features),
+        classes: usize,
+        batch: usize,
+        seed: u64,
+        device: &Device,
+    ) -> Result<Self> {
         ensure!(!train.labels.is_empty(), "the linear probe needs features");
         let dim = train.rows.len() / train.labels.len();
-        let mut store = ParamStore::new(Device::Cpu);
+        let mut store = ParamStore::new(device.clone());
         store.add("fc.weight", Kind::Classifier, Tensor::zeros((classes, dim), DType::F32, &Device::Cpu)?)?;
         store.add("fc.bias", Kind::Bias, Tensor::zeros(classes, DType::F32, &Device::Cpu)?)?;
         Ok(Self { store, train: Arc::new(train), test, dim, classes, batch, seed })
@@ -94,10 +100,11 @@ impl Probe {
     /// # Errors
     /// Never, for features of one width.
     pub fn accuracy(&self) -> Result<Accuracy> {
-        let rows = Tensor::from_slice(&self.test.rows, (self.test.labels.len(), self.dim), &Device::Cpu)?;
+        let rows = Tensor::from_slice(&self.test.rows, (self.test.labels.len(), self.dim), self.store.device())?;
         let tape = Tape::inference();
         let logits = self.logits(&tape, &Value::constant(rows))?;
-        Ok(cpu::with_slice(logits.tensor(), |l| Ok(Accuracy::of(l, self.classes, &self.test.labels)))?)
+        let logits = logits.tensor().flatten_all()?.to_vec1::<f32>()?;
+        Ok(Accuracy::of(&logits, self.classes, &self.test.labels))
     }
 
     fn logits(&self, tape: &Tape, rows: &Value) -> Result<Value> {
@@ -124,8 +131,8 @@ impl Task for Probe {
         })
     }
 
-    fn loss(&mut self, tape: &Tape, batch: &Rows) -> Result<Loss> {
-        let rows = Tensor::from_slice(&batch.rows, (batch.labels.len(), self.dim), &Device::Cpu)?;
+    fn loss(&mut self, tape: &Tape, batch: Rows) -> Result<Loss> {
+        let rows = Tensor::from_vec(batch.rows, (batch.labels.len(), self.dim), self.store.device())?;
         let logits = self.logits(tape, &Value::constant(rows))?;
         Ok(Loss { value: cross_entropy(tape, &logits, &batch.labels)?, metrics: Vec::new() })
     }

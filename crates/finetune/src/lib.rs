@@ -67,7 +67,7 @@ pub fn run(args: &FinetuneArgs, config: &Config) -> Result<()> {
     let start = Launch { args: &args.common, config, stage, matters, inputs, extra };
     launch(
         start,
-        |run| {
+        |run, device| {
             let data = simclr_data::load(&config.data)?;
             data.expect_labels(stage)?;
             let (train, size, classes) = (Arc::new(data.train), config.data.image_size, data.classes.len());
@@ -96,9 +96,9 @@ pub fn run(args: &FinetuneArgs, config: &Config) -> Result<()> {
             let (examples, training) = (subset.indices.len(), &table.training);
             let maker = ViewMaker::labeled(table.min_area, table.color_strength, config.augment.flip, size);
             let loader = Loader::new(train, subset.indices, maker, (1, training.batch), (seed, Purpose::Labeled));
-            let model = model.with_maps(maps(config));
-            let task =
-                Finetune::new(model, batches(loader), table.freeze_after, HeldOut::new(config, Arc::new(data.test)));
+            let model = model.on(device)?.with_maps(maps(config, device));
+            let (batches, test) = (batches(loader, &model)?, HeldOut::new(config, Arc::new(data.test)));
+            let task = Finetune::new(model, batches, table.freeze_after, test);
             Ok(Plan { task, training, examples, title: stage.into() })
         },
         |task, outcome| classifier_result(&task.model, outcome),

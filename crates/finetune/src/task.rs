@@ -1,14 +1,12 @@
 //! The loss of fine-tuning: softmax cross entropy on labeled images.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use serde_json::Value as Json;
-use simclr_core::metrics::top_k;
 use simclr_core::params::{Param, ParamStore};
 use simclr_core::trainer::{Batches, Loss, Task};
-use simclr_data::Batch;
 use simclr_model::{Mode, Pass, SimClr};
-use simclr_ops::{Tape, cpu, cross_entropy};
-use simclr_stage::{HeldOut, images};
+use simclr_ops::{Tape, accuracy, partial_cross_entropy};
+use simclr_stage::{HeldOut, Input};
 
 /// Fine-tuning as the training loop sees it.
 pub struct Finetune {
@@ -16,13 +14,13 @@ pub struct Finetune {
     pub model: SimClr,
     /// What accuracy is measured on.
     pub test: HeldOut,
-    batches: Batches<Batch>,
+    batches: Batches<Input>,
     freeze_after: i64,
 }
 
 impl Finetune {
     /// Trains `model` on `batches`, its first groups frozen as `freeze_after` says (see [`frozen`]).
-    pub fn new(model: SimClr, batches: Batches<Batch>, freeze_after: i64, test: HeldOut) -> Self {
+    pub fn new(model: SimClr, batches: Batches<Input>, freeze_after: i64, test: HeldOut) -> Self {
         Self { model, test, batches, freeze_after }
     }
 }
@@ -37,24 +35,24 @@ pub fn frozen(name: &str, freeze_after: i64) -> bool {
 }
 
 impl Task for Finetune {
-    type Batch = Batch;
+    type Batch = Input;
 
     fn store(&self) -> &ParamStore {
         &self.model.store
     }
 
-    fn batches(&self) -> Batches<Batch> {
+    fn batches(&self) -> Batches<Input> {
         self.batches.clone()
     }
 
-    fn loss(&mut self, tape: &Tape, batch: &Batch) -> Result<Loss> {
+    fn loss(&mut self, tape: &Tape, batch: Input) -> Result<Loss> {
+        let (images, labels, _) = batch.open()?;
+        ensure!(labels.iter().all(Option::is_some), "an image of the batch has no label");
         let trainable = |name: &str| !frozen(name, self.freeze_after);
         let pass = Pass::with_trainable(tape, &self.model.store, Mode::Train, &trainable);
-        let logits = self.model.logits(&pass, &images(batch)?)?;
-        let labels = batch.all_labels()?;
-        let hits = cpu::with_slice(logits.tensor(), |l| Ok(top_k(l, self.model.spec.classes, &labels, 1)))?;
-        let metrics = vec![("train_top1", hits as f64 / labels.len() as f64)];
-        Ok(Loss { value: cross_entropy(tape, &logits, &labels)?, metrics })
+        let logits = self.model.logits(&pass, &images)?;
+        let metrics = vec![("train_top1", accuracy(logits.tensor(), &labels, 1)?)];
+        Ok(Loss { value: partial_cross_entropy(tape, &logits, &labels)?, metrics })
     }
 
     fn evaluate(&mut self) -> Result<Vec<(&'static str, f64)>> {

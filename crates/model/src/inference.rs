@@ -4,8 +4,7 @@ use crate::network::SimClr;
 use crate::pass::{Mode, Pass};
 use anyhow::Result;
 use candle_core::Tensor;
-use simclr_core::metrics::top_k;
-use simclr_ops::{Tape, Value};
+use simclr_ops::{Tape, Value, top_k};
 
 /// Share of images whose class is among the best 1 and 5 of the classifier.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -19,7 +18,8 @@ pub struct Accuracy {
 impl Accuracy {
     /// Of logits `[N, classes]`, row-major.
     pub fn of(logits: &[f32], classes: usize, labels: &[u32]) -> Self {
-        let share = |k| top_k(logits, classes, labels, k) as f64 / labels.len().max(1) as f64;
+        let hits = |k| top_k(logits, classes, labels.iter().map(|l| Some(*l)), k);
+        let share = |k| hits(k) as f64 / labels.len().max(1) as f64;
         Self { top1: share(1), top5: share(5) }
     }
 }

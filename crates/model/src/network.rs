@@ -194,13 +194,27 @@ impl SimClr {
         self
     }
 
+    /// The same network with its parameters on `device`.
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub fn on(mut self, device: &Device) -> Result<Self> {
+        self.store.move_to(device)?;
+        Ok(self)
+    }
+
+    /// How feature maps are stored: f32 or bf16.
+    pub fn maps(&self) -> DType {
+        self.encoder.maps
+    }
+
     /// Sets the classifier to zero, as the reference does before fine-tuning.
     ///
     /// # Errors
     /// When the parameters cannot be changed.
     pub fn reset_classifier(&self) -> Result<()> {
         for p in self.store.iter().filter(|p| p.name.starts_with("fc.")) {
-            simclr_ops::cpu::update(&p.tensor, |v| v.fill(0.0))?;
+            simclr_ops::step::assign(&p.tensor, &Tensor::zeros(p.tensor.dims(), DType::F32, &Device::Cpu)?)?;
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 use crate::cpu::gemm::{View, gemm};
 use crate::cpu::{from_vec, with_slice};
 use crate::loss::{scalar, softmax_row};
+use crate::metrics::accuracy;
 use crate::tape::{Tape, Value};
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
@@ -14,12 +15,12 @@ const BLOCK: usize = 32;
 pub struct NtXent {
     /// The two directions summed, averaged over the batch.
     pub loss: Value,
-    /// Share of first views whose own second view is the most similar of all second views.
-    pub accuracy: f64,
-    /// Mean entropy of the softmax over those similarities.
-    pub entropy: f64,
-    /// Those similarities over the temperature, `[B, B]` row-major: first views by second views.
-    pub logits_ab: Vec<f32>,
+    /// Share of first views whose own second view is the most similar of all second views: a scalar.
+    pub accuracy: Tensor,
+    /// Mean entropy of the softmax over those similarities: a scalar.
+    pub entropy: Tensor,
+    /// Those similarities over the temperature, `[B, B]`: first views by second views.
+    pub logits_ab: Tensor,
 }
 
 /// One rank's share of NT-Xent over a batch of `B` images, of which each of the ranks holds `B / ranks`.
@@ -29,7 +30,7 @@ pub struct Share {
     /// The gradient of [`Share::loss`] with respect to the rows of all ranks, `[2B, D]` row-major. Summed over ranks
     /// and divided by their number it is the gradient of one process that holds the whole batch.
     pub gradient: Vec<f32>,
-    /// As [`NtXent::logits_ab`], this rank's first views by all second views.
+    /// As [`NtXent::logits_ab`], this rank's first views by all second views, row-major.
     pub logits_ab: Vec<f32>,
 }
 
@@ -41,7 +42,10 @@ pub struct Share {
 pub fn nt_xent(tape: &Tape, hidden: &Value, temperature: f64, normalize: bool) -> Result<NtXent> {
     on_gpu!(hidden.tensor(), crate::cuda::tape::nt_xent(tape, hidden, temperature, normalize));
     let Share { loss, gradient, logits_ab } = nt_xent_share(hidden.tensor(), (0, 1), temperature, normalize)?;
-    let (accuracy, entropy) = retrieval(&logits_ab, hidden.tensor().dim(0)? / 2);
+    let images = hidden.tensor().dim(0)? / 2;
+    let entropy = from_vec(vec![mean_entropy(&logits_ab, images)], ())?;
+    let logits_ab = from_vec(logits_ab, (images, images))?;
+    let accuracy = retrieval(&logits_ab)?;
     Ok(NtXent { loss: scalar(tape, hidden, loss, gradient)?, accuracy, entropy, logits_ab })
 }
 
@@ -163,14 +167,19 @@ fn length(row: &[f32]) -> f32 {
     row.iter().map(|v| *v as f64 * *v as f64).sum::<f64>().max(1e-12).sqrt() as f32
 }
 
-pub(crate) fn retrieval(logits: &[f32], b: usize) -> (f64, f64) {
-    let (mut hits, mut entropy) = (0usize, 0.0f64);
-    for (i, row) in logits.chunks_exact(b).enumerate() {
-        let best = row.iter().enumerate().fold(0, |best, (j, v)| if *v > row[best] { j } else { best });
-        hits += usize::from(best == i);
+/// How often a view's own partner is the most similar: row `i` of `[B, B]` looks for column `i`.
+pub(crate) fn retrieval(logits: &Tensor) -> Result<Tensor> {
+    let own: Vec<_> = (0..logits.dim(0)? as u32).map(Some).collect();
+    accuracy(logits, &own, 1)
+}
+
+/// The mean entropy of the softmax of rows of `b`.
+pub(crate) fn mean_entropy(logits: &[f32], b: usize) -> f64 {
+    let mut entropy = 0.0f64;
+    for row in logits.chunks_exact(b) {
         let mut p = row.to_vec();
         softmax_row(&mut p);
         entropy -= p.iter().map(|p| *p as f64 * (*p as f64 + 1e-8).ln()).sum::<f64>();
     }
-    (hits as f64 / b as f64, entropy / b as f64)
+    entropy / b as f64
 }

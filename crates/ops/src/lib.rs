@@ -22,19 +22,21 @@ pub mod cpu;
 mod cuda;
 mod gate;
 mod loss;
+mod metrics;
 mod norm;
 mod pool;
+pub mod step;
 mod tape;
+mod upload;
 
 pub use contrastive::{NtXent, Share, join_views, nt_xent, nt_xent_share};
-pub use conv::{Input, Padding, conv2d, linear};
+pub use conv::{Input, Padding, Precision, conv2d, linear};
 #[cfg(feature = "cuda")]
-pub use cuda::{
-    gpu::{Precision, open as open_gpu},
-    step,
-};
+pub use cuda::gpu::open as open_gpu;
 pub use gate::{add_relu, relu, sigmoid_gate, stream_mean, stream_select};
 pub use loss::{cross_entropy, distillation, partial_cross_entropy, weighted_sum};
+pub use metrics::{Figures, accuracy, top_k};
 pub use norm::{Fused, Moments, Normalized, Statistics, batch_norm, batch_norm_relu};
 pub use pool::{PoolPadding, avg_pool2d, global_avg_pool, max_pool2d};
 pub use tape::{Gradients, NodeId, Tape, Value};
+pub use upload::{Uploaded, Uploader};

@@ -1,6 +1,7 @@
 //! Losses: softmax cross entropy with hard and soft targets, and sums of losses.
 
 use crate::cpu::{from_vec, update, with_slice};
+use crate::metrics::check_labels;
 use crate::tape::{Tape, Value};
 use candle_core::{Result, bail};
 
@@ -41,13 +42,7 @@ pub fn cross_entropy(tape: &Tape, logits: &Value, labels: &[u32]) -> Result<Valu
 /// # Errors
 /// As [`cross_entropy`].
 pub fn partial_cross_entropy(tape: &Tape, logits: &Value, labels: &[Option<u32>]) -> Result<Value> {
-    let (r, d) = logits.tensor().dims2()?;
-    if labels.len() != r {
-        bail!("cross_entropy: {} labels for {r} rows", labels.len())
-    }
-    if let Some(bad) = labels.iter().flatten().find(|l| **l as usize >= d) {
-        bail!("cross_entropy: label {bad} for {d} classes")
-    }
+    let (r, d) = (labels.len(), check_labels("cross_entropy", logits.tensor(), labels)?);
     on_gpu!(logits.tensor(), crate::cuda::tape::cross_entropy(tape, logits, labels));
     with_slice(logits.tensor(), |data| {
         let mut gradient = data.to_vec();

@@ -10,7 +10,7 @@
 use crate::cpu::add_assign;
 use crate::cpu::norm::Moments;
 use candle_core::backprop::GradStore;
-use candle_core::{Result, Tensor, bail};
+use candle_core::{Device, Result, Tensor, bail};
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -243,7 +243,9 @@ impl Tape {
         if loss.tensor.elem_count() != 1 {
             bail!("backward needs a scalar loss, not a tensor of shape {:?}", loss.tensor.shape())
         }
-        self.backward_over([(loss, loss.tensor.ones_like()?)])
+        // Made on the host: a GPU then needs no kernel for it.
+        let one = Tensor::new(1f32, &Device::Cpu)?.reshape(loss.tensor.shape())?.to_device(loss.tensor.device())?;
+        self.backward_over([(loss, one)])
     }
 
     /// Gradients with respect to every leaf, given those of some values (`(value, gradient)` pairs).

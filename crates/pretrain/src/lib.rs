@@ -26,7 +26,7 @@ pub fn run(args: &CommonArgs, config: &Config) -> Result<()> {
     let start = Launch { args, config, stage: "pretrain", matters, inputs: vec![], extra: Map::new() };
     launch(
         start,
-        |_| {
+        |_, device| {
             let data = simclr_data::load(&config.data)?;
             let (train, size) = (Arc::new(data.train), config.data.image_size);
             let classes = if train.labeled() > 0 { data.classes.len() } else { 0 };
@@ -38,18 +38,15 @@ pub fn run(args: &CommonArgs, config: &Config) -> Result<()> {
             let maker = ViewMaker::contrastive(&config.augment, size);
             let samples = (0..examples as u32).collect();
             let loader = Loader::new(train, samples, maker, (2, training.batch), (config.seed, Purpose::Contrastive));
-            let task = Pretrain::new(
-                SimClr::new(&spec, config.seed)?.with_maps(maps(config)),
-                batches(loader),
-                config.pretrain.temperature,
-                HeldOut::new(config, Arc::new(data.test)),
-            )
-            .in_chunks(training.chunk);
+            let model = SimClr::new(&spec, config.seed)?.on(device)?.with_maps(maps(config, device));
+            let (batches, test) = (batches(loader, &model)?, HeldOut::new(config, Arc::new(data.test)));
+            let task = Pretrain::new(model, batches, config.pretrain.temperature, test).in_chunks(training.chunk);
             Ok(Plan { task, training, examples, title: "pretrain".into() })
         },
         |task, outcome| {
             let figures: Map<_, _> = outcome.metrics.iter().map(|(k, v)| (format!("online_{k}"), json!(v))).collect();
-            let mut result = json!({"params": used_parameters(&task.model), "loss": task.last_loss});
+            let loss = outcome.last_step.iter().find(|(name, _)| *name == task::CONTRAST_LOSS).map(|(_, loss)| loss);
+            let mut result = json!({"params": used_parameters(&task.model), "loss": loss});
             if let Some(result) = result.as_object_mut() {
                 result.extend(figures);
             }

@@ -2,21 +2,20 @@
 
 use anyhow::Result;
 use serde_json::Value as Json;
-use simclr_core::metrics::top_k;
 use simclr_core::params::ParamStore;
 use simclr_core::trainer::{Batches, Loss, Task};
-use simclr_data::Batch;
 use simclr_model::{Mode, Pass, SimClr};
-use simclr_ops::{Tape, cpu, nt_xent, partial_cross_entropy, weighted_sum};
-use simclr_stage::{HeldOut, images};
+use simclr_ops::{Tape, accuracy, nt_xent, partial_cross_entropy, weighted_sum};
+use simclr_stage::{HeldOut, Input};
+
+/// What the log calls the loss of the two views.
+pub(crate) const CONTRAST_LOSS: &str = "contrast_loss";
 
 /// Pretraining as the training loop sees it.
 pub struct Pretrain {
     /// The network; its classifier is the online linear head.
     pub model: SimClr,
-    /// The contrastive loss of the last batch.
-    pub last_loss: f64,
-    batches: Batches<Batch>,
+    batches: Batches<Input>,
     temperature: f64,
     chunk: Option<usize>,
     test: HeldOut,
@@ -24,8 +23,8 @@ pub struct Pretrain {
 
 impl Pretrain {
     /// Pretrains `model` on two views of each image of `batches`.
-    pub fn new(model: SimClr, batches: Batches<Batch>, temperature: f64, test: HeldOut) -> Self {
-        Self { model, last_loss: f64::NAN, batches, temperature, chunk: None, test }
+    pub fn new(model: SimClr, batches: Batches<Input>, temperature: f64, test: HeldOut) -> Self {
+        Self { model, batches, temperature, chunk: None, test }
     }
 
     /// The same, with at most so many images at a time through the network; the loss stays that of the whole batch.
@@ -35,23 +34,23 @@ impl Pretrain {
 }
 
 impl Task for Pretrain {
-    type Batch = Batch;
+    type Batch = Input;
 
     fn store(&self) -> &ParamStore {
         &self.model.store
     }
 
-    fn batches(&self) -> Batches<Batch> {
+    fn batches(&self) -> Batches<Input> {
         self.batches.clone()
     }
 
-    fn loss(&mut self, tape: &Tape, batch: &Batch) -> Result<Loss> {
+    fn loss(&mut self, tape: &Tape, batch: Input) -> Result<Loss> {
+        let (images, labels, _) = batch.open()?;
         let pass = Pass::new(tape, &self.model.store, Mode::Train);
-        let (features, hidden) = self.model.project(&pass, &images(batch)?, self.chunk)?;
+        let (features, hidden) = self.model.project(&pass, &images, self.chunk)?;
         let contrast = nt_xent(tape, &hidden, self.temperature, true)?;
-        self.last_loss = f64::from(contrast.loss.tensor().to_scalar::<f32>()?);
         let mut metrics = vec![
-            ("contrast_loss", self.last_loss),
+            (CONTRAST_LOSS, contrast.loss.tensor().clone()),
             ("contrast_acc", contrast.accuracy),
             ("contrast_entropy", contrast.entropy),
         ];
@@ -60,18 +59,12 @@ impl Task for Pretrain {
         };
         // The head learns to read the features and must not shape them. Both views of an image have its label.
         let logits = head.forward(&pass, &features)?;
-        let labels = [batch.labels.as_slice(), &batch.labels].concat();
+        let labels = [labels.as_slice(), &labels].concat();
         let supervised = partial_cross_entropy(tape, &logits, &labels)?;
-        metrics.push(("supervised_loss", f64::from(supervised.tensor().to_scalar::<f32>()?)));
-        let known: Vec<u32> = labels.iter().flatten().copied().collect();
-        let classes = self.model.spec.classes;
-        let hits = cpu::with_slice(logits.tensor(), |l| {
-            let rows = l.chunks_exact(classes).zip(&labels).filter(|(_, label)| label.is_some());
-            Ok(top_k(&rows.flat_map(|(row, _)| row.iter().copied()).collect::<Vec<_>>(), classes, &known, 1))
-        })?;
+        metrics.push(("supervised_loss", supervised.tensor().clone()));
         // A batch of mostly unlabeled images may hold no label at all.
-        if !known.is_empty() {
-            metrics.push(("supervised_acc", hits as f64 / known.len() as f64));
+        if labels.iter().any(Option::is_some) {
+            metrics.push(("supervised_acc", accuracy(logits.tensor(), &labels, 1)?));
         }
         Ok(Loss { value: weighted_sum(tape, &[(1.0, &contrast.loss), (1.0, &supervised)])?, metrics })
     }

@@ -1,7 +1,8 @@
 //! Held-out images: evaluation views in order, and accuracy on them.
 
+use crate::uploader;
 use anyhow::{Context, Result, ensure};
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use simclr_core::config::Config;
 use simclr_data::{Pictures, ViewMaker, eval_batches};
 use simclr_model::{Accuracy, SimClr};
@@ -41,14 +42,22 @@ impl HeldOut {
         self.samples.is_empty()
     }
 
-    /// Batches of views `[N, S, S, C]`, in order. `seen` is told which images they hold, as they are made.
-    pub fn batches<'a>(&'a self, seen: &'a mut Seen) -> impl Iterator<Item = Result<Tensor>> + 'a {
-        eval_batches(&self.pictures, &self.samples, &self.maker, self.batch).map(|batch| {
+    /// Batches of views `[N, S, S, C]` for `model`, in order. `seen` is told which images they hold, as they are made.
+    ///
+    /// # Errors
+    /// When a GPU has no stream left.
+    pub fn batches<'a>(
+        &'a self,
+        model: &SimClr,
+        seen: &'a mut Seen,
+    ) -> Result<impl Iterator<Item = Result<Tensor>> + use<'a>> {
+        let uploader = uploader(model)?;
+        Ok(eval_batches(&self.pictures, &self.samples, &self.maker, self.batch).map(move |batch| {
             let batch = batch?;
             seen.labels.extend(batch.all_labels()?);
             seen.samples.extend(&batch.samples);
-            Ok(Tensor::from_vec(batch.images, &batch.shape, &Device::Cpu)?)
-        })
+            Ok(uploader.upload(batch.images, &batch.shape)?.tensor()?)
+        }))
     }
 
     /// Accuracy of the network's classifier.
@@ -57,7 +66,7 @@ impl HeldOut {
     /// When the network has none, or the images do not fit it or cannot be decoded.
     pub fn accuracy(&self, model: &SimClr) -> Result<Accuracy> {
         let mut seen = Seen::default();
-        let logits = model.predict(self.batches(&mut seen)).context("on the test images")?;
+        let logits = model.predict(self.batches(model, &mut seen)?).context("on the test images")?;
         ensure!(!seen.labels.is_empty(), "there is no labeled test image that can be decoded");
         Ok(Accuracy::of(&logits, model.spec.classes, &seen.labels))
     }

@@ -3,24 +3,21 @@
 use crate::held_out::{TOP1, TOP5};
 use crate::weights::used_parameters;
 use anyhow::{Context, Result};
-use candle_core::DType;
+use candle_core::{DType, Device};
 use serde_json::{Map, Value as Json, json};
-use simclr_core::cli::CommonArgs;
+use simclr_core::cli::{CommonArgs, device_name};
 use simclr_core::config::{Config, Dtype, TrainingConfig};
 use simclr_core::run::{Opened, Run, RunOptions};
 use simclr_core::trainer::{Outcome, Task, TrainOptions, train};
 use simclr_model::SimClr;
 
-/// Where this build computes.
-pub const DEVICE: &str = "cpu";
-
 /// How this run's networks store their maps: as the experiment says, or as f32, with one message, on a processor that
 /// does not multiply bf16.
-pub fn maps(config: &Config) -> DType {
-    match (config.dtype, simclr_ops::cpu::multiplies_bf16()) {
+pub fn maps(config: &Config, device: &Device) -> DType {
+    match (config.dtype, device.is_cuda() || simclr_ops::cpu::multiplies_bf16().is_some()) {
         (Dtype::F32, _) => DType::F32,
-        (Dtype::Bf16, Some(_)) => DType::BF16,
-        (Dtype::Bf16, None) => {
+        (Dtype::Bf16, true) => DType::BF16,
+        (Dtype::Bf16, false) => {
             tracing::warn!("dtype bf16: this processor has neither AMX-BF16 nor AVX512-BF16; computing in f32");
             DType::F32
         }
@@ -86,24 +83,25 @@ pub fn classifier_result(model: &SimClr, outcome: &Outcome) -> Result<Json> {
     Ok(json!({"top1": figure(TOP1)?, "top5": figure(TOP5)?, "params": used_parameters(model)}))
 }
 
-/// Opens the run folder, trains unless a finished run of the same experiment is there, and writes `result.json`.
+/// Opens the device and the run folder, trains unless a finished run of the same experiment is there, and writes `result.json`.
 ///
 /// # Errors
 /// When the folder holds something else, or a part of the stage fails.
 pub fn launch<'p, T: Task>(
     launch: Launch<'_>,
-    plan: impl FnOnce(&Run) -> Result<Plan<'p, T>>,
+    plan: impl FnOnce(&Run, &Device) -> Result<Plan<'p, T>>,
     result: impl FnOnce(&T, &Outcome) -> Result<Json>,
 ) -> Result<()> {
     let (args, config, stage, mut facts) = (launch.args, launch.config, launch.stage, launch.extra.clone());
+    let device = args.device.open()?;
     let Some(mut run) = open(launch)? else { return Ok(()) };
-    let Plan { mut task, training, examples, title } = plan(&run)?;
+    let Plan { mut task, training, examples, title } = plan(&run, &device)?;
     let (prefetch, progress) = (config.data.prefetch, args.progress);
     let options = TrainOptions { training, examples, prefetch, progress, title, stop_after: None };
     let outcome = train(&mut task, &options, &mut run)?;
     facts.insert("stage".into(), json!(stage));
     facts.insert("examples".into(), json!(examples));
-    facts.insert("device".into(), json!(DEVICE));
+    facts.insert("device".into(), json!(device_name(&device)));
     facts.insert("steps".into(), json!(outcome.steps));
     facts.insert("seconds".into(), json!(outcome.seconds));
     let images = (outcome.steps * training.batch as u64) as f64;

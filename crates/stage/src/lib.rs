@@ -6,30 +6,63 @@ mod launch;
 mod weights;
 
 pub use held_out::{HeldOut, Seen};
-pub use launch::{DEVICE, Launch, Plan, classifier_result, launch, maps, open};
+pub use launch::{Launch, Plan, classifier_result, launch, maps, open};
 pub use weights::{Checkpoint, used_parameters};
 
 use anyhow::{Context, Result};
-use candle_core::{Device, Tensor};
 use simclr_core::checkpoint::file_sha256;
 use simclr_core::config::Config;
 use simclr_core::rng::{Purpose, Rng};
 use simclr_core::trainer::Batches;
 use simclr_data::{Batch, Loader};
-use simclr_ops::Value;
+use simclr_model::SimClr;
+use simclr_ops::{Uploaded, Uploader, Value};
 use std::sync::Arc;
 
-/// The batches of a loader, as the training loop asks for them.
-pub fn batches(loader: Loader) -> Batches<Batch> {
-    Arc::new(move |step| loader.batch(step))
+/// A batch whose images are on their way to where the network is.
+pub struct Input {
+    /// The images `[N, S, S, C]`, stored as the network's maps are.
+    images: Uploaded,
+    /// One class an image, where it is known.
+    pub labels: Vec<Option<u32>>,
+    /// Indices in the dataset.
+    pub samples: Vec<u32>,
 }
 
-/// The images of a batch as a constant `[N, S, S, C]`.
+impl Input {
+    /// Sends a batch on its way.
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub fn send(batch: Batch, uploader: &Uploader) -> Result<Self> {
+        let Batch { images, shape, labels, samples } = batch;
+        Ok(Self { images: uploader.upload(images, &shape)?, labels, samples })
+    }
+
+    /// The images as a constant, and what is known of each: labels, indices.
+    ///
+    /// # Errors
+    /// When the GPU failed at what it was doing.
+    pub fn open(self) -> Result<(Value, Vec<Option<u32>>, Vec<u32>)> {
+        Ok((Value::constant(self.images.tensor()?), self.labels, self.samples))
+    }
+}
+
+/// The batches of a loader, as the training loop asks for them, on their way to `model`.
 ///
 /// # Errors
-/// Never, for a batch of a loader.
-pub fn images(batch: &Batch) -> Result<Value> {
-    Ok(Value::constant(Tensor::from_slice(&batch.images, &batch.shape, &Device::Cpu)?))
+/// When a GPU has no stream left.
+pub fn batches(loader: Loader, model: &SimClr) -> Result<Batches<Input>> {
+    let uploader = uploader(model)?;
+    Ok(Arc::new(move |step| Input::send(loader.batch(step)?, &uploader)))
+}
+
+/// What brings images to a network.
+///
+/// # Errors
+/// As [`batches`].
+pub fn uploader(model: &SimClr) -> Result<Uploader> {
+    Ok(Uploader::new(model.store.device(), model.maps())?)
 }
 
 /// The list of labeled images for a label fraction, where the experiment has one, as an input of a run.

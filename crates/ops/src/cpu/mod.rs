@@ -19,6 +19,7 @@ pub(crate) mod norm;
 mod outer;
 mod panels;
 pub(crate) mod pool;
+pub(crate) mod step;
 pub(crate) mod wide;
 pub(crate) mod window;
 mod winograd;

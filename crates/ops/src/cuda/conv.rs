@@ -5,8 +5,9 @@
 
 #![allow(unsafe_code)]
 
-use super::gpu::{Gpu, Precision, at};
+use super::gpu::{Gpu, at};
 use super::machine::Number;
+use crate::Precision;
 use crate::cpu::conv::Geometry;
 use candle_core::cuda_backend::DeviceId;
 use candle_core::cuda_backend::cudarc::cudnn::{CudnnError, result, sys};

@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 use super::machine::{Arg, At, Launch, Machine, Number};
+use crate::Precision;
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DevicePtr, LaunchConfig, PushKernelArg, result, sys};
 use candle_core::cuda_backend::{CudaDevice, CudaStorage, DeviceId, WrapErr};
 use candle_core::op::BackpropOp;
@@ -26,19 +27,10 @@ fn ptx(source: &str) -> Result<(&'static str, &'static str)> {
     compiled!("norm", "pool", "gate", "loss", "optimizer")
 }
 
-/// How convolutions of f32 maps multiply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Precision {
-    /// In f32.
-    Exact,
-    /// Factors may be rounded to TF32, 10 bits behind the point, which tensor cores multiply many times as fast.
-    Tf32,
-}
-
 /// What was asked for when each device was opened.
 static PRECISIONS: RwLock<Vec<(DeviceId, Precision)>> = RwLock::new(Vec::new());
 
-/// Opens GPU `ordinal`.
+/// Opens GPU `ordinal`; convolutions of f32 maps on it are to have that precision.
 ///
 /// # Errors
 /// When there is no such GPU, or its driver is missing or too old.
@@ -88,6 +80,17 @@ impl Gpu {
     pub fn tensor<T: Number>(&self, memory: CudaSlice<T>, shape: impl Into<Shape>) -> Tensor {
         let storage = Storage::Cuda(CudaStorage::wrap_cuda_slice(memory, self.0.clone()));
         Tensor::from_storage(storage, shape.into(), BackpropOp::none(), false)
+    }
+
+    /// Copies `len` numbers, which do not overlap.
+    ///
+    /// # Errors
+    /// When the GPU refuses.
+    pub fn copy<T: Number>(&self, from: At<T>, to: At<T>, len: usize) -> Result<()> {
+        let stream = self.0.cuda_stream();
+        stream.context().bind_to_thread().w()?;
+        // SAFETY: both are memory of that many numbers on this GPU, which the caller holds until the copy is launched.
+        unsafe { result::memcpy_dtod_async(to.0, from.0, len * size_of::<T>(), stream.cu_stream()) }.w()
     }
 
     /// A tensor with arbitrary contents, and where it stands.

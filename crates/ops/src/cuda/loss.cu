@@ -92,6 +92,34 @@ KERNEL(distillation_rows, (const float *student, const float *teacher, i64 d, do
   if (threadIdx.x == 0) losses[row] = loss;
 }
 
+// 1 for a row whose label is among the k largest values, else 0: of equal values the first wins, a value that is not a
+// number spoils the row, and a label below 0 is none.
+KERNEL(hit_rows, (const float *logits, const int *labels, i64 d, i64 k, double *hits)) {
+  i64 row = blockIdx.x;
+  int label = labels[row];
+  const float *values = logits + row * d;
+  float own = values[label < 0 ? 0 : label];
+  int before = 0;
+  for (i64 j = threadIdx.x; j < d; j += blockDim.x) {
+    float v = values[j];
+    before += v > own || (v == own && j < label) || v != v;
+  }
+  before = block_sum(before);
+  if (threadIdx.x == 0) hits[row] = label >= 0 && own == own && before < k ? 1 : 0;
+}
+
+// The entropy of the softmax of each row [b]; `p` is room for it.
+KERNEL(entropy_rows, (const float *logits, i64 b, float *p, double *entropies)) {
+  i64 row = blockIdx.x;
+  float *own = p + row * b;
+  for (i64 j = threadIdx.x; j < b; j += blockDim.x) own[j] = logits[row * b + j];
+  softmax_row(own, b);
+  double sum = 0;
+  for (i64 j = threadIdx.x; j < b; j += blockDim.x) sum -= own[j] * log((double)own[j] + 1e-8);
+  sum = block_sum(sum);
+  if (threadIdx.x == 0) entropies[row] = sum;
+}
+
 // The sum of all numbers times `factor`; one block.
 KERNEL(total, (const double *values, i64 items, double factor, float *out)) {
   double sum = 0;

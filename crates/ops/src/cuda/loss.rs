@@ -62,6 +62,26 @@ fn total<M: Machine>(m: &M, values: At<f64>, len: usize, factor: f64) -> Result<
     Ok(out)
 }
 
+/// The share of `known` labeled rows whose label is among the `k` largest values; a label below 0 is none.
+pub fn accuracy<M: Machine>(
+    m: &M,
+    logits: At<f32>,
+    (rows, d): (usize, usize),
+    labels: At<i32>,
+    (k, known): (usize, usize),
+) -> Result<M::Memory<f32>> {
+    let hits = m.room::<f64>(rows)?;
+    m.launch(Launch::rows(SOURCE, "hit_rows", rows, args![logits, labels, d as i64, k as i64, m.at(&hits)])?)?;
+    total(m, m.at(&hits), rows, 1.0 / known as f64)
+}
+
+/// The mean entropy of the softmax of rows `[B, B]`.
+pub fn mean_entropy<M: Machine>(m: &M, logits: At<f32>, b: usize) -> Result<M::Memory<f32>> {
+    let (p, entropies) = (m.room::<f32>(b * b)?, m.room::<f64>(b)?);
+    m.launch(Launch::rows(SOURCE, "entropy_rows", b, args![logits, b as i64, m.at(&p), m.at(&entropies)])?)?;
+    total(m, m.at(&entropies), b, 1.0 / b as f64)
+}
+
 /// Mean over all rows of the cross entropy against classes; a label below 0 is none.
 pub fn cross_entropy<M: Machine>(
     m: &M,

@@ -19,6 +19,8 @@ pub(crate) mod norm;
 pub(crate) mod optimizer;
 pub(crate) mod pool;
 #[cfg(feature = "cuda")]
-pub mod step;
+pub(crate) mod step;
 #[cfg(feature = "cuda")]
 pub(crate) mod tape;
+#[cfg(feature = "cuda")]
+pub(crate) mod transfer;

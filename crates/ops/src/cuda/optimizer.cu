@@ -1,4 +1,4 @@
-// LARS, SGD and Adam over all parameters in one launch: as core/src/optimizer.rs does it.
+// LARS, SGD and Adam over all parameters in one launch, and sums over them: as ops/src/cpu/step.rs does it.
 //
 // A block takes one chunk of one tensor. Momentum and weights change in place.
 #include "device.cuh"
@@ -7,9 +7,7 @@ const i64 CHUNK = 1 << 14;
 
 // One tensor: addresses of weights, gradient and states; elements; its first chunk among all.
 struct Slot {
-  float *w;
-  const float *g;
-  float *first, *second;
+  float *w, *g, *first, *second;
   i64 len, chunk;
   i64 adapted;
 };
@@ -99,4 +97,27 @@ KERNEL(adam_update, (const Slot *slots, i64 count, float lr, float b1, float b2,
     s.second[i] = q;
     s.w[i] -= lr * m / (sqrtf(q) + eps);
   }
+}
+
+// g <- g + factor w: the gradient of factor / 2 |w|^2.
+KERNEL(decay_gradients, (const Slot *slots, i64 count, float factor)) {
+  Slot s = slot_of(slots, count);
+  for (i64 i = begin_of(s) + threadIdx.x; i < end_of(s); i += blockDim.x) s.g[i] += factor * s.w[i];
+}
+
+// The squares of the weights, summed by chunk.
+KERNEL(sum_squares, (const Slot *slots, i64 count, double *squares)) {
+  Slot s = slot_of(slots, count);
+  double sum = 0;
+  for (i64 i = begin_of(s) + threadIdx.x; i < end_of(s); i += blockDim.x) sum += (double)s.w[i] * s.w[i];
+  sum = block_sum(sum);
+  if (threadIdx.x == 0) squares[blockIdx.x] = sum;
+}
+
+// The sum of all numbers; one block.
+KERNEL(sum_all, (const double *values, i64 items, double *out)) {
+  double sum = 0;
+  for (i64 i = threadIdx.x; i < items; i += blockDim.x) sum += values[i];
+  sum = block_sum(sum);
+  if (threadIdx.x == 0) out[0] = sum;
 }

@@ -1,6 +1,7 @@
 //! LARS, SGD and Adam over all parameters at once, by the kernels of `optimizer.cu`.
 
 use super::machine::{At, Launch, Machine, args};
+use crate::step::{AdamStep, LarsStep};
 use candle_core::Result;
 
 const SOURCE: &str = "optimizer";
@@ -57,26 +58,24 @@ impl<M: Machine> Slots<M> {
         m.launch(Launch::rows(SOURCE, "sgd_update", self.chunks, args)?)
     }
 
-    /// One step of Adam; `lr` holds the bias correction.
-    pub fn adam(&self, m: &M, lr: f32, (b1, b2): (f32, f32), eps: f32) -> Result<()> {
+    /// One step of Adam.
+    pub fn adam(&self, m: &M, AdamStep { lr, betas: (b1, b2), eps }: AdamStep) -> Result<()> {
         let args = args![m.at(&self.table), self.count as i64, lr, b1, b2, eps];
         m.launch(Launch::rows(SOURCE, "adam_update", self.chunks, args)?)
     }
-}
 
-/// What a step of LARS is made with.
-#[derive(Clone, Copy)]
-pub struct LarsStep {
-    /// The learning rate.
-    pub lr: f64,
-    /// The trust coefficient.
-    pub eta: f64,
-    /// Of the velocity.
-    pub momentum: f32,
-    /// Of weights, where they are adapted.
-    pub decay: f32,
-    /// The rate enters the momentum.
-    pub classic: bool,
-    /// Step along the momentum's next value.
-    pub nesterov: bool,
+    /// Adds `factor` times the weights to the gradients.
+    pub fn decay(&self, m: &M, factor: f32) -> Result<()> {
+        let args = args![m.at(&self.table), self.count as i64, factor];
+        m.launch(Launch::rows(SOURCE, "decay_gradients", self.chunks, args)?)
+    }
+
+    /// The sum of the squares of all weights.
+    pub fn sum_of_squares(&self, m: &M) -> Result<M::Memory<f64>> {
+        let (squares, out) = (m.room::<f64>(self.chunks)?, m.room::<f64>(1)?);
+        let args = args![m.at(&self.table), self.count as i64, m.at(&squares)];
+        m.launch(Launch::rows(SOURCE, "sum_squares", self.chunks, args)?)?;
+        m.launch(Launch::rows(SOURCE, "sum_all", 1, args![m.at(&squares), self.chunks as i64, m.at(&out)])?)?;
+        Ok(out)
+    }
 }

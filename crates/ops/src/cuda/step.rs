@@ -1,69 +1,60 @@
-//! Steps of the optimisers over tensors on a GPU: all parameters in one or two launches.
+//! Steps over tensors on a GPU, all parameters in one or two launches: what [`crate::step`] says.
 
 use super::gpu::{Gpu, at};
+use super::machine::At;
 use super::optimizer::{Slot, Slots};
-use candle_core::{Result, bail};
+use crate::step::{AdamStep, LarsStep, Parameter};
+use candle_core::{Result, Tensor};
 
-pub use super::optimizer::LarsStep;
-use candle_core::Tensor;
-
-/// One parameter of a step, changed in place together with its states; all of one shape, f32, on one GPU.
-pub struct Parameter<'a> {
-    /// The weights.
-    pub weight: &'a Tensor,
-    /// Their gradient.
-    pub gradient: &'a Tensor,
-    /// Momentum, or Adam's first moment.
-    pub first: &'a Tensor,
-    /// Adam's second moment.
-    pub second: Option<&'a Tensor>,
-    /// LARS decays it and adapts its rate.
-    pub adapted: bool,
+/// What `work` makes of the tensors as slots, on the GPU of the first; nothing where there is none.
+fn with_slots(
+    slots: impl Iterator<Item = Result<(Slot, Gpu)>>,
+    work: impl FnOnce(&Gpu, Slots<Gpu>) -> Result<()>,
+) -> Result<()> {
+    let (list, gpus): (Vec<Slot>, Vec<Gpu>) = slots.collect::<Result<Vec<_>>>()?.into_iter().unzip();
+    let Some(gpu) = gpus.first() else { return Ok(()) };
+    work(gpu, Slots::new(gpu, &list)?)
 }
 
-/// Lists the parameters; `None` where there are none.
-fn slots(parameters: &[Parameter<'_>]) -> Result<Option<(Gpu, Slots<Gpu>)>> {
-    let Some(one) = parameters.first() else { return Ok(None) };
-    let gpu = Gpu::of(one.weight)?;
-    let slot = |p: &Parameter<'_>| {
-        let len = p.weight.elem_count();
-        let others = [Some(p.gradient), Some(p.first), p.second];
-        if let Some(other) = others.into_iter().flatten().find(|t| t.elem_count() != len) {
-            bail!("a gradient or state of shape {:?} for weights {:?}", other.shape(), p.weight.shape())
-        }
-        Ok(Slot {
-            w: at(p.weight)?,
-            g: at(p.gradient)?,
-            first: at(p.first)?,
-            second: p.second.map(at).transpose()?,
-            len,
-            adapted: p.adapted,
-        })
-    };
-    let slots = Slots::new(&gpu, &parameters.iter().map(slot).collect::<Result<Vec<_>>>()?)?;
-    Ok(Some((gpu, slots)))
+/// A parameter's tensors, where kernels find them.
+fn slot(p: &Parameter<'_>) -> Result<(Slot, Gpu)> {
+    let (g, first, second) = (at(p.gradient)?, at(p.first)?, p.second.map(at).transpose()?);
+    let slot = Slot { w: at(p.weight)?, g, first, second, len: p.weight.elem_count(), adapted: p.adapted };
+    Ok((slot, Gpu::of(p.weight)?))
 }
 
-/// One step of LARS.
-///
-/// # Errors
-/// When a tensor does not fit its weights, or is not f32 on their GPU.
 pub fn lars(parameters: &[Parameter<'_>], step: LarsStep) -> Result<()> {
-    slots(parameters)?.map_or(Ok(()), |(gpu, slots)| slots.lars(&gpu, step))
+    with_slots(parameters.iter().map(slot), |gpu, slots| slots.lars(gpu, step))
 }
 
-/// One step of SGD with Nesterov momentum.
-///
-/// # Errors
-/// As [`lars`].
 pub fn sgd(parameters: &[Parameter<'_>], lr: f32, momentum: f32) -> Result<()> {
-    slots(parameters)?.map_or(Ok(()), |(gpu, slots)| slots.sgd(&gpu, lr, momentum))
+    with_slots(parameters.iter().map(slot), |gpu, slots| slots.sgd(gpu, lr, momentum))
 }
 
-/// One step of Adam; `lr` holds the bias correction.
-///
-/// # Errors
-/// As [`lars`].
-pub fn adam(parameters: &[Parameter<'_>], lr: f32, betas: (f32, f32), eps: f32) -> Result<()> {
-    slots(parameters)?.map_or(Ok(()), |(gpu, slots)| slots.adam(&gpu, lr, betas, eps))
+pub fn adam(parameters: &[Parameter<'_>], step: AdamStep) -> Result<()> {
+    with_slots(parameters.iter().map(slot), |gpu, slots| slots.adam(gpu, step))
+}
+
+/// A list of numbers that a kernel reads, and one beside it that it changes.
+fn pair(read: &Tensor, changed: At<f32>) -> Result<(Slot, Gpu)> {
+    let (w, len) = (at(read)?, read.elem_count());
+    Ok((Slot { w, g: changed, first: At::none(), second: None, len, adapted: false }, Gpu::of(read)?))
+}
+
+pub fn decay(pairs: &[(&Tensor, &Tensor)], factor: f32) -> Result<()> {
+    with_slots(pairs.iter().map(|(g, w)| pair(w, at(g)?)), |gpu, slots| slots.decay(gpu, factor))
+}
+
+pub fn sum_of_squares(tensors: &[&Tensor]) -> Result<Tensor> {
+    let mut sum = None;
+    with_slots(tensors.iter().map(|t| pair(t, At::none())), |gpu, slots| {
+        sum = Some(gpu.tensor(slots.sum_of_squares(gpu)?, ()));
+        Ok(())
+    })?;
+    sum.ok_or_else(|| candle_core::Error::msg("a sum of squares over no tensors"))
+}
+
+/// `to` takes over the numbers of `from`, which is on its GPU.
+pub fn assign(to: &Tensor, from: &Tensor) -> Result<()> {
+    Gpu::of(to)?.copy(at::<f32>(from)?, at::<f32>(to)?, to.elem_count())
 }

@@ -10,6 +10,7 @@ use crate::cpu::by_element;
 use crate::cpu::pool::Window;
 use crate::norm::{Fused, Moments, Statistics};
 use crate::tape::{Tape, Value};
+use candle_core::cuda_backend::cudarc::driver::CudaSlice;
 use candle_core::{D, Result, Tensor, bail};
 
 /// `sum += term`.
@@ -216,14 +217,28 @@ fn recorded(tape: &Tape, input: &Value, found: loss::Loss<Gpu>) -> Result<Value>
     Ok(scalar(tape, input, gpu.tensor(found.loss, ()), gpu.tensor(found.gradient, input.tensor().shape())))
 }
 
+/// Labels as kernels know them: -1 for none.
+fn numbered(gpu: &Gpu, labels: &[Option<u32>]) -> Result<CudaSlice<i32>> {
+    gpu.upload(&labels.iter().map(|l| l.map_or(-1, |l| l as i32)).collect::<Vec<_>>())
+}
+
+/// As [`crate::accuracy`]; `known` rows have a label.
+///
+/// # Errors
+/// When memory is short.
+pub fn accuracy(logits: &Tensor, labels: &[Option<u32>], k: usize, known: usize) -> Result<Tensor> {
+    let gpu = Gpu::of(logits)?;
+    let labels = numbered(&gpu, labels)?;
+    Ok(gpu.tensor(loss::accuracy(&gpu, at(logits)?, logits.dims2()?, gpu.at(&labels), (k, known))?, ()))
+}
+
 /// As [`crate::partial_cross_entropy`].
 ///
 /// # Errors
 /// When memory is short.
 pub fn cross_entropy(tape: &Tape, logits: &Value, labels: &[Option<u32>]) -> Result<Value> {
     let gpu = Gpu::of(logits.tensor())?;
-    let labels: Vec<i32> = labels.iter().map(|l| l.map_or(-1, |l| l as i32)).collect();
-    let labels = gpu.upload(&labels)?;
+    let labels = numbered(&gpu, labels)?;
     let found = loss::cross_entropy(&gpu, at(logits.tensor())?, logits.tensor().dims2()?, gpu.at(&labels))?;
     recorded(tape, logits, found)
 }
@@ -237,7 +252,7 @@ pub fn distillation(tape: &Tape, student: &Value, teacher: &Value, temperature: 
     recorded(tape, student, loss::distillation(&gpu, pair, student.tensor().dims2()?, temperature)?)
 }
 
-/// As [`crate::nt_xent`]. What is reported beside the loss is waited for.
+/// As [`crate::nt_xent`].
 ///
 /// # Errors
 /// When the number of rows is odd or below 4.
@@ -259,8 +274,9 @@ pub fn nt_xent(tape: &Tape, hidden: &Value, temperature: f64, normalize: bool) -
     if normalize {
         loss::unit_rows_gradient(&gpu, [at(&z)?, at(&norms)?], (rows, d), at(&gradient)?)?;
     }
-    let logits_ab = gpu.0.clone_dtoh(&ab)?;
-    let (accuracy, entropy) = retrieval(&logits_ab, images);
+    let entropy = gpu.tensor(loss::mean_entropy(&gpu, gpu.at(&ab), images)?, ());
+    let logits_ab = gpu.tensor(ab, (images, images));
+    let accuracy = retrieval(&logits_ab)?;
     Ok(NtXent { loss: scalar(tape, hidden, gpu.tensor(total, ()), gradient), accuracy, entropy, logits_ab })
 }
 

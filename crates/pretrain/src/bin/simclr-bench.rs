@@ -4,15 +4,15 @@
 mod op;
 
 use anyhow::{Context, Result, ensure};
-use candle_core::{DType, Device, Tensor};
+use candle_core::DType;
 use clap::{Parser, Subcommand};
 use serde_json::json;
-use simclr_core::cli::{exit_with, set_threads, threads};
+use simclr_core::cli::{DeviceChoice, device_name, exit_with, set_threads, threads};
 use simclr_core::config::{Dtype, ModelConfig, OptimizerKind, Scaling, Stem, TrainingConfig};
 use simclr_core::rng::{Purpose, Rng};
 use simclr_core::{config::Duration, optimizer};
 use simclr_model::{Mode, ModelSpec, Pass, SimClr};
-use simclr_ops::{Tape, Value, cpu, nt_xent};
+use simclr_ops::{Tape, Uploader, Value, cpu, nt_xent};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -68,6 +68,9 @@ struct Step {
     /// How feature maps are stored and multiplied
     #[arg(long, default_value = "f32", value_enum)]
     dtype: Dtype,
+    /// Where to compute: auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "cpu")]
+    device: DeviceChoice,
     /// Compute activations of residual blocks again on the way back instead of keeping them
     #[arg(long)]
     recompute: bool,
@@ -101,13 +104,14 @@ fn bench_step(a: &Step) -> Result<()> {
         proj_layers: 3,
         proj_dim: 128,
     };
-    let unit = cpu::multiplies_bf16();
+    let device = a.device.open()?;
+    let unit = if device.is_cpu() { cpu::multiplies_bf16() } else { Some("GPU") };
     let maps = match a.dtype {
         Dtype::F32 => DType::F32,
         Dtype::Bf16 => DType::BF16,
     };
     ensure!(maps == DType::F32 || unit.is_some(), "--dtype bf16: this processor has neither AMX-BF16 nor AVX512-BF16");
-    let model = SimClr::new(&ModelSpec::new(&model, 3, a.image_size, 0, 0), 0)?.with_maps(maps);
+    let model = SimClr::new(&ModelSpec::new(&model, 3, a.image_size, 0, 0), 0)?.on(&device)?.with_maps(maps);
     let training = TrainingConfig {
         length: Duration::Steps(1),
         warmup: Duration::Steps(0),
@@ -126,7 +130,7 @@ fn bench_step(a: &Step) -> Result<()> {
     let mut optimizer = optimizer::build(&training, &model.store)?;
     let (mut rng, s) = (Rng::stream(0, Purpose::Test, &[]), a.image_size);
     let pixels = (0..2 * a.batch * s * s * 3).map(|_| rng.unit()).collect();
-    let images = Tensor::from_vec(pixels, (2 * a.batch, s, s, 3), &Device::Cpu)?;
+    let images = Uploader::new(&device, maps)?.upload(pixels, &[2 * a.batch, s, s, 3])?.tensor()?;
     let mut step = || -> Result<f32> {
         let tape = Tape::new().recomputing(a.recompute);
         let pass = Pass::new(&tape, &model.store, Mode::Train);
@@ -151,7 +155,7 @@ fn bench_step(a: &Step) -> Result<()> {
     seconds.sort_by(f64::total_cmp);
     let median = seconds[seconds.len() / 2];
     let line = json!({
-        "bench": "step", "mode": a.dtype, "bf16_unit": unit, "depth": a.depth, "width": a.width, "sk": a.sk, "image_size": s,
+        "bench": "step", "device": device_name(&device), "mode": a.dtype, "bf16_unit": unit, "depth": a.depth, "width": a.width, "sk": a.sk, "image_size": s,
         "batch": a.batch, "recompute": a.recompute, "chunk": a.chunk, "threads": threads(), "steps": a.steps, "loss": loss, "step_ms": median * 1e3,
         "images_per_s": a.batch as f64 / median, "peak_rss_mib": peak_rss_mib()?,
     });

@@ -1,10 +1,11 @@
 //! Losses over rows, and what linear layers add.
 
 use super::*;
-use crate::contrastive::nt_xent_share;
+use crate::contrastive::{mean_entropy, nt_xent_share};
 use crate::cpu::gemm::{View, gemm};
 use crate::cuda::loss::{self, Place};
 use crate::loss::{distillation, partial_cross_entropy};
+use crate::metrics::accuracy;
 
 /// NT-Xent by the kernels; matrices are multiplied on the CPU, as cuBLAS does it on a GPU.
 fn contrast((images, ranks, rank): (usize, usize, usize), d: usize, normalize: bool) {
@@ -57,6 +58,29 @@ fn classes(rows: usize, d: usize) {
     assert_close("gradient of cross entropy", &gradient, &elements::<f32>(&gradients[0]));
 }
 
+/// Retrieval by similarities, some of them equal, and what is known of labels.
+fn figures(rows: usize, d: usize, k: usize) {
+    let mut logits = numbers::<f32>(rows * d, 3);
+    logits.iter_mut().for_each(|v| *v = (*v * 4.0).round());
+    logits[d - 1] = f32::NAN;
+    let labels: Vec<Option<u32>> = (0..rows).map(|i| (i % 4 != 3).then_some((i * 5 % d) as u32)).collect();
+    let want = accuracy(&tensor(&logits, (rows, d)), &labels, k).unwrap().to_scalar::<f64>().unwrap() as f32;
+    let numbers: Vec<i32> = labels.iter().map(|l| l.map_or(-1, |l| l as i32)).collect();
+    let known = labels.iter().flatten().count();
+    let found = in_any_order(|| {
+        let (logits, labels) = (up(&logits), up(&numbers));
+        loss::accuracy(Emulator::get(), at(&logits), (rows, d), at(&labels), (k, known)).unwrap().numbers()
+    });
+    assert!(want > 0.0 && want < 1.0, "a test of accuracy should have hits and misses, not {want}");
+    assert_close("accuracy", &found, &[want]);
+}
+
+fn entropy(b: usize) {
+    let logits = numbers::<f32>(b * b, 4);
+    let found = in_any_order(|| loss::mean_entropy(Emulator::get(), at(&up(&logits)), b).unwrap().numbers());
+    assert_close("entropy", &found, &[mean_entropy(&logits, b) as f32]);
+}
+
 fn teacher(rows: usize, d: usize, temperature: f64) {
     let (student, teacher) = (numbers::<f32>(rows * d, 1), numbers::<f32>(rows * d, 2));
     let one = tensor(&[1.0f32], ());
@@ -101,6 +125,11 @@ pub fn all() {
         teacher(rows, d, 2.0);
         biases(rows, d);
     }
+    for (rows, d, k) in [(9, 10, 1), (40, 300, 5)] {
+        figures(rows, d, k);
+    }
+    entropy(3);
+    entropy(70);
 }
 
 #[test]

@@ -1,92 +1,112 @@
-//! LARS, SGD and Adam, three steps each, against the optimisers of the training loop.
+//! LARS, SGD and Adam, three steps each, and sums over all weights, against the CPU's.
 
 use super::*;
-use crate::cuda::optimizer::{LarsStep, Slot, Slots};
-use candle_core::Device;
-use candle_core::backprop::GradStore;
-use simclr_core::optimizer::{Adam, Lars, Optimizer, Sgd};
-use simclr_core::params::{Kind, ParamStore};
+use crate::cuda::optimizer::{Slot, Slots};
+use crate::step::{self, AdamStep, LarsStep, Parameter};
 
 /// Several tensors: one element, many, several chunks with an odd rest; `bias` is excluded.
-const PARAMETERS: [(&str, Kind, usize); 4] = [
-    ("a.weight", Kind::Linear, 300),
-    ("b.bias", Kind::Bias, 37),
-    ("c.weight", Kind::Linear, 1),
-    ("d.weight", Kind::Linear, 40_001),
-];
+const PARAMETERS: [(&str, usize); 4] = [("a.weight", 300), ("b.bias", 37), ("c.weight", 1), ("d.weight", 40_001)];
 const LR: f64 = 0.3;
 
-fn check(what: &str, mut cpu: impl FnMut(&ParamStore) -> Box<dyn Optimizer>, gpu: impl Fn(&Slots<Emulator>, i32)) {
-    let mut store = ParamStore::new(Device::Cpu);
-    for (i, (name, kind, len)) in PARAMETERS.into_iter().enumerate() {
-        store.add(name, kind, tensor(&numbers::<f32>(len, i), len)).unwrap();
-    }
-    let gradient = |i: usize, step: usize, len: usize| numbers::<f32>(len, 100 * step + i);
-    let mut optimizer = cpu(&store);
+/// What `f` of place and length makes for each parameter.
+fn each<R>(f: impl Fn(usize, usize) -> R) -> Vec<R> {
+    PARAMETERS.iter().enumerate().map(|(i, p)| f(i, p.1)).collect()
+}
+
+fn adapted(name: &str) -> bool {
+    !name.contains("bias")
+}
+
+fn gradient(i: usize, step: usize, len: usize) -> Vec<f32> {
+    numbers(len, 100 * step + i)
+}
+
+fn check(what: &str, cpu: impl Fn(&[Parameter<'_>], i32), gpu: impl Fn(&Slots<Emulator>, i32)) {
+    let list = |zero: bool| each(|i, len| tensor(&if zero { vec![0.0f32; len] } else { numbers(len, i) }, len));
+    let (weights, firsts, seconds) = (list(false), list(true), list(true));
     for step in 1..=3 {
-        let mut grads = GradStore::default();
-        for (i, p) in store.trainable().enumerate() {
-            grads.insert(&p.tensor, tensor(&gradient(i, step, PARAMETERS[i].2), PARAMETERS[i].2));
-        }
-        optimizer.step(&store, &grads, LR).unwrap();
+        let gradients = each(|i, len| tensor(&gradient(i, step, len), len));
+        let parameter = |i: usize| Parameter {
+            name: PARAMETERS[i].0,
+            weight: &weights[i],
+            gradient: &gradients[i],
+            first: &firsts[i],
+            second: Some(&seconds[i]),
+            adapted: adapted(PARAMETERS[i].0),
+        };
+        cpu(&(0..weights.len()).map(parameter).collect::<Vec<_>>(), step as i32);
     }
     let found = in_any_order(|| {
-        let of = |f: &dyn Fn(usize, usize) -> Vec<f32>| -> Vec<Guarded<f32>> {
-            PARAMETERS.iter().enumerate().map(|(i, p)| up(&f(i, p.2))).collect()
-        };
-        let zeros = || of(&|_, len| vec![0.0; len]);
-        let (w, first, second) = (of(&|i, len| numbers(len, i)), zeros(), zeros());
+        let zeros = || each(|_, len| up(&vec![0.0f32; len]));
+        let (w, first, second) = (each(|i, len| up(&numbers::<f32>(len, i))), zeros(), zeros());
         for step in 1..=3 {
-            let g = of(&|i, len| gradient(i, step, len));
-            let slots: Vec<Slot> = (0..w.len())
-                .map(|i| {
-                    let adapted = !PARAMETERS[i].0.contains("bias");
-                    let second = Some(at(&second[i]));
-                    Slot { w: at(&w[i]), g: at(&g[i]), first: at(&first[i]), second, len: PARAMETERS[i].2, adapted }
-                })
-                .collect();
+            let g = each(|i, len| up(&gradient(i, step, len)));
+            let slots = each(|i, len| {
+                let (second, adapted) = (Some(at(&second[i])), adapted(PARAMETERS[i].0));
+                Slot { w: at(&w[i]), g: at(&g[i]), first: at(&first[i]), second, len, adapted }
+            });
             gpu(&Slots::new(Emulator::get(), &slots).unwrap(), step as i32);
         }
         w.iter().map(Guarded::numbers).collect::<Vec<_>>()
     });
-    for (found, p) in found.iter().zip(store.trainable()) {
-        assert_close(&format!("{} after {what}", p.name), found, &elements::<f32>(&p.tensor));
+    for (i, found) in found.iter().enumerate() {
+        assert_close(&format!("{} after {what}", PARAMETERS[i].0), found, &elements::<f32>(&weights[i]));
+    }
+}
+
+/// Weight decay's gradients, and the sum of squares.
+fn sums() {
+    let (squares, gradients) = in_any_order(|| {
+        let (w, g) = (each(|i, len| up(&numbers::<f32>(len, i))), each(|i, len| up(&gradient(i, 1, len))));
+        let slots =
+            each(|i, len| Slot { w: at(&w[i]), g: at(&g[i]), first: At::none(), second: None, len, adapted: false });
+        let slots = Slots::new(Emulator::get(), &slots).unwrap();
+        slots.decay(Emulator::get(), 0.25).unwrap();
+        let squares = slots.sum_of_squares(Emulator::get()).unwrap().numbers();
+        (squares, g.iter().map(Guarded::numbers).collect::<Vec<_>>())
+    });
+    let weights = each(|i, len| tensor(&numbers::<f32>(len, i), len));
+    let want = step::sum_of_squares(&weights.iter().collect::<Vec<_>>()).unwrap().to_scalar::<f64>().unwrap();
+    assert!((squares[0] - want).abs() < 1e-9 * want, "{squares:?} is not {want}");
+    for (i, found) in gradients.iter().enumerate() {
+        let want = tensor(&gradient(i, 1, PARAMETERS[i].1), PARAMETERS[i].1);
+        step::decay(&[(&want, &weights[i])], 0.25).unwrap();
+        assert_close(&format!("decay of {}", PARAMETERS[i].0), found, &elements::<f32>(&want));
     }
 }
 
 fn lars(classic: bool, nesterov: bool) {
-    let step = LarsStep { lr: LR, eta: 0.001, momentum: 0.9, decay: 0.1, classic, nesterov };
+    let lars = LarsStep { lr: LR, eta: 0.001, momentum: 0.9, decay: 0.1, classic, nesterov };
     check(
         &format!("LARS, classic {classic}, Nesterov {nesterov}"),
-        |store| {
-            let mut lars = Lars::new(store, step.momentum, step.decay, &["bias".into()]).unwrap();
-            (lars.classic, lars.nesterov) = (classic, nesterov);
-            Box::new(lars)
-        },
-        |slots, _| slots.lars(Emulator::get(), step).unwrap(),
+        |parameters, _| step::lars(parameters, lars).unwrap(),
+        |slots, _| slots.lars(Emulator::get(), lars).unwrap(),
     );
 }
 
 pub fn small() {
     lars(true, false);
+    sums();
 }
 
 pub fn all() {
+    sums();
     for (classic, nesterov) in [(true, false), (true, true), (false, false), (false, true)] {
         lars(classic, nesterov);
     }
     check(
         "SGD",
-        |store| Box::new(Sgd::new(store, 0.9).unwrap()),
+        |parameters, _| step::sgd(parameters, LR as f32, 0.9).unwrap(),
         |slots, _| slots.sgd(Emulator::get(), LR as f32, 0.9).unwrap(),
     );
+    let adam = |t: i32| {
+        let lr = LR * (1.0 - 0.999f64.powi(t)).sqrt() / (1.0 - 0.9f64.powi(t));
+        AdamStep { lr: lr as f32, betas: (0.9, 0.999), eps: 1e-7 }
+    };
     check(
         "Adam",
-        |store| Box::new(Adam::new(store).unwrap()),
-        |slots, t| {
-            let lr = LR * (1.0 - 0.999f64.powi(t)).sqrt() / (1.0 - 0.9f64.powi(t));
-            slots.adam(Emulator::get(), lr as f32, (0.9, 0.999), 1e-7).unwrap();
-        },
+        |parameters, t| step::adam(parameters, adam(t)).unwrap(),
+        |slots, t| slots.adam(Emulator::get(), adam(t)).unwrap(),
     );
 }
 
