@@ -1,12 +1,13 @@
 //! `cuda-check`: compiles all that is for NVIDIA GPUs on a machine that has none.
 //!
-//! A toolkit is put together from PyPI's wheels, in `target/cuda`. Nothing of it runs: what the kernels compute is tested
-//! by the emulator of `cargo test`.
+//! A toolkit is put together from PyPI's wheels, in `target/cuda`. With `--emulate` the tests run, on an emulated GPU.
 
+mod emulated;
 mod toolkit;
 
 use crate::{reproduce::duration, workspace};
 use anyhow::{Context, Result, ensure};
+use emulated::Emulated;
 use std::path::Path;
 use std::time::Instant;
 use toolkit::Toolkit;
@@ -17,6 +18,12 @@ pub struct Args {
     /// Build and link the tests too, with all libraries (2.2 GB, many minutes)
     #[arg(long)]
     link: bool,
+    /// Run the tests too, with an emulated GPU behind CUDA's interfaces (needs a C++ compiler); see docs/cuda.md
+    #[arg(long, conflicts_with = "link")]
+    emulate: bool,
+    /// With --emulate, for cargo test: `-- --test gradients`
+    #[arg(last = true, requires = "emulate", value_name = "ARGUMENTS")]
+    test: Vec<String>,
 }
 
 /// Kernels' sources, and what is compiled with their feature.
@@ -30,18 +37,27 @@ const FEATURE: [&str; 3] = [
 /// Assembles the toolkit, compiles every kernel to PTX, and checks the Rust side.
 ///
 /// # Errors
-/// When the toolkit cannot be fetched, or something does not compile.
+/// When the toolkit cannot be fetched, something does not compile, or a test on the emulated GPU fails.
 pub fn check(args: &Args) -> Result<()> {
     let start = Instant::now();
-    let toolkit = Toolkit::assemble(&workspace::target()?.join("cuda"), args.link)?;
-    for kernel in kernels(&workspace::root().join(KERNELS))? {
+    let folder = workspace::target()?.join("cuda");
+    let toolkit = Toolkit::assemble(&folder, args.link)?;
+    let sources = workspace::root().join(KERNELS);
+    if args.emulate {
+        let gpu = Emulated::build(&toolkit, &sources, folder.join("emulated"))?;
+        let test: Vec<&str> = args.test.iter().map(String::as_str).collect();
+        cargo(&toolkit, &["test"], &test, Some(&gpu))?;
+        println!("the tests pass on the emulated GPU ({})", duration(start.elapsed().as_secs_f64()));
+        return Ok(());
+    }
+    for kernel in kernels(&sources)? {
         let lines = toolkit.compile(&kernel)?;
         println!("{}: {lines} lines of PTX", kernel.file_name().unwrap_or_default().display());
     }
-    cargo(&toolkit, &["check"], &[])?;
-    cargo(&toolkit, &["clippy", "--all-targets"], &["--", "-D", "warnings"])?;
+    cargo(&toolkit, &["check"], &[], None)?;
+    cargo(&toolkit, &["clippy", "--all-targets"], &["--", "-D", "warnings"], None)?;
     if args.link {
-        cargo(&toolkit, &["test", "--no-run"], &[])?;
+        cargo(&toolkit, &["test", "--no-run"], &[], None)?;
     }
     println!("all that is for CUDA compiles ({})", duration(start.elapsed().as_secs_f64()));
     Ok(())
@@ -57,10 +73,13 @@ fn kernels(folder: &Path) -> Result<Vec<std::path::PathBuf>> {
 }
 
 /// Runs cargo with the feature on. Its artifacts have a folder of their own, so that nothing of an ordinary build is lost.
-fn cargo(toolkit: &Toolkit, before: &[&str], after: &[&str]) -> Result<()> {
+fn cargo(toolkit: &Toolkit, before: &[&str], after: &[&str], gpu: Option<&Emulated>) -> Result<()> {
     let mut command = workspace::cargo();
     command.args(before).args(FEATURE).args(after);
     toolkit.surround(&mut command);
+    if let Some(gpu) = gpu {
+        gpu.surround(&mut command);
+    }
     let status = command.status().context("starting cargo")?;
     ensure!(status.success(), "cargo {} with CUDA failed; the messages are above", before[0]);
     Ok(())

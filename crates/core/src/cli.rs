@@ -6,6 +6,7 @@ use crate::progress::ProgressMode;
 use anyhow::{Context, Result, bail};
 use candle_core::{Device, DeviceLocation};
 use clap::ValueEnum;
+use simclr_ops::Precision;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -133,15 +134,23 @@ impl FromStr for DeviceChoice {
 }
 
 impl DeviceChoice {
-    /// The device itself; to be opened once, for tensors of two openings do not mix.
+    /// The device itself; to be opened once, for tensors of two openings do not mix. A GPU may use TF32.
     ///
     /// # Errors
     /// When this build or machine cannot compute on it.
     pub fn open(self) -> Result<Device> {
+        self.open_as(Precision::Tf32)
+    }
+
+    /// As [`DeviceChoice::open`], in that precision.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_as(self, precision: Precision) -> Result<Device> {
         match self {
             Self::Cpu => Ok(Device::Cpu),
             Self::Auto if !cfg!(feature = "cuda") => Ok(Device::Cpu),
-            Self::Auto => match open_gpu(0) {
+            Self::Auto => match open_gpu(0, precision) {
                 Ok(device) => Ok(device),
                 Err(e) => {
                     tracing::warn!("computing on the CPU: {e:#}");
@@ -149,19 +158,20 @@ impl DeviceChoice {
                 }
             },
             Self::Cuda(n) => {
-                open_gpu(n).with_context(|| format!("--device cuda:{n} cannot be used; use --device cpu or auto"))
+                let opened = open_gpu(n, precision);
+                opened.with_context(|| format!("--device cuda:{n} cannot be used; use --device cpu or auto"))
             }
         }
     }
 }
 
 #[cfg(feature = "cuda")]
-fn open_gpu(ordinal: usize) -> Result<Device> {
-    simclr_ops::open_gpu(ordinal).with_context(|| format!("opening GPU {ordinal}"))
+fn open_gpu(ordinal: usize, precision: Precision) -> Result<Device> {
+    simclr_ops::open_gpu(ordinal, precision).with_context(|| format!("opening GPU {ordinal}"))
 }
 
 #[cfg(not(feature = "cuda"))]
-fn open_gpu(_ordinal: usize) -> Result<Device> {
+fn open_gpu(_ordinal: usize, _precision: Precision) -> Result<Device> {
     bail!("this build computes on the CPU only (`cargo build --features cuda` makes one for GPUs)")
 }
 

@@ -3,11 +3,12 @@
 use crate::cli::DeviceChoice;
 use candle_core::Device;
 use serde_json::json;
+use simclr_ops::Precision;
 use std::io::Write;
 use std::sync::OnceLock;
 
 /// The device that tests compute on: the one that the environment's `SIMCLR_TEST_DEVICE` names as `--device` does; else
-/// the best one of this build.
+/// the best one of this build. A GPU computes in f32.
 ///
 /// # Panics
 /// When it cannot be opened.
@@ -15,7 +16,8 @@ pub fn device() -> Device {
     static DEVICE: OnceLock<Device> = OnceLock::new();
     let open = || {
         let name = std::env::var("SIMCLR_TEST_DEVICE").unwrap_or_else(|_| "auto".into());
-        let device = name.parse::<DeviceChoice>().map_err(anyhow::Error::msg).and_then(DeviceChoice::open);
+        let choice = name.parse::<DeviceChoice>().map_err(anyhow::Error::msg);
+        let device = choice.and_then(|choice| choice.open_as(Precision::Exact));
         device.unwrap_or_else(|e| panic!("SIMCLR_TEST_DEVICE={name}: {e:#}"))
     };
     DEVICE.get_or_init(open).clone()

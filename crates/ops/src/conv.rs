@@ -21,6 +21,15 @@ pub enum Padding {
     Explicit(usize),
 }
 
+/// How a GPU's convolutions of f32 maps multiply; the CPU's are exact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// In f32.
+    Exact,
+    /// Factors may be rounded to TF32, 10 bits behind the point, which tensor cores multiply many times as fast.
+    Tf32,
+}
+
 /// What a convolution reads: a value, or one whose normalisation it applies as it reads.
 #[derive(Clone)]
 pub struct Input {

@@ -30,7 +30,7 @@ mod tape;
 mod upload;
 
 pub use contrastive::{NtXent, Share, join_views, nt_xent, nt_xent_share};
-pub use conv::{Input, Padding, conv2d, linear};
+pub use conv::{Input, Padding, Precision, conv2d, linear};
 #[cfg(feature = "cuda")]
 pub use cuda::gpu::open as open_gpu;
 pub use gate::{add_relu, relu, sigmoid_gate, stream_mean, stream_select};

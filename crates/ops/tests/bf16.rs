@@ -4,7 +4,7 @@
 mod numbers;
 
 use candle_core::{DType, Result, Tensor};
-use numbers::{assert_close, flat, numbers};
+use numbers::{assert_close, flat, numbers, on_device};
 use simclr_ops::*;
 use std::slice::from_ref as one;
 
@@ -15,23 +15,19 @@ fn rounded(t: &Tensor) -> Tensor {
     t.to_dtype(DType::BF16).unwrap().to_dtype(DType::F32).unwrap()
 }
 
-fn wide(t: &Tensor) -> Vec<f32> {
-    flat(&t.to_dtype(DType::F32).unwrap())
-}
-
 type Op<'a> = &'a dyn Fn(&Tape, &[Value]) -> Result<Value>;
 
 /// Output and gradients of `op` on maps (stored as `dtype`) and parameters (f32), all as f32.
 fn run(op: Op<'_>, dtype: DType, maps: &[Tensor], params: &[Tensor]) -> Vec<Vec<f32>> {
     let tape = Tape::new();
     let maps = maps.iter().map(|t| t.to_dtype(dtype).unwrap());
-    let inputs: Vec<Tensor> = maps.chain(params.iter().cloned()).collect();
+    let inputs: Vec<Tensor> = maps.chain(params.iter().cloned()).map(|t| on_device(&t)).collect();
     let values: Vec<Value> = inputs.iter().map(|t| tape.leaf(t)).collect();
     let out = op(&tape, &values).unwrap();
-    let seed = rounded(&numbers(out.tensor().dims(), 99)).to_dtype(out.tensor().dtype()).unwrap();
-    let mut all = vec![wide(out.tensor())];
+    let seed = on_device(&rounded(&numbers(out.tensor().dims(), 99)).to_dtype(out.tensor().dtype()).unwrap());
+    let mut all = vec![flat(out.tensor())];
     let store = tape.backward_from(&[(&out, seed)]).unwrap();
-    all.extend(inputs.iter().map(|t| wide(store.get(t).unwrap())));
+    all.extend(inputs.iter().map(|t| flat(store.get(t).unwrap())));
     all
 }
 

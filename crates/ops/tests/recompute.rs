@@ -1,19 +1,16 @@
 //! A stretch of operations that is recomputed on the way back gives what it gives when it is kept, and keeps less.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use candle_core::{Device, Result, Tensor};
+mod numbers;
+
+use candle_core::{Result, Tensor};
+use self::numbers::{device, flat, on_device};
 use simclr_ops::*;
 use std::cell::Cell;
 use std::rc::Rc;
 
-fn numbers(shape: &[usize], seed: u32) -> Tensor {
-    let n: usize = shape.iter().product();
-    let data = (0..n as u32).map(|i| ((i.wrapping_mul(2_654_435_761) ^ seed) >> 16) as f32 / 32768.0 - 1.0).collect();
-    Tensor::from_vec::<_, f32>(data, shape, &Device::Cpu).unwrap()
-}
-
-fn flat(t: &Tensor) -> Vec<f32> {
-    t.flatten_all().unwrap().to_vec1().unwrap()
+fn numbers(shape: &[usize], seed: u64) -> Tensor {
+    on_device(&numbers::numbers(shape, seed))
 }
 
 /// A residual block of two convolutions: `[x, w1, gamma, w2]`.
@@ -128,7 +125,7 @@ fn parts_of_a_batch_join_view_by_view() {
     let tape = Tape::new();
     let rows = |first: f32, images: usize| {
         let data = (0..4 * images).map(|i| first + i as f32).collect();
-        Tensor::from_vec::<_, f32>(data, (2 * images, 2), &Device::Cpu).unwrap()
+        Tensor::from_vec::<_, f32>(data, (2 * images, 2), &device()).unwrap()
     };
     let (a, b) = (rows(0.0, 2), rows(100.0, 1));
     let whole = join_views(&tape, &[tape.leaf(&a), tape.leaf(&b)]).unwrap();

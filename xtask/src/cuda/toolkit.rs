@@ -77,7 +77,7 @@ impl Toolkit {
     }
 
     /// What CUDA_HOME names.
-    fn home(&self) -> PathBuf {
+    pub fn home(&self) -> PathBuf {
         self.folder.join("nvidia/cu13")
     }
 
@@ -194,7 +194,7 @@ fn functions(text: &str) -> Vec<String> {
 }
 
 /// A symbolic link, over one that is there.
-fn link(to: &Path, at: &Path) -> Result<()> {
+pub fn link(to: &Path, at: &Path) -> Result<()> {
     if at.is_symlink() {
         fs::remove_file(at)?;
     }

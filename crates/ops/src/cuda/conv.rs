@@ -7,6 +7,7 @@
 
 use super::gpu::{Gpu, at};
 use super::machine::Number;
+use crate::Precision;
 use crate::cpu::conv::Geometry;
 use candle_core::cuda_backend::DeviceId;
 use candle_core::cuda_backend::cudarc::cudnn::{CudnnError, result, sys};
@@ -40,6 +41,7 @@ impl<T: Copy> Drop for Owned<T> {
 /// What a thread holds for one GPU.
 struct Library {
     handle: Owned<sys::cudnnHandle_t>,
+    precision: Precision,
     plans: RefCell<HashMap<(Geometry, DType), Rc<Plan>>>,
     workspace: RefCell<Option<CudaSlice<u8>>>,
 }
@@ -75,17 +77,19 @@ fn sound(status: sys::cudnnStatus_t, determinism: sys::cudnnDeterminism_t) -> bo
 }
 
 impl Plan {
-    fn new(handle: sys::cudnnHandle_t, g: &Geometry, dtype: DType) -> Result<Self> {
+    fn new(handle: sys::cudnnHandle_t, precision: Precision, g: &Geometry, dtype: DType) -> Result<Self> {
         let Geometry { n, h, w, c, o, k, stride, before, oh, ow } = *g;
         if (oh - 1) * stride + k > h + 2 * before || (ow - 1) * stride + k > w + 2 * before {
             bail!("conv2d on a GPU: a {k}x{k} kernel needs the same zeros on every side; use an odd kernel")
         }
         let int = |v: usize| c_int::try_from(v).map_err(|_| candle_core::Error::Msg(format!("cuDNN: {v} is too big")));
-        let (element, math) = match dtype {
-            DType::BF16 => (sys::cudnnDataType_t::CUDNN_DATA_BFLOAT16, sys::cudnnMathType_t::CUDNN_TENSOR_OP_MATH),
-            // Allows TF32.
-            DType::F32 => (sys::cudnnDataType_t::CUDNN_DATA_FLOAT, sys::cudnnMathType_t::CUDNN_DEFAULT_MATH),
-            other => bail!("conv2d on a GPU: maps of {other:?}; use f32 or bf16"),
+        let f32s = sys::cudnnDataType_t::CUDNN_DATA_FLOAT;
+        let (element, math) = match (dtype, precision) {
+            (DType::BF16, _) => (sys::cudnnDataType_t::CUDNN_DATA_BFLOAT16, sys::cudnnMathType_t::CUDNN_TENSOR_OP_MATH),
+            (DType::F32, Precision::Exact) => (f32s, sys::cudnnMathType_t::CUDNN_FMA_MATH),
+            // The default allows TF32.
+            (DType::F32, Precision::Tf32) => (f32s, sys::cudnnMathType_t::CUDNN_DEFAULT_MATH),
+            (other, _) => bail!("conv2d on a GPU: maps of {other:?}; use f32 or bf16"),
         };
         let format = sys::cudnnTensorFormat_t::CUDNN_TENSOR_NHWC;
         let map = |dims: [usize; 4]| -> Result<_> {
@@ -101,11 +105,10 @@ impl Plan {
         let conv = Owned(checked(result::create_convolution_descriptor())?, result::destroy_convolution_descriptor);
         let (dims, pad, step) = ([int(o)?, int(c)?, int(k)?, int(k)?], int(before)?, int(stride)?);
         let mode = sys::cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION;
-        let sums = sys::cudnnDataType_t::CUDNN_DATA_FLOAT;
         // SAFETY: descriptors that were made just before.
         checked(unsafe {
             result::set_filter4d_descriptor(filter.0, element, format, dims)
-                .and_then(|()| result::set_convolution2d_descriptor(conv.0, pad, pad, step, step, 1, 1, mode, sums))
+                .and_then(|()| result::set_convolution2d_descriptor(conv.0, pad, pad, step, step, 1, 1, mode, f32s))
                 .and_then(|()| result::set_convolution_math_type(conv.0, math))
         })?;
         let forward =
@@ -144,7 +147,12 @@ fn library(gpu: &Gpu) -> Result<Rc<Library>> {
         let handle = Owned(checked(result::create_handle())?, result::destroy_handle);
         // SAFETY: both are alive; the device keeps its stream for as long as tensors are on it.
         checked(unsafe { result::set_stream(handle.0, gpu.0.cuda_stream().cu_stream().cast()) })?;
-        let library = Rc::new(Library { handle, plans: RefCell::default(), workspace: RefCell::default() });
+        let library = Rc::new(Library {
+            handle,
+            precision: gpu.precision(),
+            plans: RefCell::default(),
+            workspace: RefCell::default(),
+        });
         libraries.insert(gpu.0.id(), library.clone());
         Ok(library)
     })
@@ -155,7 +163,7 @@ impl Library {
         if let Some(plan) = self.plans.borrow().get(&(*g, dtype)) {
             return Ok(plan.clone());
         }
-        let plan = Rc::new(Plan::new(self.handle.0, g, dtype)?);
+        let plan = Rc::new(Plan::new(self.handle.0, self.precision, g, dtype)?);
         self.plans.borrow_mut().insert((*g, dtype), plan.clone());
         Ok(plan)
     }

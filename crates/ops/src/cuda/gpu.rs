@@ -6,10 +6,12 @@
 #![allow(unsafe_code)]
 
 use super::machine::{Arg, At, Launch, Machine, Number};
+use crate::Precision;
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DevicePtr, LaunchConfig, PushKernelArg, result, sys};
-use candle_core::cuda_backend::{CudaDevice, CudaStorage, WrapErr};
+use candle_core::cuda_backend::{CudaDevice, CudaStorage, DeviceId, WrapErr};
 use candle_core::op::BackpropOp;
 use candle_core::{Device, Result, Shape, Storage, Tensor, bail};
+use std::sync::{PoisonError, RwLock};
 
 /// The kernels, compiled by the build script.
 fn ptx(source: &str) -> Result<(&'static str, &'static str)> {
@@ -25,14 +27,18 @@ fn ptx(source: &str) -> Result<(&'static str, &'static str)> {
     compiled!("norm", "pool", "gate", "loss", "optimizer")
 }
 
-/// Opens GPU `ordinal`.
+/// What was asked for when each device was opened.
+static PRECISIONS: RwLock<Vec<(DeviceId, Precision)>> = RwLock::new(Vec::new());
+
+/// Opens GPU `ordinal`; convolutions of f32 maps on it are to have that precision.
 ///
 /// # Errors
 /// When there is no such GPU, or its driver is missing or too old.
-pub fn open(ordinal: usize) -> Result<Device> {
+pub fn open(ordinal: usize, precision: Precision) -> Result<Device> {
     // The per-thread stream of `Device::new_cuda` would be another stream on every thread.
     let device = Device::new_cuda_with_stream(ordinal)?;
     if let Device::Cuda(cuda) = &device {
+        PRECISIONS.write().unwrap_or_else(PoisonError::into_inner).push((cuda.id(), precision));
         let stream = cuda.cuda_stream();
         // SAFETY: there is one stream, which orders all uses of all memory.
         unsafe { cuda.disable_event_tracking() };
@@ -62,6 +68,12 @@ impl Gpu {
             Device::Cuda(device) => Ok(Self(device.clone())),
             other => bail!("expected a tensor on a GPU, found one on {:?}", other.location()),
         }
+    }
+
+    /// How it was opened; exact, if by somebody else.
+    pub fn precision(&self) -> Precision {
+        let all = PRECISIONS.read().unwrap_or_else(PoisonError::into_inner);
+        all.iter().find(|(id, _)| *id == self.0.id()).map_or(Precision::Exact, |(_, precision)| *precision)
     }
 
     /// A tensor of all numbers of a memory.

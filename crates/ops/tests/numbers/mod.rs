@@ -1,9 +1,10 @@
 //! Numbers to test with, and how close results must be.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, missing_docs, dead_code)]
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
+pub use simclr_core::testing::device;
 
-/// Numbers in -1..1 that depend on the index alone.
+/// Numbers in -1..1 that depend on the index alone, on the CPU.
 pub fn numbers(shape: &[usize], seed: u64) -> Tensor {
     let n: usize = shape.iter().product();
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
@@ -16,8 +17,14 @@ pub fn numbers(shape: &[usize], seed: u64) -> Tensor {
     Tensor::from_vec(data, shape, &Device::Cpu).unwrap()
 }
 
+/// A copy on the device that is tested.
+pub fn on_device(t: &Tensor) -> Tensor {
+    t.to_device(&device()).unwrap()
+}
+
+/// A tensor's numbers as f32, wherever it is.
 pub fn flat(t: &Tensor) -> Vec<f32> {
-    t.flatten_all().unwrap().to_vec1().unwrap()
+    t.to_device(&Device::Cpu).unwrap().flatten_all().unwrap().to_dtype(DType::F32).unwrap().to_vec1().unwrap()
 }
 
 pub fn assert_close(what: &str, got: &[f32], want: &[f32], tolerance: f32) {

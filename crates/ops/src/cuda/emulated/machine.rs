@@ -43,6 +43,7 @@ type LaunchFn = unsafe extern "C" fn(
     *const c_char,
     *const c_char,
     u32,
+    i32,
 ) -> *const c_char;
 type BarriersFn = unsafe extern "C" fn() -> *const c_char;
 
@@ -153,6 +154,7 @@ impl Emulator {
                 kinds.as_ptr(),
                 skipped.as_ptr(),
                 seed,
+                0,
             )
         };
         if message.is_null() {

@@ -1,0 +1,46 @@
+// What the parts of the emulated driver share: the memory of the "GPU", and messages about faults.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+namespace driver {
+
+// Writes a fault to stderr: callers get only a number.
+void complain(const std::string &what);
+
+// Whether `bytes` from `address` on lie in one memory that is allocated; complains about `who` where they do not.
+bool within(const void *address, size_t bytes, const char *who);
+
+// Whether no memory was written beside, and none after it was freed; complains where one was.
+bool unharmed(const char *when);
+
+// A number of a map, as f32 and back.
+inline float wide(float v) { return v; }
+struct bf16 {
+  uint16_t bits;
+};
+inline float wide(bf16 v) {
+  uint32_t bits = (uint32_t)v.bits << 16;
+  float wide;
+  __builtin_memcpy(&wide, &bits, sizeof wide);
+  return wide;
+}
+inline void store(float &to, float v) { to = v; }
+inline void store(bf16 &to, float v) {
+  uint32_t bits;
+  __builtin_memcpy(&bits, &v, sizeof bits);
+  bool nan = (bits & 0x7fffffffu) > 0x7f800000u;
+  to.bits = (uint16_t)(nan ? bits >> 16 | 0x40u : (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+}
+
+// As a GPU reads an f32 that it may multiply as TF32: 10 bits behind the point are left.
+inline float tf32(float v) {
+  uint32_t bits;
+  __builtin_memcpy(&bits, &v, sizeof bits);
+  if ((bits & 0x7f800000u) != 0x7f800000u) bits = (bits + 0x0fffu + (bits >> 13 & 1u)) & ~0x1fffu;
+  __builtin_memcpy(&v, &bits, sizeof v);
+  return v;
+}
+
+}  // namespace driver
