@@ -6,15 +6,21 @@ use std::process::Command;
 /// Kernels' sources, without `.cu`.
 const SOURCES: [&str; 5] = ["norm", "pool", "gate", "loss", "optimizer"];
 
+/// The folder of the emulated GPU, where tests are to be linked to one (`cargo xtask cuda-check --emulate`).
+const EMULATED: &str = "SIMCLR_EMULATED_GPU";
+
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     if std::env::var_os("CARGO_FEATURE_CUDA").is_none() {
         return;
     }
-    for name in ["NVCC", "CUDA_COMPUTE_CAP"] {
+    for name in ["NVCC", "CUDA_COMPUTE_CAP", EMULATED] {
         println!("cargo::rerun-if-env-changed={name}");
     }
     println!("cargo::rerun-if-changed=src/cuda");
+    if let Ok(folder) = std::env::var(EMULATED) {
+        println!("cargo::rustc-link-search=native={folder}");
+    }
     let nvcc = std::env::var("NVCC").unwrap_or_else(|_| "nvcc".into());
     // PTX of 80 serves every GPU from Ampere on; the driver translates it for the one that is there.
     let capability = std::env::var("CUDA_COMPUTE_CAP").unwrap_or_else(|_| "80".into());

@@ -72,7 +72,7 @@ fn kernels(folder: &Path) -> Result<Vec<std::path::PathBuf>> {
     Ok(found)
 }
 
-/// Runs cargo with the feature on. Its artifacts have a folder of their own, so that nothing of an ordinary build is lost.
+/// Runs cargo with the feature on. What does not depend on the feature is shared with ordinary builds.
 fn cargo(toolkit: &Toolkit, before: &[&str], after: &[&str], gpu: Option<&Emulated>) -> Result<()> {
     let mut command = workspace::cargo();
     command.args(before).args(FEATURE).args(after);

@@ -3,8 +3,8 @@
 
 mod numbers;
 
-use candle_core::{Result, Tensor};
 use self::numbers::{device, flat, on_device};
+use candle_core::{Result, Tensor};
 use simclr_ops::*;
 use std::cell::Cell;
 use std::rc::Rc;

@@ -153,21 +153,21 @@ impl Estimate<'_> {
     /// Bytes that are there at once: with all activations, with those of one block, or of `chunk` images at a time.
     fn memory(&self, mode: Mode, batch: f64, chunk: Option<f64>) -> f64 {
         let kept = |part: &[Op]| part.iter().map(|op| op.kept()).sum::<usize>() as f64;
-        let parts: Vec<f64> = self.outline.parts.iter().map(|part| kept(part)).collect();
-        let largest = self.outline.ops().map(span).fold(0.0, f64::max);
-        let held: f64 = match mode.recompute {
-            false => parts.iter().sum(),
-            true => {
-                let blocks = &self.outline.parts[1..self.outline.parts.len() - 1];
-                let inputs: f64 = blocks.iter().filter_map(|b| b.last()).map(|op| op.kept() as f64).sum();
-                parts[0] + inputs + parts[1..].iter().copied().fold(0.0, f64::max)
-            }
-        };
+        // On the way back, part by part: what earlier parts keep, what this one does, and the gradients at hand: those of
+        // an operation's two maps, and one that waits for the shortcut's.
+        let (mut earlier, mut held) = (0.0, 0.0f64);
+        for (i, part) in self.outline.parts.iter().enumerate() {
+            let gradients = 1.5 * part.iter().map(|op| span(*op)).fold(0.0, f64::max);
+            held = held.max(earlier + kept(part) + gradients);
+            let block = i > 0 && i + 1 < self.outline.parts.len();
+            // A block that is recomputed keeps its output alone, the next one's input.
+            earlier += if mode.recompute && block { kept(&part[part.len() - 1..]) } else { kept(part) };
+        }
         let views = 2.0 * chunk.unwrap_or(batch);
         // Weights, gradients, momentum; the matrix of similarities and the figures beside it; two batches of images.
         let fixed = 3.0 * 4.0 * self.parameters + WORKSPACE;
         let loss = 4.0 * (4.0 + 2.0) * batch * batch;
-        fixed + loss + mode.size() * (2.0 * 2.0 * batch * self.image + views * (held + 2.0 * largest))
+        fixed + loss + mode.size() * (2.0 * 2.0 * batch * self.image + views * held)
     }
 
     /// The largest batch (or chunk of `batch`, where given) that fits, if one does.

@@ -6,10 +6,20 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Its sources, in the folder `emulated` beside the kernels.
-const SOURCES: [&str; 4] = ["driver.cpp", "modules.cpp", "blas.cpp", "dnn.cpp"];
+const SOURCES: [&str; 5] = ["driver.cpp", "modules.cpp", "blas.cpp", "dnn.cpp", "missing.cpp"];
 /// The one library, and the names under which linkers look for it.
-const LIBRARY: &str = "libcuda.so.1";
-const NAMES: [&str; 7] = ["cuda", "cudart", "cublas", "cublasLt", "curand", "cudnn", "nvrtc"];
+const LIBRARY: &str = "libemulated.so";
+const NAMES: [&str; 8] = [
+    "libcuda.so",
+    // What a binary asks for that was linked to the toolkit's stub of the driver.
+    "libcuda.so.1",
+    "libcudart.so",
+    "libcublas.so",
+    "libcublasLt.so",
+    "libcurand.so",
+    "libcudnn.so",
+    "libnvrtc.so",
+];
 
 /// An emulated GPU for the binaries that are linked to it.
 pub struct Emulated {
@@ -28,7 +38,15 @@ impl Emulated {
         // Not over a library that a process may have open.
         let made = folder.join("new.so");
         let status = Command::new(&compiler)
-            .args(["-std=c++17", "-O3", "-march=native", "-ffp-contract=off", "-fno-strict-aliasing", "-Wall", "-Werror"])
+            .args([
+                "-std=c++17",
+                "-O3",
+                "-march=native",
+                "-ffp-contract=off",
+                "-fno-strict-aliasing",
+                "-Wall",
+                "-Werror",
+            ])
             .args(["-Wno-unknown-pragmas", "-shared", "-fPIC", &format!("-Wl,-soname,{LIBRARY}"), "-o"])
             .arg(&made)
             .arg("-I")
@@ -44,17 +62,15 @@ impl Emulated {
         ensure!(status.success(), "{compiler} does not compile the emulated GPU; its message is above");
         std::fs::rename(&made, folder.join(LIBRARY)).with_context(|| format!("writing {LIBRARY}"))?;
         for name in NAMES {
-            link(Path::new(LIBRARY), &folder.join(format!("lib{name}.so")))?;
+            link(Path::new(LIBRARY), &folder.join(name))?;
         }
         Ok(Self { folder })
     }
 
     /// Sets what links binaries to it and lets them find it, and makes it the device of tests.
     pub fn surround(&self, command: &mut Command) {
-        // Functions that are not emulated are missing: whoever calls one ends with its name.
-        let flags = "-C link-arg=-Wl,--unresolved-symbols=ignore-all -C link-arg=-Wl,-z,lazy -C relro-level=partial";
         command
-            .env("RUSTFLAGS", format!("-L native={} {flags}", self.folder.display()))
+            .env("SIMCLR_EMULATED_GPU", &self.folder)
             .env("LD_LIBRARY_PATH", &self.folder)
             .env("SIMCLR_TEST_DEVICE", "cuda");
     }

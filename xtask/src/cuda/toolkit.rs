@@ -150,12 +150,12 @@ impl Toolkit {
             .env("CUDA_COMPUTE_CAP", CAPABILITY)
             .env("NVCC", home.join("bin/nvcc-ptx"))
             .env("CUDAFORGE_THREADS", std::thread::available_parallelism().map_or(1, usize::from).to_string())
-            .env("CARGO_TARGET_DIR", self.folder.join("build"))
             .env("PATH", path.unwrap_or(paths));
         if self.libraries {
             let native = |folder: PathBuf| format!("-L native={}", folder.display());
             let flags = [native(home.join("lib")), native(home.join("lib/stubs"))].join(" ");
-            command.env("RUSTFLAGS", flags);
+            // Other flags are another build of everything: it has a folder of its own.
+            command.env("RUSTFLAGS", flags).env("CARGO_TARGET_DIR", self.folder.join("build"));
         }
     }
 

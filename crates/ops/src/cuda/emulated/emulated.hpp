@@ -26,7 +26,7 @@
 #define threadIdx (emulated::block.thread->index)
 #define blockIdx (emulated::block.index)
 #define blockDim (emulated::block.size)
-#define gridDim (emulated::block.grid)
+#define gridDim (emulated::strides())
 #define REGISTER(name) static emulated::Entry entry_##name(#name, emulated::call<&name>, emulated::kinds(&name));
 
 inline float __uint_as_float(unsigned int bits) {
@@ -71,10 +71,12 @@ struct Block {
   long interval = 0, first_interval = 0;
   std::string last_barrier;
   std::set<std::string> sites;
-  // Whether a thread has waited since the launch; whether none can, as there are no fibers.
-  bool waited = false, plain = false;
+  // Whether a thread has waited since the launch, or asked for the size of the grid, as kernels do that go over single
+  // items; whether none can wait, as there are no fibers.
+  bool waited = false, strides = false, plain = false;
 };
 inline Block block;
+inline Dim &strides() { return block.strides = true, block.grid; }
 const int WARP = 32;
 const size_t STACK = 64 << 10;
 
@@ -278,7 +280,7 @@ extern "C" const char *emulated_launch(const char *name, const unsigned int *gri
   block.name = name;
   block.error.clear();
   block.skipped = skipped;
-  block.waited = block.plain = false;
+  block.waited = block.strides = block.plain = false;
   if (found == kernels().end()) {
     block.error = block.name + ": there is no such kernel";
     return block.error.c_str();
@@ -307,7 +309,7 @@ extern "C" const char *emulated_launch(const char *name, const unsigned int *gri
     block.index = {(unsigned int)(i % grid[0]), (unsigned int)(i / grid[0]), 0};
     if (block.plain) run_plain_block(threads, random);
     else run_block(threads, stacks, random);
-    block.plain = quick && !block.waited;
+    block.plain = quick && block.strides && !block.waited;
     if (block.error.empty()) continue;
     return block.error.c_str();
   }
