@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Kernels' sources, without `.cu`.
-const SOURCES: [&str; 5] = ["norm", "pool", "gate", "loss", "optimizer"];
+const SOURCES: [&str; 6] = ["norm", "pool", "gate", "loss", "optimizer", "augment"];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

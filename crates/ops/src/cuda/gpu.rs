@@ -22,7 +22,7 @@ fn ptx(source: &str) -> Result<(&'static str, &'static str)> {
             }
         };
     }
-    compiled!("norm", "pool", "gate", "loss", "optimizer")
+    compiled!("norm", "pool", "gate", "loss", "optimizer", "augment")
 }
 
 /// Opens GPU `ordinal`.
