@@ -20,7 +20,8 @@ fn on_planes(view: &[f32], (h, w, c): (usize, usize, usize), distortion: &Distor
             ColorOp::Contrast(factor) => color::contrast(&mut planes, c, factor),
             ColorOp::Saturation(factor) if c == 3 => color::saturation(&mut planes, factor),
             ColorOp::Hue(delta) if c == 3 => color::hue(&mut planes, delta),
-            _ => {}
+            // What a view of one channel lacks does not clip either.
+            _ => continue,
         }
         color::clip(&mut planes);
     }
