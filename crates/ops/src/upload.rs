@@ -28,6 +28,16 @@ enum Place {
     OnTheWay(crate::cuda::transfer::Parcel),
 }
 
+impl Place {
+    fn tensor(self) -> Result<Tensor> {
+        match self {
+            Self::Here(tensor) => Ok(tensor),
+            #[cfg(feature = "cuda")]
+            Self::OnTheWay(parcel) => parcel.tensor(),
+        }
+    }
+}
+
 impl Uploader {
     /// To `device`, as f32 or bf16.
     ///
@@ -95,11 +105,7 @@ impl Uploaded {
     /// # Errors
     /// When the GPU failed at what it was doing, or views were to be distorted on the CPU.
     pub fn tensor(self) -> Result<Tensor> {
-        let images = match self.place {
-            Place::Here(tensor) => tensor,
-            #[cfg(feature = "cuda")]
-            Place::OnTheWay(parcel) => parcel.tensor()?,
-        };
+        let images = self.place.tensor()?;
         match self.then {
             Some((distortions, maps)) => distort(images, &distortions, maps),
             None => Ok(images),
