@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Kernels' sources, without `.cu`.
-const SOURCES: [&str; 5] = ["norm", "pool", "gate", "loss", "optimizer"];
+const SOURCES: [&str; 6] = ["norm", "pool", "gate", "loss", "optimizer", "augment"];
 
 /// The folder of the emulated GPU, where tests are to be linked to one (`cargo xtask cuda-check --emulate`).
 const EMULATED: &str = "SIMCLR_EMULATED_GPU";

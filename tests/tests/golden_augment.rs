@@ -148,8 +148,8 @@ fn blurs() {
             let (size, sigma) = name.strip_prefix("blur.").unwrap().split_once(".sigma").unwrap();
             let (shape, input) = golden.get(&format!("blur.{size}.input"));
             let mut image = planar(input, 3);
-            let radius = blur::radius(size.parse().unwrap());
-            blur::gaussian(&mut image, (shape[0], shape[1]), radius, sigma.parse().unwrap(), &mut Vec::new());
+            let weights = blur::weights(blur::radius(size.parse().unwrap()), sigma.parse().unwrap());
+            blur::gaussian(&mut image, (shape[0], shape[1]), &weights, &mut Vec::new());
             assert_within(&format!("{file} {name}"), &interleaved(&image, 3), &golden.get(name).1, OPS);
             seen += 1;
         }

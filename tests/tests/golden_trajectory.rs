@@ -70,8 +70,8 @@ fn batches(golden: &Golden, views: usize, model: &SimClr) -> Batches<Input> {
     let (n, s) = (shape[0], shape[1]);
     let images = (0..views).flat_map(|v| data.chunks_exact(6).flat_map(move |p| p[3 * v..3 * v + 3].to_vec()));
     let labels = golden.get("labels").1.iter().map(|l| Some(*l as u32)).collect();
-    let batch =
-        Batch { images: images.collect(), labels, samples: (0..n as u32).collect(), shape: [views * n, s, s, 3] };
+    let (samples, shape) = ((0..n as u32).collect(), [views * n, s, s, 3]);
+    let batch = Batch { images: images.collect(), labels, samples, shape, distortions: Vec::new() };
     always(batch, model)
 }
 
@@ -249,6 +249,7 @@ fn freezing() {
             labels: (0..8).map(|i| Some(i % 10)).collect(),
             samples: (0..8).collect(),
             shape: [8, side, side, 3],
+            distortions: Vec::new(),
         };
         let model = model.on(&device()).unwrap();
         let before = flattened(&model);

@@ -12,21 +12,26 @@ pub fn radius(size: usize) -> usize {
     size / 10 / 2
 }
 
-/// Blurs each plane of `image` (`[C, height, width]`) with a kernel of `2 radius + 1`; `scratch` grows to a little more
-/// than a plane.
-pub fn gaussian(image: &mut [f32], (height, width): (usize, usize), radius: usize, sigma: f32, scratch: &mut Vec<f32>) {
+/// The weights of a kernel of `2 radius + 1` from its middle outwards, as far as they count.
+pub fn weights(radius: usize, sigma: f32) -> Vec<f32> {
     let weight = |distance: usize| (-(distance as f32).powi(2) / (2.0 * sigma * sigma)).exp();
     let sum = 1.0 + 2.0 * (1..=radius).rev().map(weight).sum::<f32>();
     let near = radius.min((CUTOFF * sigma).ceil() as usize);
+    (0..=near).map(|distance| weight(distance) / sum).collect()
+}
+
+/// Blurs each plane of `image` (`[C, height, width]`) with the kernel of these [`weights`]; `scratch` grows to a little
+/// more than a plane.
+pub fn gaussian(image: &mut [f32], (height, width): (usize, usize), weights: &[f32], scratch: &mut Vec<f32>) {
+    let near = weights.len().saturating_sub(1);
     // Whole groups of pairs; what that adds weighs nothing.
     let reach = near.next_multiple_of(PAIRS);
     let pitch = width + 2 * reach;
     // The kernel from its middle on, a row of zeros, and a plane with zeros left and right of it.
     scratch.resize(1 + reach + width + height * pitch, 0.0);
     let (kernel, rest) = scratch.split_at_mut(1 + reach);
-    for (distance, k) in kernel.iter_mut().enumerate() {
-        *k = if distance <= near { weight(distance) / sum } else { 0.0 };
-    }
+    kernel.fill(0.0);
+    kernel[..weights.len()].copy_from_slice(weights);
     let (zeros, plane) = rest.split_at_mut(width);
     zeros.fill(0.0);
     vectorized(
@@ -76,7 +81,7 @@ mod tests {
         for (y, x, inside) in [(15, 65, total), (0, 0, (0..=4).map(weight).sum())] {
             let mut image = vec![0.0; 2 * height * width];
             image[(height + y) * width + x] = 1.0;
-            gaussian(&mut image, (height, width), 4, 1.3, &mut Vec::new());
+            gaussian(&mut image, (height, width), &weights(4, 1.3), &mut Vec::new());
             let (first, second) = image.split_at(height * width);
             let sum: f32 = second.iter().sum();
             assert!((sum - (inside / total).powi(2)).abs() < 1e-6, "{sum}");

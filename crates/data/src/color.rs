@@ -3,6 +3,7 @@
 //! None of them clips; [`jitter`] does, after each.
 
 use simclr_core::rng::Rng;
+use simclr_ops::ColorOp as Op;
 use simclr_ops::cpu::vectorized;
 
 /// Weights of red, green and blue in gray.
@@ -14,15 +15,6 @@ const LANES: usize = 32;
 /// Pixels that go through all operations of a pass before the next ones do: few enough to stay in the innermost cache.
 /// A multiple of `LANES`, so that the partial sums of blocks are those of the whole.
 const BLOCK: usize = 32 * LANES;
-
-/// One operation of the jitter and its factor.
-#[derive(Clone, Copy)]
-enum Op {
-    Brightness(f32),
-    Contrast(f32),
-    Saturation(f32),
-    Hue(f32),
-}
 
 /// Multiplies by `factor` (the "v2" brightness).
 pub fn brightness(image: &mut [f32], factor: f32) {
@@ -167,9 +159,8 @@ pub fn clip(image: &mut [f32]) {
     )
 }
 
-/// The "v2" colour jitter of strength `s`: brightness, contrast, saturation and hue in random order, clipped after each.
-/// An image of one channel has neither saturation nor hue.
-pub fn jitter(image: &mut [f32], channels: usize, s: f32, rng: &mut Rng) {
+/// Draws the "v2" colour jitter of strength `s`: brightness, contrast, saturation and hue in random order.
+pub fn draw(s: f32, rng: &mut Rng) -> [Op; 4] {
     let mut order = [0, 1, 2, 3];
     rng.shuffle(&mut order);
     // All factors are drawn, used or not: a stream does not depend on the number of channels.
@@ -178,9 +169,15 @@ pub fn jitter(image: &mut [f32], channels: usize, s: f32, rng: &mut Rng) {
     let (brighter, contrasted, saturated) = (factor(), factor(), factor());
     let turned = rng.uniform(-0.2 * s, 0.2 * s);
     let ops = [Op::Brightness(brighter), Op::Contrast(contrasted), Op::Saturation(saturated), Op::Hue(turned)];
-    let (ops, pixels) = (order.map(|op| ops[op]), image.len() / channels);
+    order.map(|op| ops[op])
+}
+
+/// Applies operations in order, with a clip after each. An image of one channel has neither saturation nor hue.
+pub fn jitter(image: &mut [f32], channels: usize, ops: &[Op; 4]) {
+    let pixels = image.len() / channels;
     // Contrast alone needs the whole picture, for its means: what comes before it is one pass, the rest another.
-    let (before, after) = ops.split_at(order.iter().position(|op| *op == 1).unwrap_or_default());
+    let contrast = ops.iter().position(|op| matches!(op, Op::Contrast(_)));
+    let (before, after) = ops.split_at(contrast.unwrap_or_default());
     let (mut sums, mut means) = ([[0.0; LANES]; 3], [0.0; 3]);
     vectorized(
         #[inline(always)]
@@ -300,9 +297,9 @@ mod tests {
         let mut rng = Rng::stream(0, Purpose::Test, &[]);
         for _ in 0..50 {
             let mut gray = vec![0.2, 0.5, 0.9, 0.1];
-            jitter(&mut gray, 1, 1.0, &mut rng);
+            jitter(&mut gray, 1, &draw(1.0, &mut rng));
             let mut image = CASES.concat();
-            jitter(&mut image, 3, 2.0, &mut rng);
+            jitter(&mut image, 3, &draw(2.0, &mut rng));
             assert!(gray.iter().chain(&image).all(|x| (0.0..=1.0).contains(x)));
         }
     }
@@ -313,7 +310,7 @@ mod tests {
         for draw in 0..64 {
             let stream = || Rng::stream(5, Purpose::Test, &[draw]);
             let mut image = pixels;
-            jitter(&mut image, 1, strength, &mut stream());
+            jitter(&mut image, 1, &super::draw(strength, &mut stream()));
             let (mut rng, mut order) = (stream(), [0, 1, 2, 3]);
             rng.shuffle(&mut order);
             let (brighter, contrasted) = (rng.uniform(0.2, 1.8), rng.uniform(0.2, 1.8));

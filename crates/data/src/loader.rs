@@ -6,6 +6,7 @@ use crate::view::ViewMaker;
 use anyhow::{Context, Result, bail};
 use rayon::prelude::*;
 use simclr_core::rng::{Purpose, Rng};
+use simclr_ops::Distortion;
 use simclr_ops::cpu::filled;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,6 +21,8 @@ pub struct Batch {
     pub samples: Vec<u32>,
     /// `[views * B, S, S, C]` as numbers.
     pub shape: [usize; 4],
+    /// What is left to do to the colours of each view, `[views * B]`; empty where views are finished.
+    pub distortions: Vec<Distortion>,
 }
 
 impl Batch {
@@ -46,6 +49,7 @@ pub struct Loader {
     part: (usize, usize),
     seed: u64,
     purpose: Purpose,
+    unfinished: bool,
     // The order of the epoch at hand: a step needs one or two, and the next step mostly the same.
     recent: Mutex<Option<(u64, Epoch)>>,
 }
@@ -70,7 +74,18 @@ impl Loader {
     ) -> Self {
         assert!(!samples.is_empty(), "a loader needs at least one sample");
         let order = Order::new(samples, &pictures.source().shards(), pictures.shuffle_buffer(), (seed, purpose));
-        Self { pictures, order, maker, views, batch, part: (0, 1), seed, purpose, recent: Mutex::new(None) }
+        Self {
+            pictures,
+            order,
+            maker,
+            views,
+            batch,
+            part: (0, 1),
+            seed,
+            purpose,
+            unfinished: false,
+            recent: Mutex::new(None),
+        }
     }
 
     /// Rank `rank` of `ranks`: of each batch it makes its own part alone. The parts of all ranks, in order, are the batch
@@ -86,6 +101,11 @@ impl Loader {
             bail!("a batch of {} images leaves some of {ranks} ranks without any", self.batch)
         }
         Ok(Self { part: (rank, ranks), ..self })
+    }
+
+    /// Leaves the colours of views to whoever gets the batches, where `left`.
+    pub fn colors_left(self, left: bool) -> Self {
+        Self { unfinished: left, ..self }
     }
 
     fn epoch(&self, epoch: u64) -> Epoch {
@@ -119,29 +139,38 @@ impl Loader {
     pub fn batch(&self, step: u64) -> Result<Batch> {
         let slots = self.slots(step);
         let (s, c) = (self.maker.size(), self.pictures.channels());
-        let mut samples = Ok(Vec::new());
+        let mut made = Ok(Vec::new());
         let images = filled(self.views * slots.len() * s * s * c, |images| {
             let images = of_each_image(images, slots.len(), s * s * c).into_par_iter().zip(&slots);
-            samples = images.map(|(mut views, slot)| self.fill(slot, &mut views)).collect::<Result<Vec<u32>>>();
+            made = images.map(|(mut views, slot)| self.fill(slot, &mut views)).collect::<Result<Vec<_>>>();
         });
-        let samples = samples?;
+        let (samples, left): (Vec<u32>, Vec<Vec<Distortion>>) = made?.into_iter().unzip();
+        let mut left: Vec<_> = left.into_iter().map(Vec::into_iter).collect();
+        // All first views, then all second views, as the images are.
+        let distortions = (0..self.views).flat_map(|_| left.iter_mut().filter_map(Iterator::next).collect::<Vec<_>>());
+        let distortions = distortions.collect();
         let labels = samples.iter().map(|s| self.pictures.label(*s as usize)).collect();
-        Ok(Batch { images, labels, samples, shape: [self.views * slots.len(), s, s, c] })
+        Ok(Batch { images, labels, samples, shape: [self.views * slots.len(), s, s, c], distortions })
     }
 
-    /// Makes the views of a place; returns the sample that they are of.
-    fn fill(&self, slot: &Slot, views: &mut [&mut [f32]]) -> Result<u32> {
+    /// Makes the views of a place; returns the sample that they are of, and what is left to do to them.
+    fn fill(&self, slot: &Slot, views: &mut [&mut [f32]]) -> Result<(u32, Vec<Distortion>)> {
         let n = slot.order.len();
         for sample in (slot.place..slot.place + n).map(|place| slot.order[place % n]) {
             let key = self.pictures.key(sample as usize);
             let made = self.pictures.with(sample as usize, |image| {
+                let mut left = Vec::new();
                 for (view, out) in views.iter_mut().enumerate() {
                     let mut rng = Rng::stream(self.seed, self.purpose, &[slot.epoch, key, view as u64]);
-                    self.maker.view(image, &mut rng, out);
+                    match self.unfinished {
+                        true => left.push(self.maker.undistorted(image, &mut rng, out)),
+                        false => self.maker.view(image, &mut rng, out),
+                    }
                 }
+                left
             })?;
-            if made.is_some() {
-                return Ok(sample);
+            if let Some(left) = made {
+                return Ok((sample, left));
             }
         }
         bail!("none of the {n} images can be decoded; their names stand in the log")
@@ -187,7 +216,7 @@ fn eval_batch(pictures: &Pictures, samples: &[u32], maker: &ViewMaker) -> Result
     }
     images.truncate(good.len() * s * s * c);
     let labels = good.iter().map(|s| pictures.label(*s as usize)).collect();
-    Ok(Batch { images, labels, shape: [good.len(), s, s, c], samples: good })
+    Ok(Batch { images, labels, shape: [good.len(), s, s, c], samples: good, distortions: Vec::new() })
 }
 
 #[cfg(test)]

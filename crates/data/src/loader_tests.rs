@@ -165,3 +165,22 @@ fn pictures_of_any_shape_have_views() {
         }
     }
 }
+
+#[test]
+fn colors_that_are_left_come_in_the_order_of_the_views() {
+    let (whole, left) = (loader(50, 60).batch(2).unwrap(), loader(50, 60).colors_left(true).batch(2).unwrap());
+    assert!(whole.distortions.is_empty(), "finished views have nothing left to do");
+    assert_eq!((left.samples, left.shape), (whole.samples, whole.shape));
+    assert_eq!(left.distortions.len(), whole.shape[0]);
+    let mut plain = 0;
+    let views = left.images.chunks(32 * 32 * 3).zip(whole.images.chunks(32 * 32 * 3));
+    for ((before, after), distortion) in views.zip(&left.distortions) {
+        let same = before.iter().zip(after).all(|(a, b)| a.clamp(0.0, 1.0) == *b);
+        // A narrow blur may change nothing.
+        if distortion.blur.is_empty() || distortion.jitter.is_some() {
+            assert_eq!(same, *distortion == Distortion::default(), "{distortion:?}");
+        }
+        plain += usize::from(same);
+    }
+    assert!(plain > 0 && plain < whole.shape[0], "{plain} views are plain");
+}

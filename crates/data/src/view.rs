@@ -5,6 +5,7 @@ use crate::resize::{self, Scratch};
 use crate::{blur, color, crop};
 use simclr_core::config::{AugmentConfig, EvalConfig, Resize};
 use simclr_core::rng::Rng;
+use simclr_ops::Distortion;
 use simclr_ops::cpu::vectorized;
 use std::cell::RefCell;
 
@@ -55,6 +56,7 @@ impl ViewMaker {
             grayscale_probability: 0.0,
             blur_probability: 0.0,
             flip,
+            on_device: false,
         };
         Self { recipe: Recipe::Random(config), size }
     }
@@ -72,43 +74,68 @@ impl ViewMaker {
     /// Makes one view. `out` is `[S, S, C]`; `rng` is not used by evaluation views.
     pub fn view(&self, image: ImageRef<'_>, rng: &mut Rng, out: &mut [f32]) {
         BUFFERS.with_borrow_mut(|buffers| {
-            let (s, c) = (self.size, image.channels);
-            buffers.planes.resize(s * s * c, 0.0);
-            let Buffers { resize, planes, blur } = buffers;
-            match &self.recipe {
-                Recipe::Central(share, kind) => {
-                    let share = if s <= NO_CROP_SIDE { 1.0 } else { *share };
-                    let rect = crop::central(image.height, image.width, share);
-                    resize::bicubic(image, rect, (s, s), (*kind, false), resize, planes);
-                }
-                Recipe::Random(config) => {
-                    let rect = crop::random(image.height, image.width, config.min_area, rng);
-                    let flip = rng.chance(0.5) && config.flip;
-                    resize::bicubic(image, rect, (s, s), (Resize::Tf2, flip), resize, planes);
-                    self.distort(config, planes, c, rng, blur);
-                }
-            }
-            interleave(planes, c, out);
+            let distortion = self.start(image, rng, buffers);
+            self.distort(&distortion, image.channels, buffers);
+            interleave(&buffers.planes, image.channels, out, |v| v.clamp(0.0, 1.0));
         });
     }
 
-    fn distort(&self, config: &AugmentConfig, planes: &mut [f32], c: usize, rng: &mut Rng, scratch: &mut Vec<f32>) {
-        if rng.chance(config.color_probability) {
-            color::jitter(planes, c, config.color_strength, rng);
+    /// Makes one view but for its colours: not clipped, and with what [`ViewMaker::view`] would do to it then.
+    pub fn undistorted(&self, image: ImageRef<'_>, rng: &mut Rng, out: &mut [f32]) -> Distortion {
+        BUFFERS.with_borrow_mut(|buffers| {
+            let distortion = self.start(image, rng, buffers);
+            interleave(&buffers.planes, image.channels, out, |v| v);
+            distortion
+        })
+    }
+
+    /// Crops, resizes and flips into the buffers' planes, and draws the rest.
+    fn start(&self, image: ImageRef<'_>, rng: &mut Rng, buffers: &mut Buffers) -> Distortion {
+        let s = self.size;
+        buffers.planes.resize(s * s * image.channels, 0.0);
+        let Buffers { resize, planes, .. } = buffers;
+        match &self.recipe {
+            Recipe::Central(share, kind) => {
+                let share = if s <= NO_CROP_SIDE { 1.0 } else { *share };
+                let rect = crop::central(image.height, image.width, share);
+                resize::bicubic(image, rect, (s, s), (*kind, false), resize, planes);
+                Distortion::default()
+            }
+            Recipe::Random(config) => {
+                let rect = crop::random(image.height, image.width, config.min_area, rng);
+                let flip = rng.chance(0.5) && config.flip;
+                resize::bicubic(image, rect, (s, s), (Resize::Tf2, flip), resize, planes);
+                self.draw(config, rng)
+            }
         }
-        if rng.chance(config.grayscale_probability) && c == 3 {
+    }
+
+    fn draw(&self, config: &AugmentConfig, rng: &mut Rng) -> Distortion {
+        let jitter = rng.chance(config.color_probability).then(|| color::draw(config.color_strength, rng));
+        let grayscale = rng.chance(config.grayscale_probability);
+        let blurred = rng.chance(config.blur_probability);
+        let radius = blur::radius(self.size);
+        let blur = if blurred { blur::weights(radius, rng.uniform(0.1, 2.0)) } else { Vec::new() };
+        Distortion { jitter, grayscale, blur }
+    }
+
+    fn distort(&self, distortion: &Distortion, channels: usize, buffers: &mut Buffers) {
+        let planes = &mut buffers.planes;
+        if let Some(ops) = &distortion.jitter {
+            color::jitter(planes, channels, ops);
+        }
+        if distortion.grayscale && channels == 3 {
             color::grayscale(planes);
         }
-        if rng.chance(config.blur_probability) {
+        if !distortion.blur.is_empty() {
             color::clip(planes);
-            let sigma = rng.uniform(0.1, 2.0);
-            blur::gaussian(planes, (self.size, self.size), blur::radius(self.size), sigma, scratch);
+            blur::gaussian(planes, (self.size, self.size), &distortion.blur, &mut buffers.blur);
         }
     }
 }
 
-/// Planes `[C, pixels]` to `[pixels, C]`, clipped to 0..1.
-fn interleave(planes: &[f32], c: usize, out: &mut [f32]) {
+/// Planes `[C, pixels]` to `[pixels, C]`, each number as `end` leaves it.
+fn interleave(planes: &[f32], c: usize, out: &mut [f32], end: impl Fn(f32) -> f32 + Copy) {
     let pixels = planes.len() / c;
     vectorized(
         #[inline(always)]
@@ -116,10 +143,10 @@ fn interleave(planes: &[f32], c: usize, out: &mut [f32]) {
             if c == 3 {
                 let (r, rest) = planes.split_at(pixels);
                 let (g, b) = rest.split_at(pixels);
-                interleave_colours(r, g, b, out);
+                interleave_colours(r, g, b, out, end);
             } else {
                 for (i, out) in out.iter_mut().enumerate() {
-                    *out = planes[i % c * pixels + i / c].clamp(0.0, 1.0);
+                    *out = end(planes[i % c * pixels + i / c]);
                 }
             }
         },
@@ -128,18 +155,17 @@ fn interleave(planes: &[f32], c: usize, out: &mut [f32]) {
 
 /// A whole group is a fixed shuffle of registers.
 #[inline(always)]
-fn interleave_colours(r: &[f32], g: &[f32], b: &[f32], out: &mut [f32]) {
-    let clip = |v: f32| v.clamp(0.0, 1.0);
+fn interleave_colours(r: &[f32], g: &[f32], b: &[f32], out: &mut [f32], end: impl Fn(f32) -> f32 + Copy) {
     let (groups, rest) = out.as_chunks_mut::<{ 3 * GROUP }>();
     let (r, r_rest) = r.as_chunks::<GROUP>();
     let (g, g_rest) = g.as_chunks::<GROUP>();
     let (b, b_rest) = b.as_chunks::<GROUP>();
     for (((r, g), b), out) in r.iter().zip(g).zip(b).zip(groups) {
-        let clipped = [r.map(clip), g.map(clip), b.map(clip)];
-        *out = std::array::from_fn(|i| clipped[i % 3][i / 3]);
+        let ended = [r.map(end), g.map(end), b.map(end)];
+        *out = std::array::from_fn(|i| ended[i % 3][i / 3]);
     }
     for (((r, g), b), out) in r_rest.iter().zip(g_rest).zip(b_rest).zip(rest.as_chunks_mut::<3>().0) {
-        *out = [clip(*r), clip(*g), clip(*b)];
+        *out = [end(*r), end(*g), end(*b)];
     }
 }
 
@@ -167,6 +193,28 @@ mod tests {
                 assert!(views[1..].iter().all(|v| v != &views[0]));
             }
         }
+    }
+
+    #[test]
+    fn a_view_is_what_its_distortion_makes_of_it() {
+        let config = AugmentConfig { grayscale_probability: 0.5, ..AugmentConfig::default() };
+        let maker = ViewMaker::contrastive(&config, 40);
+        let data: Vec<u8> = (0..48 * 48 * 3).map(|i| (i * i * 31 % 251) as u8).collect();
+        let image = ImageRef { height: 48, width: 48, channels: 3, data: &data };
+        let mut overshoots = 0;
+        for draw in 0..32 {
+            let stream = || Rng::stream(3, Purpose::Test, &[draw]);
+            let (mut whole, mut rest) = (vec![0.0; 40 * 40 * 3], vec![0.0; 40 * 40 * 3]);
+            maker.view(image, &mut stream(), &mut whole);
+            let distortion = maker.undistorted(image, &mut stream(), &mut rest);
+            overshoots += usize::from(rest.iter().any(|v| !(0.0..=1.0).contains(v)));
+            let planes = (0..3).flat_map(|k| rest.iter().skip(k).step_by(3).copied()).collect();
+            let mut buffers = Buffers { planes, ..Buffers::default() };
+            maker.distort(&distortion, 3, &mut buffers);
+            interleave(&buffers.planes, 3, &mut rest, |v| v.clamp(0.0, 1.0));
+            assert!(rest == whole, "draw {draw}");
+        }
+        assert!(overshoots > 0, "bicubic views are handed on as they are, not clipped");
     }
 
     #[test]

@@ -15,6 +15,7 @@ macro_rules! on_gpu {
 }
 
 pub mod alloc;
+mod augment;
 mod contrastive;
 mod conv;
 pub mod cpu;
@@ -29,6 +30,7 @@ pub mod step;
 mod tape;
 mod upload;
 
+pub use augment::{ColorOp, Distortion, distort};
 pub use contrastive::{NtXent, Share, join_views, nt_xent, nt_xent_share};
 pub use conv::{Input, Padding, Precision, conv2d, linear};
 #[cfg(feature = "cuda")]

@@ -1,5 +1,6 @@
 //! Images on their way to a device, from the thread that makes them.
 
+use crate::augment::{Distortion, distort};
 use candle_core::{DType, Device, Result, Tensor, bail};
 use half::slice::HalfFloatSliceExt;
 
@@ -15,12 +16,26 @@ pub struct Uploader {
 }
 
 /// A batch that is on its way, or has arrived.
-pub struct Uploaded(Place);
+pub struct Uploaded {
+    place: Place,
+    /// What becomes of the images there, and how they are stored then.
+    then: Option<(Vec<Distortion>, DType)>,
+}
 
 enum Place {
     Here(Tensor),
     #[cfg(feature = "cuda")]
     OnTheWay(crate::cuda::transfer::Parcel),
+}
+
+impl Place {
+    fn tensor(self) -> Result<Tensor> {
+        match self {
+            Self::Here(tensor) => Ok(tensor),
+            #[cfg(feature = "cuda")]
+            Self::OnTheWay(parcel) => parcel.tensor(),
+        }
+    }
 }
 
 impl Uploader {
@@ -45,6 +60,18 @@ impl Uploader {
     /// # Errors
     /// When their number does not fit the shape, or memory is short.
     pub fn upload(&self, values: Vec<f32>, shape: &[usize]) -> Result<Uploaded> {
+        Ok(Uploaded { place: self.send(values, shape, self.maps)?, then: None })
+    }
+
+    /// Starts to bring views to a GPU, as f32, whose colours are distorted there and then rounded where maps are bf16.
+    ///
+    /// # Errors
+    /// As [`Self::upload`]. What [`distort`] refuses is refused when they are asked for.
+    pub fn upload_views(&self, values: Vec<f32>, shape: &[usize], distortions: Vec<Distortion>) -> Result<Uploaded> {
+        Ok(Uploaded { place: self.send(values, shape, DType::F32)?, then: Some((distortions, self.maps)) })
+    }
+
+    fn send(&self, values: Vec<f32>, shape: &[usize], stored: DType) -> Result<Place> {
         if values.len() != shape.iter().product::<usize>() {
             bail!("{} numbers for images of shape {shape:?}", values.len())
         }
@@ -52,15 +79,15 @@ impl Uploader {
         if let Some(lane) = &self.lane {
             // A thread that failed while it held the lane left at worst an unfinished buffer, which nobody reads.
             let mut lane = lane.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            let parcel = match self.maps {
+            let parcel = match stored {
                 DType::BF16 => {
                     lane.send(values.len(), shape, |to: &mut [half::bf16]| to.convert_from_f32_slice(&values))?
                 }
                 _ => lane.send(values.len(), shape, |to: &mut [f32]| to.copy_from_slice(&values))?,
             };
-            return Ok(Uploaded(Place::OnTheWay(parcel)));
+            return Ok(Place::OnTheWay(parcel));
         }
-        let tensor = match self.maps {
+        let tensor = match stored {
             DType::BF16 => {
                 let mut rounded = vec![half::bf16::ZERO; values.len()];
                 rounded.convert_from_f32_slice(&values);
@@ -68,7 +95,7 @@ impl Uploader {
             }
             _ => Tensor::from_vec(values, shape, &self.device)?,
         };
-        Ok(Uploaded(Place::Here(tensor)))
+        Ok(Place::Here(tensor))
     }
 }
 
@@ -76,12 +103,12 @@ impl Uploaded {
     /// The images; work on them that is launched from now on comes after their arrival.
     ///
     /// # Errors
-    /// When the GPU failed at what it was doing.
+    /// When the GPU failed at what it was doing, or views were to be distorted on the CPU.
     pub fn tensor(self) -> Result<Tensor> {
-        match self.0 {
-            Place::Here(tensor) => Ok(tensor),
-            #[cfg(feature = "cuda")]
-            Place::OnTheWay(parcel) => parcel.tensor(),
+        let images = self.place.tensor()?;
+        match self.then {
+            Some((distortions, maps)) => distort(images, &distortions, maps),
+            None => Ok(images),
         }
     }
 }

@@ -60,7 +60,8 @@ pub fn run(args: &CommonArgs, config: &Config) -> Result<()> {
             let (examples, training) = (train.len(), &config.pretrain.training);
             let maker = ViewMaker::contrastive(&config.augment, size);
             let samples = (0..examples as u32).collect();
-            let loader = Loader::new(train, samples, maker, (2, training.batch), (config.seed, Purpose::Contrastive));
+            let loader = Loader::new(train, samples, maker, (2, training.batch), (config.seed, Purpose::Contrastive))
+                .colors_left(config.augment.on_device && device.is_cuda());
             let model = SimClr::new(&spec, config.seed)?.on(device)?.with_maps(maps(config, device));
             let (batches, test) = (batches(loader, &model)?, HeldOut::new(config, Arc::new(data.test)));
             let task = Pretrain::new(model, batches, config.pretrain.temperature, test).in_chunks(training.chunk);

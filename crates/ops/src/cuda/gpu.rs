@@ -24,7 +24,7 @@ fn ptx(source: &str) -> Result<(&'static str, &'static str)> {
             }
         };
     }
-    compiled!("norm", "pool", "gate", "loss", "optimizer")
+    compiled!("norm", "pool", "gate", "loss", "optimizer", "augment")
 }
 
 /// What was asked for when each device was opened.

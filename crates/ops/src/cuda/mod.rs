@@ -6,6 +6,7 @@
 // Without a GPU only the tests call what launches.
 #![cfg_attr(not(feature = "cuda"), allow(dead_code))]
 
+pub(crate) mod augment;
 #[cfg(feature = "cuda")]
 pub(crate) mod conv;
 #[cfg(test)]

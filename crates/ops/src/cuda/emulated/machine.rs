@@ -68,7 +68,8 @@ impl Emulator {
     fn compiled() -> std::result::Result<Self, String> {
         let dir = std::env::temp_dir().join(format!("simclr-emulated-{}", std::process::id()));
         let cuda = concat!(env!("CARGO_MANIFEST_DIR"), "/src/cuda");
-        let sources = ["norm", "pool", "gate", "loss", "optimizer"].map(|name| format!("#include \"{name}.cu\"\n"));
+        let sources = ["norm", "pool", "gate", "loss", "optimizer", "augment"];
+        let sources = sources.map(|name| format!("#include \"{name}.cu\"\n"));
         let (source, library) = (dir.join("all.cpp"), dir.join("all.so"));
         std::fs::create_dir_all(&dir)
             .and_then(|()| std::fs::write(&source, format!("#include \"emulated.hpp\"\n{}", sources.concat())))

@@ -4,6 +4,7 @@
 //! threads and blocks in different orders.
 #![allow(clippy::unwrap_used, unsafe_code)]
 
+mod augment;
 mod gates;
 mod losses;
 mod machine;
@@ -99,6 +100,7 @@ fn every_missing_barrier_is_found() {
         norms::small();
         losses::small();
         optimizers::small();
+        augment::small();
     };
     some();
     let sites = emulator.barriers();
