@@ -1,6 +1,6 @@
 //! `ci`: what a change must pass, step by step.
 
-use crate::{reproduce, workspace};
+use crate::{cuda, reproduce, workspace};
 use anyhow::{Context, Result, ensure};
 use std::path::PathBuf;
 use std::process::Command;
@@ -15,6 +15,7 @@ pub fn run() -> Result<()> {
     step("format", || cargo(&["fmt", "--all", "--check"]))?;
     step("lints", || cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     step("tests", tests)?;
+    step("CUDA without a GPU", cuda_without_gpu)?;
     step("a tiny experiment", experiment)?;
     println!("\nall passed in {}", reproduce::duration(start.elapsed().as_secs_f64()));
     Ok(())
@@ -39,6 +40,20 @@ fn tests() -> Result<()> {
         std::fs::remove_file(&list).with_context(|| format!("removing {}", list.display()))?;
     }
     tested
+}
+
+/// Tests that run on the emulated GPU as well: operations, networks, optimisers, whole trainings.
+const EMULATED: [&str; 6] = ["gradients", "bf16", "recompute", "golden_core", "golden_networks", "golden_trajectory"];
+
+/// Compiles all that is for CUDA, and runs tests on the emulated GPU. The compiler comes from PyPI: a machine that has no
+/// way to it is told so, and loses nothing else.
+fn cuda_without_gpu() -> Result<()> {
+    if let Err(reason) = cuda::compiler() {
+        println!("skipped on this machine: {reason:#}");
+        return Ok(());
+    }
+    cuda::check(&cuda::Args::default())?;
+    cuda::check(&cuda::Args::emulated(&EMULATED))
 }
 
 fn cargo(args: &[&str]) -> Result<()> {

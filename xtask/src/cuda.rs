@@ -13,7 +13,7 @@ use std::time::Instant;
 use toolkit::Toolkit;
 
 /// Arguments of `cuda-check`.
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
 pub struct Args {
     /// Build and link the tests too, with all libraries (2.2 GB, many minutes)
     #[arg(long)]
@@ -33,6 +33,22 @@ const FEATURE: [&str; 3] = [
     "--features",
     "simclr-pretrain/cuda,simclr-finetune/cuda,simclr-distill/cuda,simclr-eval/cuda,simclr-tests/cuda",
 ];
+
+impl Args {
+    /// Runs tests by these names on the emulated GPU.
+    pub fn emulated(tests: &[&str]) -> Self {
+        let test = tests.iter().flat_map(|name| ["--test".into(), (*name).into()]).collect();
+        Self { emulate: true, test, ..Self::default() }
+    }
+}
+
+/// Fetches the compiler, where it is not here yet.
+///
+/// # Errors
+/// When it cannot be had.
+pub fn compiler() -> Result<()> {
+    Toolkit::assemble(&workspace::target()?.join("cuda"), false).map(|_| ())
+}
 
 /// Assembles the toolkit, compiles every kernel to PTX, and checks the Rust side.
 ///
