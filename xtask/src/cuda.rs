@@ -28,11 +28,7 @@ pub struct Args {
 
 /// Kernels' sources, and what is compiled with their feature.
 const KERNELS: &str = "crates/ops/src/cuda";
-const FEATURE: [&str; 3] = [
-    "--workspace",
-    "--features",
-    "simclr-pretrain/cuda,simclr-finetune/cuda,simclr-distill/cuda,simclr-eval/cuda,simclr-tests/cuda",
-];
+const FEATURE: [&str; 3] = ["--workspace", "--features", "cuda"];
 
 impl Args {
     /// Runs tests by these names on the emulated GPU.

@@ -34,7 +34,7 @@ pub fn run() -> Result<()> {
         let path = home(place);
         show("data", path.is_dir().then(|| format!("{name} in {}", path.display())), &format!("{name} in {place}"));
     }
-    println!("\n--device auto  {}", workspace::explain("auto")?);
+    println!("\n--device auto  {}", workspace::choice("auto")?.1);
     Ok(())
 }
 

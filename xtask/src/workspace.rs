@@ -39,17 +39,16 @@ impl Binaries {
     /// # Errors
     /// When they do not compile, or the device is CUDA and this machine lacks what that needs.
     pub fn build(packages: &[&str], device: &str) -> Result<Self> {
-        let (driver, nvcc) = found();
-        let built = decide(device, driver, nvcc)?;
+        let (with_cuda, reason) = choice(device)?;
         if device != "cpu" {
-            eprintln!("--device {device}: {}", explain(device)?);
+            eprintln!("--device {device}: {reason}");
         }
         let mut build = cargo();
         build.args(["build", "--release"]);
         for package in packages {
             build.args(["--package", package]);
         }
-        if built {
+        if with_cuda {
             for package in packages {
                 build.args(["--features", &format!("{package}/cuda")]);
             }
@@ -79,24 +78,21 @@ pub fn hand_on(package: &str, program: &str, arguments: &[String]) -> Result<()>
 /// Where a loaded NVIDIA driver tells its version.
 pub const DRIVER: &str = "/proc/driver/nvidia/version";
 
-/// What a run on `device` builds, and why.
+/// Whether a run on `device` is built for CUDA, and why.
 ///
 /// # Errors
 /// As [`Binaries::build`].
-pub fn explain(device: &str) -> Result<&'static str> {
-    let (driver, nvcc) = found();
-    Ok(match (decide(device, driver, nvcc)?, driver, nvcc) {
+pub fn choice(device: &str) -> Result<(bool, &'static str)> {
+    let nvcc = Command::new(std::env::var_os("NVCC").unwrap_or_else(|| "nvcc".into())).arg("--version").output();
+    let (driver, nvcc) = (Path::new(DRIVER).exists(), nvcc.is_ok_and(|o| o.status.success()));
+    let with_cuda = decide(device, driver, nvcc)?;
+    let reason = match (with_cuda, driver, nvcc) {
         (true, ..) => "builds for CUDA: driver and compiler are there",
         (_, false, _) => "builds for the CPU: there is no NVIDIA driver",
         (_, _, false) => "builds for the CPU: there is no nvcc, which compiles for CUDA",
         _ => "builds for the CPU",
-    })
-}
-
-/// Whether there are a driver and a compiler.
-fn found() -> (bool, bool) {
-    let nvcc = Command::new(std::env::var_os("NVCC").unwrap_or_else(|| "nvcc".into())).arg("--version").output();
-    (Path::new(DRIVER).exists(), nvcc.is_ok_and(|o| o.status.success()))
+    };
+    Ok((with_cuda, reason))
 }
 
 /// Whether to build for CUDA. A CUDA binary does not start without the driver, so `auto` looks for that first.

@@ -44,8 +44,7 @@ pub fn build(training: &TrainingConfig, store: &ParamStore) -> Result<Box<dyn Op
 fn slots(store: &ParamStore, suffix: &str) -> Result<ParamStore> {
     let mut slots = ParamStore::new(store.device().clone());
     for p in store.trainable() {
-        let zeros = Tensor::zeros(p.tensor.dims(), DType::F32, &Device::Cpu)?;
-        slots.add(&format!("{}{suffix}", p.name), p.kind, zeros)?;
+        slots.add(&format!("{}{suffix}", p.name), p.kind, p.tensor.zeros_like()?)?;
     }
     Ok(slots)
 }

@@ -169,7 +169,7 @@ impl ParamStore {
     pub fn save_map(&self) -> Result<BTreeMap<String, Tensor>> {
         let mut map = BTreeMap::new();
         for p in &self.params {
-            let t = if self.device.is_cpu() { p.tensor.clone() } else { p.tensor.to_device(&Device::Cpu)? };
+            let t = p.tensor.to_device(&Device::Cpu)?;
             let t = if p.on_disk() { t.permute((0, 3, 1, 2))?.contiguous()? } else { t.copy()? };
             map.insert(p.name.clone(), t);
         }

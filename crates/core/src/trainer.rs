@@ -11,8 +11,8 @@ use crate::progress::{Progress, ProgressMode};
 use crate::run::Run;
 use crate::schedule::Schedule;
 use anyhow::{Context, Result, bail, ensure};
+use candle_core::Tensor;
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Device, Tensor};
 use serde_json::{Value as Json, json};
 use simclr_ops::{Figures, Tape, Value, step};
 use std::collections::BTreeMap;
@@ -142,9 +142,8 @@ pub fn train<T: Task>(task: &mut T, options: &TrainOptions<'_>, run: &mut Run) -
         let clock = Instant::now();
         let input = batches.next()?;
         let lr = schedule.lr(step);
-        let last = saved;
-        let at = move |step: u64, lr: f64| {
-            format!("step {step} of {total} (learning rate {lr:.3e}); the last saved state is that of step {last}")
+        let at = |step: u64, lr: f64| {
+            format!("step {step} of {total} (learning rate {lr:.3e}); the last saved state is that of step {saved}")
         };
         let next = advance(task, input, optimizer.as_mut(), training, (step, lr), logged);
         let next = next.map_err(of_memory).with_context(|| at(step, lr))?;
@@ -326,8 +325,7 @@ fn decays(optimizer: OptimizerKind, p: &Param) -> bool {
 /// Adds the gradient of `factor / 2 |w|^2`; a weight that the loss does not reach gets one for it.
 fn add_decay(grads: &mut GradStore, decaying: &[&Param], factor: f32) -> Result<()> {
     for p in decaying.iter().filter(|p| grads.get(&p.tensor).is_none()).collect::<Vec<_>>() {
-        let zeros = Tensor::zeros(p.tensor.dims(), DType::F32, &Device::Cpu)?;
-        grads.insert(&p.tensor, zeros.to_device(p.tensor.device())?);
+        grads.insert(&p.tensor, p.tensor.zeros_like()?);
     }
     let pairs: Vec<_> = decaying.iter().filter_map(|p| Some((grads.get(&p.tensor)?, &p.tensor))).collect();
     Ok(step::decay(&pairs, factor)?)

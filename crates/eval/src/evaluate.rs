@@ -12,7 +12,7 @@ use simclr_core::run::Run;
 use simclr_core::trainer::{TrainOptions, train};
 use simclr_data::{Dataset, Loader, Pictures, ViewMaker};
 use simclr_model::{Accuracy, SimClr};
-use simclr_stage::{Checkpoint, HeldOut, Input, Launch, Seen, open, uploader, used_parameters};
+use simclr_stage::{Checkpoint, HeldOut, Launch, Seen, open, uploader, used_parameters};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -147,13 +147,14 @@ fn random_view_features(
     let loader = Loader::new(set.clone(), samples.to_vec(), maker, (1, batch), seed);
     // Whole batches: the few images that the last one repeats from the next epoch do no harm.
     let mut labels = Vec::new();
-    let (mut views, uploader) = (Vec::new(), uploader(model)?);
-    for step in 0..samples.len().div_ceil(batch) as u64 {
+    let uploader = uploader(model)?;
+    let views = (0..samples.len().div_ceil(batch) as u64).map(|step| {
         let batch = loader.batch(step)?;
         labels.extend(batch.all_labels()?);
-        views.push(Input::send(batch, &uploader)?.open()?.0.tensor().clone());
-    }
-    Ok(Features { rows: model.features(views.into_iter().map(Ok), 0)?, labels })
+        Ok(uploader.upload(batch.images, &batch.shape)?.tensor()?)
+    });
+    let rows = model.features(views, 0)?;
+    Ok(Features { rows, labels })
 }
 
 /// Index of the first image of each class, as many as are shown.

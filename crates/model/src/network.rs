@@ -151,9 +151,7 @@ impl Encoder {
         }
         Ok(global_avg_pool(pass.tape, &x)?)
     }
-}
 
-impl Encoder {
     fn outline(&self, o: &mut Outline<'_>) {
         for (conv, _) in &self.stem {
             conv.outline(o);
@@ -232,7 +230,7 @@ impl SimClr {
     /// When the parameters cannot be changed.
     pub fn reset_classifier(&self) -> Result<()> {
         for p in self.store.iter().filter(|p| p.name.starts_with("fc.")) {
-            simclr_ops::step::assign(&p.tensor, &Tensor::zeros(p.tensor.dims(), DType::F32, &Device::Cpu)?)?;
+            simclr_ops::step::assign(&p.tensor, &p.tensor.zeros_like()?)?;
         }
         Ok(())
     }

@@ -14,13 +14,8 @@ pub struct Map {
 
 impl Map {
     /// Numbers of the map.
-    pub fn len(self) -> usize {
+    pub fn numbers(self) -> usize {
         self.side * self.side * self.channels
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(self) -> bool {
-        self.len() == 0
     }
 }
 
@@ -79,7 +74,7 @@ impl Op {
     /// Multiply-adds of its forward.
     pub fn multiply_adds(self) -> usize {
         match self {
-            Self::Conv { from, to, kernel, .. } => to.len() * kernel * kernel * from.channels,
+            Self::Conv { from, to, kernel, .. } => to.numbers() * kernel * kernel * from.channels,
             Self::Dense { from, to } => from * to,
             _ => 0,
         }
@@ -88,16 +83,9 @@ impl Op {
     /// Numbers of maps that the way back needs of it, its input left out: that is the output of another operation.
     pub fn kept(self) -> usize {
         match self {
-            Self::Conv { to, .. } | Self::Pool { to, .. } | Self::Gate { to, .. } => to.len(),
-            Self::Norm { map, kept, .. } => {
-                if kept {
-                    map.len()
-                } else {
-                    0
-                }
-            }
-            Self::Add { map } => map.len(),
-            Self::Dense { .. } => 0,
+            Self::Norm { kept: false, .. } | Self::Dense { .. } => 0,
+            Self::Norm { map, .. } | Self::Add { map } => map.numbers(),
+            Self::Conv { to, .. } | Self::Pool { to, .. } | Self::Gate { to, .. } => to.numbers(),
         }
     }
 }
@@ -169,7 +157,6 @@ mod tests {
         let outline = model.outline(size);
         let weights = |op: Op| match op {
             Op::Conv { from, to, kernel, .. } => kernel * kernel * from.channels * to.channels,
-            Op::Norm { .. } => 0,
             Op::Dense { from, to } => from * to,
             _ => 0,
         };

@@ -60,14 +60,17 @@ impl Uploader {
     /// # Errors
     /// When their number does not fit the shape, or memory is short.
     pub fn upload(&self, values: Vec<f32>, shape: &[usize]) -> Result<Uploaded> {
-        Ok(Uploaded { place: self.send(values, shape, self.maps)?, then: None })
+        self.upload_views(values, shape, Vec::new())
     }
 
-    /// Starts to bring views to a GPU, as f32, whose colours are distorted there and then rounded where maps are bf16.
+    /// As [`Self::upload`]; where views have distortions, they go to a GPU as f32, are distorted there, and then rounded.
     ///
     /// # Errors
     /// As [`Self::upload`]. What [`distort`] refuses is refused when they are asked for.
     pub fn upload_views(&self, values: Vec<f32>, shape: &[usize], distortions: Vec<Distortion>) -> Result<Uploaded> {
+        if distortions.is_empty() {
+            return Ok(Uploaded { place: self.send(values, shape, self.maps)?, then: None });
+        }
         Ok(Uploaded { place: self.send(values, shape, DType::F32)?, then: Some((distortions, self.maps)) })
     }
 

@@ -109,7 +109,7 @@ impl Estimate<'_> {
                 match *op {
                     Op::Conv { from, to, kernel, first } => {
                         let weights = (kernel * kernel * from.channels * to.channels) as f64;
-                        let moved = bytes(from.len() + to.len(), weights);
+                        let moved = bytes(from.numbers() + to.numbers(), weights);
                         cost(0, forwards, flops, moved);
                         if !first {
                             cost(1, 1.0, flops, moved);
@@ -120,21 +120,21 @@ impl Estimate<'_> {
                     // and writes; under a residual dy is masked by y on the way.
                     Op::Norm { map, residual, .. } => {
                         let more = usize::from(residual);
-                        cost(3, forwards, 0.0, bytes((3 + more) * map.len(), 0.0));
-                        cost(3, 1.0, 0.0, bytes((5 + 2 * more) * map.len(), 0.0));
+                        cost(3, forwards, 0.0, bytes((3 + more) * map.numbers(), 0.0));
+                        cost(3, 1.0, 0.0, bytes((5 + 2 * more) * map.numbers(), 0.0));
                     }
                     Op::Pool { from, to } => {
-                        cost(4, forwards, 0.0, bytes(from.len() + to.len(), 0.0));
-                        cost(4, 1.0, 0.0, bytes(2 * (from.len() + to.len()), 0.0));
+                        cost(4, forwards, 0.0, bytes(from.numbers() + to.numbers(), 0.0));
+                        cost(4, 1.0, 0.0, bytes(2 * (from.numbers() + to.numbers()), 0.0));
                     }
                     // Read for the means and under the gates; back: x, dy and dx, and dx again for the means.
                     Op::Gate { from, to } => {
-                        cost(4, forwards, 0.0, bytes(2 * from.len() + to.len(), 0.0));
-                        cost(4, 1.0, 0.0, bytes(4 * from.len() + 2 * to.len(), 0.0));
+                        cost(4, forwards, 0.0, bytes(2 * from.numbers() + to.numbers(), 0.0));
+                        cost(4, 1.0, 0.0, bytes(4 * from.numbers() + 2 * to.numbers(), 0.0));
                     }
                     Op::Add { map } => {
-                        cost(4, forwards, 0.0, bytes(3 * map.len(), 0.0));
-                        cost(4, 1.0, 0.0, bytes(4 * map.len(), 0.0));
+                        cost(4, forwards, 0.0, bytes(3 * map.numbers(), 0.0));
+                        cost(4, 1.0, 0.0, bytes(4 * map.numbers(), 0.0));
                     }
                     Op::Dense { from, to } => {
                         let moved = 4.0 * (views * (from + to) as f64 + (from * to) as f64);
@@ -188,8 +188,8 @@ impl Estimate<'_> {
 /// Numbers that an operation has at hand on the way back: both of its maps.
 fn span(op: Op) -> f64 {
     let numbers = match op {
-        Op::Conv { from, to, .. } | Op::Pool { from, to } | Op::Gate { from, to } => from.len() + to.len(),
-        Op::Norm { map, .. } | Op::Add { map } => 2 * map.len(),
+        Op::Conv { from, to, .. } | Op::Pool { from, to } | Op::Gate { from, to } => from.numbers() + to.numbers(),
+        Op::Norm { map, .. } | Op::Add { map } => 2 * map.numbers(),
         Op::Dense { .. } => 0,
     };
     numbers as f64

@@ -36,14 +36,11 @@ impl Input {
     /// When memory is short.
     pub fn send(batch: Batch, uploader: &Uploader) -> Result<Self> {
         let Batch { images, shape, labels, samples, distortions } = batch;
-        let images = match distortions.is_empty() {
-            true => uploader.upload(images, &shape)?,
-            false => uploader.upload_views(images, &shape, distortions)?,
-        };
-        Ok(Self { images, labels, samples })
+        Ok(Self { images: uploader.upload_views(images, &shape, distortions)?, labels, samples })
     }
 
-    /// The images as a constant, their colours distorted where that was left to the GPU, and what is known of each: labels, indices.
+    /// The images as a constant, their colours distorted where that was left to the GPU, and what is known of each: labels,
+    /// indices.
     ///
     /// # Errors
     /// When the GPU failed at what it was doing.

@@ -10,14 +10,14 @@ const CHUNK: usize = 1 << 14;
 /// The same, where one list is read.
 const LONG_CHUNK: usize = 1 << 15;
 
-/// Sums of the squares of `K` numbers for each of `len` elements; `f(i)` gives those of element `i`.
-fn squares<const K: usize>(len: usize, f: impl Fn(usize) -> [f32; K] + Sync) -> [f64; K] {
+/// Sums of the squares of `K` numbers for each of `len` elements, by tasks of `size`; `f(i)` gives those of element `i`.
+fn squares<const K: usize>(len: usize, size: usize, f: impl Fn(usize) -> [f32; K] + Sync) -> [f64; K] {
     let chunk = |start: usize| {
         vectorized(
             #[inline(always)]
             || {
                 let mut sums = [[0.0f64; 8]; K];
-                for i in start..(start + CHUNK).min(len) {
+                for i in start..(start + size).min(len) {
                     for (sums, value) in sums.iter_mut().zip(f(i)) {
                         sums[i % 8] += f64::from(value) * f64::from(value);
                     }
@@ -26,7 +26,7 @@ fn squares<const K: usize>(len: usize, f: impl Fn(usize) -> [f32; K] + Sync) -> 
             },
         )
     };
-    let parts: Vec<[f64; K]> = (0..len.div_ceil(CHUNK)).into_par_iter().map(|i| chunk(i * CHUNK)).collect();
+    let parts: Vec<[f64; K]> = (0..len.div_ceil(size)).into_par_iter().map(|i| chunk(i * size)).collect();
     parts.into_iter().fold([0.0; K], |sum, part| std::array::from_fn(|k| sum[k] + part[k]))
 }
 
@@ -51,7 +51,7 @@ pub fn lars(p: &Parameter<'_>, step: LarsStep) -> Result<()> {
             if !classic {
                 return update(v, |v| change(v, g, w, |v, g, w| *v = m * *v + (g + decay * w)));
             }
-            let norms = || squares(w.len(), |i| [w[i], g[i] + decay * w[i]]).map(f64::sqrt);
+            let norms = || squares(w.len(), CHUNK, |i| [w[i], g[i] + decay * w[i]]).map(f64::sqrt);
             let [weight, update_] = if adapted { norms() } else { [0.0; 2] };
             factor = (lr * step.trust(weight, update_)) as f32;
             update(v, |v| change(v, g, w, |v, g, w| *v = m * *v + factor * (g + decay * w)))
@@ -62,7 +62,7 @@ pub fn lars(p: &Parameter<'_>, step: LarsStep) -> Result<()> {
             if classic {
                 return change(w, v, g, |w, v, g| *w -= moves(v, g, *w));
             }
-            let norms = || squares(w.len(), |i| [w[i], moves(v[i], g[i], w[i])]).map(f64::sqrt);
+            let norms = || squares(w.len(), CHUNK, |i| [w[i], moves(v[i], g[i], w[i])]).map(f64::sqrt);
             let [weight, update] = if adapted { norms() } else { [0.0; 2] };
             let rate = (lr * step.trust(weight, update)) as f32;
             change(w, v, g, |w, v, g| *w -= rate * moves(v, g, *w));
@@ -93,20 +93,8 @@ pub fn decay(gradient: &Tensor, weight: &Tensor, factor: f32) -> Result<()> {
 }
 
 pub fn sum_of_squares(tensor: &Tensor) -> Result<f64> {
-    let chunk = |values: &[f32]| {
-        vectorized(
-            #[inline(always)]
-            || {
-                let mut lanes = [0.0f64; 8];
-                for eight in values.chunks(8) {
-                    lanes.iter_mut().zip(eight).for_each(|(l, v)| *l += f64::from(*v) * f64::from(*v));
-                }
-                lanes.iter().sum::<f64>()
-            },
-        )
-    };
     with_slice(tensor, |values| {
-        let parts: Vec<f64> = values.par_chunks(LONG_CHUNK).map(chunk).collect();
-        Ok(parts.iter().sum())
+        let [sum] = squares(values.len(), LONG_CHUNK, |i| [values[i]]);
+        Ok(sum)
     })
 }

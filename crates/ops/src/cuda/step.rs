@@ -4,16 +4,14 @@ use super::gpu::{Gpu, at};
 use super::machine::At;
 use super::optimizer::{Slot, Slots};
 use crate::step::{AdamStep, LarsStep, Parameter};
-use candle_core::{Result, Tensor};
+use candle_core::{Result, Tensor, bail};
 
-/// What `work` makes of the tensors as slots, on the GPU of the first; nothing where there is none.
-fn with_slots(
-    slots: impl Iterator<Item = Result<(Slot, Gpu)>>,
-    work: impl FnOnce(&Gpu, Slots<Gpu>) -> Result<()>,
-) -> Result<()> {
+/// Lists tensors for kernels, on the GPU of the first.
+fn listed(slots: impl Iterator<Item = Result<(Slot, Gpu)>>) -> Result<(Gpu, Slots<Gpu>)> {
     let (list, gpus): (Vec<Slot>, Vec<Gpu>) = slots.collect::<Result<Vec<_>>>()?.into_iter().unzip();
-    let Some(gpu) = gpus.first() else { return Ok(()) };
-    work(gpu, Slots::new(gpu, &list)?)
+    let Some(gpu) = gpus.into_iter().next() else { bail!("a step over no tensors") };
+    let slots = Slots::new(&gpu, &list)?;
+    Ok((gpu, slots))
 }
 
 /// A parameter's tensors, where kernels find them.
@@ -24,15 +22,18 @@ fn slot(p: &Parameter<'_>) -> Result<(Slot, Gpu)> {
 }
 
 pub fn lars(parameters: &[Parameter<'_>], step: LarsStep) -> Result<()> {
-    with_slots(parameters.iter().map(slot), |gpu, slots| slots.lars(gpu, step))
+    let (gpu, slots) = listed(parameters.iter().map(slot))?;
+    slots.lars(&gpu, step)
 }
 
 pub fn sgd(parameters: &[Parameter<'_>], lr: f32, momentum: f32) -> Result<()> {
-    with_slots(parameters.iter().map(slot), |gpu, slots| slots.sgd(gpu, lr, momentum))
+    let (gpu, slots) = listed(parameters.iter().map(slot))?;
+    slots.sgd(&gpu, lr, momentum)
 }
 
 pub fn adam(parameters: &[Parameter<'_>], step: AdamStep) -> Result<()> {
-    with_slots(parameters.iter().map(slot), |gpu, slots| slots.adam(gpu, step))
+    let (gpu, slots) = listed(parameters.iter().map(slot))?;
+    slots.adam(&gpu, step)
 }
 
 /// A list of numbers that a kernel reads, and one beside it that it changes.
@@ -42,16 +43,13 @@ fn pair(read: &Tensor, changed: At<f32>) -> Result<(Slot, Gpu)> {
 }
 
 pub fn decay(pairs: &[(&Tensor, &Tensor)], factor: f32) -> Result<()> {
-    with_slots(pairs.iter().map(|(g, w)| pair(w, at(g)?)), |gpu, slots| slots.decay(gpu, factor))
+    let (gpu, slots) = listed(pairs.iter().map(|(g, w)| pair(w, at(g)?)))?;
+    slots.decay(&gpu, factor)
 }
 
 pub fn sum_of_squares(tensors: &[&Tensor]) -> Result<Tensor> {
-    let mut sum = None;
-    with_slots(tensors.iter().map(|t| pair(t, At::none())), |gpu, slots| {
-        sum = Some(gpu.tensor(slots.sum_of_squares(gpu)?, ()));
-        Ok(())
-    })?;
-    sum.ok_or_else(|| candle_core::Error::msg("a sum of squares over no tensors"))
+    let (gpu, slots) = listed(tensors.iter().map(|t| pair(t, At::none())))?;
+    Ok(gpu.tensor(slots.sum_of_squares(&gpu)?, ()))
 }
 
 /// `to` takes over the numbers of `from`, which is on its GPU.
