@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{Device, Tensor};
 use serde_json::json;
-use simclr_core::cli::{DeviceChoice, set_threads};
+use simclr_core::cli::{DeviceChoice, compute_with};
 use simclr_core::config::{Corrupt, EvalConfig, Resize};
 use simclr_core::progress::{Progress, ProgressMode};
 use simclr_core::{checkpoint, disk};
@@ -119,7 +119,7 @@ impl ApplyArgs {
         ensure!(self.batch > 0, "--batch 0: must be at least 1");
         ensure!(self.image_size != Some(0), "--image-size 0: must be at least 1");
         ensure!(self.crop > 0.0 && self.crop <= 1.0, "--crop {}: must be in (0, 1]", self.crop);
-        set_threads(self.threads)?;
+        compute_with(self.threads)?;
         Checkpoint::load(&self.checkpoint)?.model()?.on(&self.device.open()?)
     }
 

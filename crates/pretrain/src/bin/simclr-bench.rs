@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use candle_core::DType;
 use clap::{Parser, Subcommand};
 use serde_json::json;
-use simclr_core::cli::{DeviceChoice, device_name, exit_with, set_threads, threads};
+use simclr_core::cli::{DeviceChoice, compute_with, device_name, exit_with, threads, vector_unit};
 use simclr_core::config::{Dtype, ModelConfig, OptimizerKind, Scaling, Stem, TrainingConfig};
 use simclr_core::rng::{Purpose, Rng};
 use simclr_core::{config::Duration, optimizer};
@@ -94,7 +94,7 @@ fn main() -> ExitCode {
 }
 
 fn bench_step(a: &Step) -> Result<()> {
-    set_threads(a.threads)?;
+    compute_with(a.threads)?;
     let model = ModelConfig {
         depth: a.depth,
         width: a.width,
@@ -155,7 +155,7 @@ fn bench_step(a: &Step) -> Result<()> {
     seconds.sort_by(f64::total_cmp);
     let median = seconds[seconds.len() / 2];
     let line = json!({
-        "bench": "step", "device": device_name(&device), "mode": a.dtype, "bf16_unit": unit, "depth": a.depth, "width": a.width, "sk": a.sk, "image_size": s,
+        "bench": "step", "device": device_name(&device), "mode": a.dtype, "simd": vector_unit(), "bf16_unit": unit, "depth": a.depth, "width": a.width, "sk": a.sk, "image_size": s,
         "batch": a.batch, "recompute": a.recompute, "chunk": a.chunk, "threads": threads(), "steps": a.steps, "loss": loss, "step_ms": median * 1e3,
         "images_per_s": a.batch as f64 / median, "peak_rss_mib": peak_rss_mib()?,
     });
