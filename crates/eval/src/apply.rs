@@ -233,7 +233,7 @@ fn class_names(file: Option<&Path>, classes: usize) -> Result<Vec<String>> {
 /// Classes by falling logit with their softmax; of equal ones the lower number first.
 fn likeliest(logits: &[f32], count: usize) -> Vec<(usize, f32)> {
     let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let odds: Vec<f64> = logits.iter().map(|logit| f64::from(logit - most).exp()).collect();
+    let odds: Vec<f64> = logits.iter().map(|logit| libm::exp(f64::from(logit - most))).collect();
     let sum: f64 = odds.iter().sum();
     let mut order: Vec<usize> = (0..logits.len()).collect();
     order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]));
@@ -258,7 +258,7 @@ mod tests {
         let rows = likeliest(&[0.0, 2.0, 0.0, 1000.0], 3);
         assert_eq!(rows.iter().map(|(class, _)| *class).collect::<Vec<_>>(), [3, 1, 0]);
         assert_eq!(rows[0].1, 1.0, "large logits do not overflow");
-        let [(one, p), (zero, q)] = likeliest(&[1.0, 3f32.ln() + 1.0], 2)[..] else { panic!("two classes") };
+        let [(one, p), (zero, q)] = likeliest(&[1.0, libm::logf(3.0) + 1.0], 2)[..] else { panic!("two classes") };
         assert_eq!((one, zero), (1, 0));
         assert!((p - 0.75).abs() < 1e-6 && (q - 0.25).abs() < 1e-6);
     }

@@ -91,7 +91,7 @@ impl<'a> Gallery<'a> {
                 let mut votes = vec![0.0f32; classes];
                 for (i, similarity) in near {
                     // Relative to 1, the largest similarity there is: no overflow at low temperatures.
-                    votes[self.labels[i] as usize] += ((f64::from(similarity) - 1.0) / temperature).exp() as f32;
+                    votes[self.labels[i] as usize] += libm::exp((f64::from(similarity) - 1.0) / temperature) as f32;
                 }
                 votes
             })

@@ -52,7 +52,7 @@ fn colours(rng: &mut Rng) -> [[f32; 3]; 2] {
 /// One picture, `[SIDE, SIDE, 3]`.
 fn render(class: usize, rng: &mut Rng, picture: &mut [u8]) {
     let [first, second] = colours(rng);
-    let (sin, cos) = rng.uniform(0.0, std::f32::consts::TAU).sin_cos();
+    let (sin, cos) = libm::sincosf(rng.uniform(0.0, std::f32::consts::TAU));
     let period = rng.uniform(5.0, 9.0);
     let stretch = rng.uniform(0.85, 1.18);
     // Far enough from the origin that coordinates stay positive, as the lattice wants them.
