@@ -1,5 +1,5 @@
 //! Loads a checkpoint from the hub or a folder and prints the features of a picture:
-//! `cargo run --release -p simclr-eval --example embed -- hf://OWNER/NAME picture.jpg`
+//! `cargo run -p simclr-eval --example embed -- hf://OWNER/NAME picture.jpg`
 
 use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};

@@ -3,7 +3,7 @@
 mod compare;
 mod record;
 
-use crate::workspace::Binaries;
+use crate::workspace::{Binaries, Extras};
 use anyhow::{Context, Result, ensure};
 
 /// What to measure.
@@ -32,7 +32,7 @@ pub fn run(args: &Args) -> Result<()> {
         What::Compare(args) => return compare::run(args),
         What::Measure(arguments) => arguments,
     };
-    let binaries = Binaries::build(&["simclr-pretrain"], device(arguments))?;
+    let binaries = Binaries::build(&["simclr-pretrain"], device(arguments), Extras::Without)?;
     let status = binaries.command("simclr-bench").args(arguments).status().context("starting simclr-bench")?;
     ensure!(status.success(), "simclr-bench failed ({status}); its message is above");
     Ok(())

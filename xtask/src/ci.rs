@@ -14,6 +14,7 @@ pub fn run() -> Result<()> {
     let start = Instant::now();
     step("format", || cargo(&["fmt", "--all", "--check"]))?;
     step("lints", || cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    step("lints without hub and parquet", lints_without_extras)?;
     step("tests", tests)?;
     step("CUDA without a GPU", cuda_without_gpu)?;
     step("a tiny experiment", experiment)?;
@@ -27,6 +28,13 @@ fn step(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
     work().with_context(|| format!("step `{name}`"))?;
     println!("=== {name}: passed in {} ===", reproduce::duration(start.elapsed().as_secs_f64()));
     Ok(())
+}
+
+/// What `reproduce` builds for most experiments, and nothing else does: the stages without the hub and parquet.
+fn lints_without_extras() -> Result<()> {
+    let packages = workspace::STAGES.iter().flat_map(|package| ["--package", package]);
+    let args = ["clippy", "--no-default-features"].into_iter().chain(packages).chain(["--", "-D", "warnings"]);
+    cargo(&args.collect::<Vec<_>>())
 }
 
 /// All tests, and the list of those that this machine lacks something for.

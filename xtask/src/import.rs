@@ -1,6 +1,6 @@
 //! `import-tf`: builds `simclr-import-tf` and hands its arguments on.
 
-use crate::workspace::hand_on;
+use crate::workspace::{Extras, hand_on};
 use anyhow::Result;
 
 /// The checkpoint, `--out DIR`, and everything else that `simclr-import-tf` takes; `--help` is its own, too.
@@ -16,7 +16,7 @@ pub struct Args {
 /// # Errors
 /// When the build or the import fails.
 pub fn run(args: &Args) -> Result<()> {
-    hand_on("simclr-model", "simclr-import-tf", &args.arguments)
+    hand_on("simclr-model", "simclr-import-tf", Extras::Without, &args.arguments)
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! `cargo xtask`: builds and runs the stage binaries. It depends on none of the workspace's crates, so that it is built
-//! in seconds.
+//! `cargo xtask`: builds and runs the stage binaries. It depends on no other code of the workspace, so that it is built in
+//! seconds.
 #![forbid(unsafe_code)]
 
 mod bench;

@@ -1,6 +1,6 @@
 //! `publish`: builds `simclr-eval` and hands the arguments on to its `publish`.
 
-use crate::workspace::Binaries;
+use crate::workspace::{Binaries, Extras};
 use anyhow::{Context, Result, ensure};
 
 /// The run or checkpoint, `--repo OWNER/NAME`, and everything else that `simclr-eval publish` takes; `--help` is its own.
@@ -16,7 +16,7 @@ pub struct Args {
 /// # Errors
 /// When the build fails, or the hub does not take the checkpoint.
 pub fn run(args: &Args) -> Result<()> {
-    let binaries = Binaries::build(&["simclr-eval"], "cpu")?;
+    let binaries = Binaries::build(&["simclr-eval"], "cpu", Extras::With)?;
     let mut command = binaries.command("simclr-eval");
     let status = command.arg("publish").args(&args.arguments).status().context("starting simclr-eval")?;
     ensure!(status.success(), "nothing was published; the reason is above");

@@ -1,11 +1,12 @@
 //! `reproduce`: an experiment from its file to its report.
 
 mod display;
+mod extras;
 mod job;
 mod pace;
 mod table;
 
-use crate::workspace::{self, Binaries};
+use crate::workspace::{self, Binaries, Extras, STAGES};
 use anyhow::{Context, Result, ensure};
 use display::Display;
 use job::{Common, Job};
@@ -14,9 +15,6 @@ use std::process::Command;
 use std::time::Instant;
 
 pub use pace::duration;
-
-/// Packages whose binaries an experiment runs.
-const STAGES: [&str; 4] = ["simclr-pretrain", "simclr-finetune", "simclr-distill", "simclr-eval"];
 
 /// Arguments of `reproduce`.
 #[derive(clap::Args)]
@@ -58,8 +56,16 @@ pub fn run(args: &Args) -> Result<PathBuf> {
         Some(out) => out.clone(),
         None => Path::new("runs").join(name_of(&config, &args.set)?),
     };
-    println!("building the stages (release)");
-    let binaries = Binaries::build(&STAGES, &args.device)?;
+    let binaries = match extras::reason(&read(&config)?, &args.set) {
+        Some(key) => {
+            println!("building the stages, the Hugging Face hub and parquet files included: {key}");
+            Binaries::build(&STAGES, &args.device, Extras::With)?
+        }
+        None => {
+            println!("building the stages without the Hugging Face hub and parquet files, which this needs not");
+            Binaries::build(&STAGES, &args.device, Extras::Without)?
+        }
+    };
     // The plan comes first: a mistake in the configuration must not move an earlier run.
     let common = Common { config, set: args.set.clone(), device: args.device.clone(), threads: args.threads };
     let jobs = plan(&binaries, &common, &out)?;
@@ -123,11 +129,15 @@ fn name_of(config: &Path, set: &[String]) -> Result<String> {
     if let Some(name) = set.iter().rev().find_map(|pair| pair.strip_prefix("name=")) {
         return Ok(name.trim_matches('"').into());
     }
-    let text = std::fs::read_to_string(config).with_context(|| format!("reading {}", config.display()))?;
-    let table: toml::Table = text.parse().with_context(|| format!("{} is not TOML", config.display()))?;
+    let table = read(config)?;
     let name = table.get("name").and_then(|v| v.as_str());
     name.map(String::from)
         .with_context(|| format!("{}: `name` is missing; the run's folder is called after it", config.display()))
+}
+
+fn read(config: &Path) -> Result<toml::Table> {
+    let text = std::fs::read_to_string(config).with_context(|| format!("reading {}", config.display()))?;
+    text.parse().with_context(|| format!("{} is not TOML", config.display()))
 }
 
 /// Renames an existing folder to the first free of `DIR.1`, `DIR.2`, ...

@@ -1,6 +1,6 @@
 //! `synth-imagenet`: builds `simclr-synth-imagenet` and hands its arguments on.
 
-use crate::workspace::hand_on;
+use crate::workspace::{Extras, hand_on};
 use anyhow::Result;
 
 /// Everything that `simclr-synth-imagenet` takes; `--help` is its own, too.
@@ -16,5 +16,5 @@ pub struct Args {
 /// # Errors
 /// When the build or the writing fails.
 pub fn run(args: &Args) -> Result<()> {
-    hand_on("simclr-data", "simclr-synth-imagenet", &args.arguments)
+    hand_on("simclr-data", "simclr-synth-imagenet", Extras::With, &args.arguments)
 }

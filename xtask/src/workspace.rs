@@ -28,7 +28,19 @@ pub fn cargo() -> Command {
     command
 }
 
-/// Release binaries of the workspace.
+/// Packages whose binaries an experiment runs.
+pub const STAGES: [&str; 4] = ["simclr-pretrain", "simclr-finetune", "simclr-distill", "simclr-eval"];
+
+/// Whether binaries can read parquet files and talk to the Hugging Face hub. That takes twice the crates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extras {
+    /// Built in.
+    With,
+    /// Left out.
+    Without,
+}
+
+/// Binaries of the workspace.
 pub struct Binaries {
     folder: PathBuf,
 }
@@ -38,13 +50,16 @@ impl Binaries {
     ///
     /// # Errors
     /// When they do not compile, or the device is CUDA and this machine lacks what that needs.
-    pub fn build(packages: &[&str], device: &str) -> Result<Self> {
+    pub fn build(packages: &[&str], device: &str, extras: Extras) -> Result<Self> {
         let (with_cuda, reason) = choice(device)?;
         if device != "cpu" {
             eprintln!("--device {device}: {reason}");
         }
         let mut build = cargo();
-        build.args(["build", "--release"]);
+        build.arg("build");
+        if extras == Extras::Without {
+            build.arg("--no-default-features");
+        }
         for package in packages {
             build.args(["--package", package]);
         }
@@ -54,8 +69,8 @@ impl Binaries {
             }
         }
         let status = build.stdout(Stdio::null()).status().context("starting cargo")?;
-        ensure!(status.success(), "the release build failed; the compiler's messages are above");
-        Ok(Self { folder: target()?.join("release") })
+        ensure!(status.success(), "the build failed; the compiler's messages are above");
+        Ok(Self { folder: target()?.join("debug") })
     }
 
     /// A command that runs the binary called `name`.
@@ -68,8 +83,8 @@ impl Binaries {
 ///
 /// # Errors
 /// When the build or the program fails; the reason stands above then.
-pub fn hand_on(package: &str, program: &str, arguments: &[String]) -> Result<()> {
-    let binaries = Binaries::build(&[package], "cpu")?;
+pub fn hand_on(package: &str, program: &str, extras: Extras, arguments: &[String]) -> Result<()> {
+    let binaries = Binaries::build(&[package], "cpu", extras)?;
     let status = binaries.command(program).args(arguments).status().with_context(|| format!("starting {program}"))?;
     ensure!(status.success(), "{program} failed; the reason is above");
     Ok(())

@@ -10,6 +10,7 @@ mod config_eval;
 mod config_file;
 mod config_training;
 pub mod disk;
+pub mod features;
 pub mod hub;
 pub mod optimizer;
 pub mod params;

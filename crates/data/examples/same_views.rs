@@ -1,6 +1,6 @@
 //! Reads a synthetic ImageNet from all its forms: are the views the same, how many images a second, how much memory?
 //!
-//! `cargo run --release -p simclr-data --example same_views -- DIR SIZE THREADS EPOCHS [FORM]...`
+//! `cargo run -p simclr-data --example same_views -- DIR SIZE THREADS EPOCHS [FORM]...`
 use anyhow::{Context, Result, ensure};
 use simclr_core::config::{AugmentConfig, DataConfig};
 use simclr_core::rng::Purpose;

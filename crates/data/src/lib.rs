@@ -19,6 +19,7 @@ pub mod resize;
 pub mod sheet;
 pub mod source;
 pub mod sources;
+#[cfg(feature = "parquet")]
 pub mod synth;
 mod view;
 

@@ -1,7 +1,7 @@
 //! `bench compare`: training steps and augmentation beside PyTorch, in turn, on the same machine.
 
 use super::record::{self, Machine};
-use crate::workspace::{Binaries, root};
+use crate::workspace::{Binaries, Extras, root};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -129,7 +129,7 @@ pub fn run(args: &Args) -> Result<()> {
     let machine = Machine::here(&(versions(&args.python)? + &forced))?;
     let tasks = tasks(args, machine.threads);
     ensure!(!tasks.is_empty(), "--only {}: no such shape", args.only.join(","));
-    let binaries = Binaries::build(&["simclr-pretrain"], "cpu")?;
+    let binaries = Binaries::build(&["simclr-pretrain"], "cpu", Extras::Without)?;
     // A folder that cannot be made is better known before the measurements than after.
     let folder = record::folder(args.out.as_deref(), &machine)?;
     let mut results = Vec::new();

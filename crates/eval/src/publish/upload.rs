@@ -1,37 +1,12 @@
 //! One commit on the hub with whatever differs from what it holds.
 
 use super::folder::{Content, Published};
+use super::{Outcome, Place};
 use anyhow::{Context, Result, anyhow, bail};
 use hf_hub::repository::{CommitOperation, RepoTreeEntry, RepoTypeModel};
 use hf_hub::{HFError, HFRepositorySync};
 use simclr_core::disk;
 use simclr_core::hub::{self, RepoId, TransferBar, explain};
-
-/// Where to commit.
-pub struct Place<'a> {
-    /// The repository.
-    pub repo: &'a RepoId,
-    /// The branch.
-    pub branch: &'a str,
-    /// Whether a new repository is private.
-    pub private: bool,
-}
-
-/// What came of it.
-pub enum Outcome {
-    /// A commit of this many files.
-    Committed {
-        /// Where it is: the hub's address of it where the hub tells.
-        url: String,
-        /// How many.
-        files: usize,
-    },
-    /// The hub has the same bytes.
-    Unchanged {
-        /// Where they are.
-        url: String,
-    },
-}
 
 /// Sends `files` to the hub: only those that it lacks, all in one commit.
 ///
