@@ -74,7 +74,8 @@ fn pretrain(out: &Path, config: &Config, stop: Option<u64>, device: &Device) {
     let loader = Loader::new(train_set, samples, maker, (2, training.batch), source);
     let model = SimClr::new(&spec, config.seed).unwrap().on(device).unwrap();
     let batches = batches(loader, &model).unwrap();
-    let mut task = Pretrain::new(model, batches, 0.2, HeldOut::new(config, Arc::new(test))).in_chunks(training.chunk);
+    let task = Pretrain::new(model, batches, 0.2, HeldOut::new(config, Arc::new(test))).in_chunks(training.chunk);
+    let mut task = task.with_head(config.pretrain.online_head).unwrap();
     let options = TrainOptions {
         training,
         examples,

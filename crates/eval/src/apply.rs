@@ -137,7 +137,7 @@ impl ApplyArgs {
             let last = batch.samples.last().map_or(0, |sample| u64::from(*sample) + 1);
             rows.files.extend(batch.samples.iter().map(|sample| self.name(&pictures, *sample as usize)));
             rows.numbers.extend(run(model, uploader.upload(batch.images, &batch.shape)?.tensor()?)?);
-            progress.update(last, rows.files.len() as f64 / clock.elapsed().as_secs_f64().max(1e-9), None);
+            progress.update(last, rows.files.len() as f64 / clock.elapsed().as_secs_f64().max(1e-9), None, None);
         }
         ensure!(!rows.files.is_empty(), "none of the {} pictures can be decoded", pictures.len());
         let skipped = pictures.len() - rows.files.len();

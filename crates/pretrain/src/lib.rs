@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod estimate;
+mod head;
 mod task;
 pub use estimate::estimate;
 pub use task::Pretrain;
@@ -64,7 +65,9 @@ pub fn run(args: &CommonArgs, config: &Config) -> Result<()> {
                 .colors_left(config.augment.on_device && device.is_cuda());
             let model = SimClr::new(&spec, config.seed)?.on(device)?.with_maps(maps(config, device));
             let (batches, test) = (batches(loader, &model)?, HeldOut::new(config, Arc::new(data.test)));
-            let task = Pretrain::new(model, batches, config.pretrain.temperature, test).in_chunks(training.chunk);
+            let table = &config.pretrain;
+            let task = Pretrain::new(model, batches, table.temperature, test).in_chunks(training.chunk);
+            let task = task.with_head(table.online_head)?;
             Ok(Plan { task, training, examples, title: "pretrain".into() })
         },
         |task, outcome| {
