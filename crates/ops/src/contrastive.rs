@@ -1,6 +1,6 @@
 //! The contrastive loss NT-Xent (Chen et al. 2020, equation 1), whole or as one of several ranks sees it.
 
-use crate::cpu::matmul::product;
+use crate::cpu::matmul::{product, turned};
 use crate::cpu::panels::Panels;
 use crate::cpu::{from_vec, with_slice};
 use crate::loss::{scalar, softmax_row};
@@ -147,9 +147,8 @@ pub fn nt_xent_share(
         let mut gradient = vec![0.0f32; rows * d];
         let of_own = Panels::of_rows(2 * n, d, |row| &own[row * d..][..d]);
         gradient.par_chunks_mut(d * BLOCK).enumerate().for_each(|(i, g)| {
-            let columns = i * BLOCK..i * BLOCK + g.len() / d;
-            let transposed: Vec<f32> = columns.flat_map(|j| p.iter().skip(j).step_by(rows).copied()).collect();
-            product(&transposed, 2 * n, &of_own, g, false);
+            let columns = turned(&p, rows, i * BLOCK..i * BLOCK + g.len() / d);
+            product(&columns, 2 * n, &of_own, g, false);
         });
         let of_all = Panels::of_rows(rows, d, |row| &z[row * d..][..d]);
         for view in [0, 1] {
