@@ -75,7 +75,7 @@ fn pretrain(out: &Path, config: &Config, stop: Option<u64>, device: &Device) {
     let model = SimClr::new(&spec, config.seed).unwrap().on(device).unwrap();
     let batches = batches(loader, &model).unwrap();
     let task = Pretrain::new(model, batches, 0.2, HeldOut::new(config, Arc::new(test))).in_chunks(training.chunk);
-    let mut task = task.with_head(config.pretrain.online_head).unwrap();
+    let mut task = task.with_head(config.pretrain.online_head, training.learning_rate).unwrap();
     let options = TrainOptions {
         training,
         examples,

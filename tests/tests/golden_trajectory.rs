@@ -160,7 +160,7 @@ fn pretraining() {
         let temperature = phase["temperature"].as_f64().unwrap();
         let batches = batches(&golden, 2, &model);
         let task = Pretrain::new(model, batches, temperature, held_out(size));
-        let mut task = task.with_head(OnlineHead::Reference).unwrap();
+        let mut task = task.with_head(OnlineHead::Reference, 1.0).unwrap();
         let logged = run(&mut task, &phase);
         let names = [
             ("contrast_loss", "contrast_loss", TOLERANCE),

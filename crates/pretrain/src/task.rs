@@ -41,14 +41,14 @@ impl Pretrain {
         Self { chunk, ..self }
     }
 
-    /// The same, with an online head, where there is one, of another form.
+    /// The same, with an online head, where there is one, of another form; `rate` is the highest learning rate.
     ///
     /// # Errors
     /// When memory is short.
-    pub fn with_head(mut self, form: OnlineHead) -> Result<Self> {
+    pub fn with_head(mut self, form: OnlineHead, rate: f64) -> Result<Self> {
         self.normalizer = match (&self.model.classifier, form) {
             (Some(_), OnlineHead::Normalized) => {
-                Some(Normalizer::new(self.model.encoder.features(), self.model.store.device())?)
+                Some(Normalizer::new(self.model.encoder.features(), rate, self.model.store.device())?)
             }
             _ => None,
         };
@@ -165,7 +165,7 @@ mod tests {
         let batches: Batches<Input> = Arc::new(move |_| Input::send(batch.clone(), &uploader));
         let images = simclr_data::sources::textures::split(1, 4);
         let test = HeldOut::new(&config, Arc::new(images.into()));
-        let mut task = Pretrain::new(model, batches.clone(), 0.2, test).with_head(form).unwrap();
+        let mut task = Pretrain::new(model, batches.clone(), 0.2, test).with_head(form, 0.3).unwrap();
         let tape = Tape::new();
         let loss = task.loss(&tape, batches(0).unwrap()).unwrap();
         let scalar = |t: &Tensor| t.to_scalar::<f32>().unwrap();

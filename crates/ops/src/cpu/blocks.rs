@@ -119,6 +119,12 @@ impl<const P: usize, const B: usize> Kernel for Rows<'_, P, B> {
                 }
             }
         }
+        if B == 1 && !accumulate {
+            // Lines of the output come from memory while the sums are made: blocks this narrow fill them one at a time.
+            for p in 0..P {
+                S::prefetch(to.wrapping_add(p * steps.1).cast_const());
+            }
+        }
         let mut weights = panel.weights.as_ptr();
         for segment in segments {
             let mut at = [from; P];
