@@ -1,6 +1,6 @@
 //! `ci`: what a change must pass, step by step.
 
-use crate::{cuda, reproduce, workspace};
+use crate::{arm, cuda, reproduce, workspace};
 use anyhow::{Context, Result, ensure};
 use std::path::PathBuf;
 use std::process::Command;
@@ -17,6 +17,7 @@ pub fn run() -> Result<()> {
     step("lints without hub and parquet", lints_without_extras)?;
     step("tests", tests)?;
     step("CUDA without a GPU", cuda_without_gpu)?;
+    step("ARM, emulated", arm_emulated)?;
     step("a tiny experiment", experiment)?;
     println!("\nall passed in {}", reproduce::duration(start.elapsed().as_secs_f64()));
     Ok(())
@@ -62,6 +63,17 @@ fn cuda_without_gpu() -> Result<()> {
     }
     cuda::check(&cuda::Args::default())?;
     cuda::check(&cuda::Args::emulated(&EMULATED))
+}
+
+/// Runs what computes on emulated ARM, where Debian's packages for that are here or can be had.
+fn arm_emulated() -> Result<()> {
+    match arm::Tools::ready() {
+        Ok(tools) => tools.test(&arm::Args::default()),
+        Err(reason) => {
+            println!("skipped on this machine: {reason:#}");
+            Ok(())
+        }
+    }
 }
 
 fn cargo(args: &[&str]) -> Result<()> {
