@@ -6,7 +6,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use hf_hub::repository::{CommitOperation, RepoTreeEntry, RepoTypeModel};
 use hf_hub::{HFError, HFRepositorySync};
 use simclr_core::disk;
-use simclr_core::hub::{self, RepoId, TransferBar, explain};
+use simclr_core::hub::{self, TransferBar, explain};
 
 /// Sends `files` to the hub: only those that it lacks, all in one commit.
 ///
