@@ -18,20 +18,23 @@ use std::sync::Arc;
 
 /// What every machine must come to.
 const DIGESTS: [(&str, &str); 5] = [
-    ("pictures", ""),
-    ("views", ""),
-    ("training by SGD", ""),
-    ("training by LARS, with selective kernels", ""),
-    ("training by Adam, with squeeze-and-excitation", ""),
+    ("pictures", "79b8c7c8cc1f0bbf3a039445b3e440b0990f4f9c54b5cfb25ae6a929f2da0583"),
+    ("views", "52deb6ec4ca1eb2d86b6aac12ae53726de25d24b2ba3263c69b689204c18ced7"),
+    ("training by SGD", "637a2873117bb70a8efb7d516626f6dc1f21b08f3c2f2304899136abf289c63c"),
+    ("training by LARS, with selective kernels", "b75f74ce488243c25f06347734c94f893c098d658c4b75e779ecea48d4bb7cae"),
+    (
+        "training by Adam, with squeeze-and-excitation",
+        "12684dae3fa432ec64f370db75a288b462ca45b10582d157a3c5800c06fd0df3",
+    ),
 ];
 
 fn experiment(model: serde_json::Value, optimizer: &str, learning_rate: f64) -> Config {
     let training = json!({
-        "length": {"steps": 5}, "warmup": {"steps": 2}, "batch": 20, "learning_rate": learning_rate,
+        "length": {"steps": 3}, "warmup": {"steps": 1}, "batch": 12, "learning_rate": learning_rate,
         "weight_decay": 1e-4, "optimizer": optimizer, "scaling": "none",
     });
     serde_json::from_value(json!({
-        "name": "digest", "seed": 7, "data": {"dataset": "textures", "image_size": 20, "limit": 60}, "model": model,
+        "name": "digest", "seed": 7, "data": {"dataset": "textures", "image_size": 16, "limit": 60}, "model": model,
         "pretrain": {"training": training}, "finetune": {"training": training}, "supervised": {"training": training},
     }))
     .unwrap()

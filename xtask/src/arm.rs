@@ -18,7 +18,7 @@ const EMULATORS: [&str; 2] = ["qemu-aarch64-static", "qemu-aarch64"];
 const LIBRARIES: &str = "/usr/aarch64-linux-gnu";
 
 /// What runs where no arguments say otherwise: all that computes, as far as it is done in minutes under emulation.
-const TESTS: [&str; 5] = ["gradients", "golden_core", "golden_augment", "golden_networks", "golden_import"];
+const TESTS: [&str; 6] = ["digest", "gradients", "golden_core", "golden_augment", "golden_networks", "golden_import"];
 
 /// Arguments of `arm-check`.
 #[derive(clap::Args, Default)]

@@ -1,6 +1,6 @@
 //! `ci`: what a change must pass, step by step.
 
-use crate::{arm, cuda, reproduce, workspace};
+use crate::{arm, cuda, doctor, reproduce, workspace};
 use anyhow::{Context, Result, ensure};
 use std::path::PathBuf;
 use std::process::Command;
@@ -16,6 +16,7 @@ pub fn run() -> Result<()> {
     step("lints", || cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     step("lints without hub and parquet", lints_without_extras)?;
     step("tests", tests)?;
+    step("other vector units", other_units)?;
     step("CUDA without a GPU", cuda_without_gpu)?;
     step("ARM, emulated", arm_emulated)?;
     step("a tiny experiment", experiment)?;
@@ -49,6 +50,18 @@ fn tests() -> Result<()> {
         std::fs::remove_file(&list).with_context(|| format!("removing {}", list.display()))?;
     }
     tested
+}
+
+/// Tests of what computes, on each vector unit of this processor but the one that has run them. The digests have been
+/// compared among all tests.
+fn other_units() -> Result<()> {
+    for unit in doctor::units().into_iter().skip(1) {
+        println!("{unit}:");
+        let tests = ["gradients", "golden_core", "golden_networks"].iter().flat_map(|name| ["--test", name]);
+        let args: Vec<_> = ["test", "--quiet", "--workspace"].into_iter().chain(tests).collect();
+        run_cargo(workspace::cargo().env("SIMCLR_SIMD", unit), &args)?;
+    }
+    Ok(())
 }
 
 /// Tests that run on the emulated GPU as well: operations, networks, optimisers, whole trainings.

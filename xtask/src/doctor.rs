@@ -55,9 +55,9 @@ fn read(path: &str) -> Option<String> {
     std::fs::read_to_string(path).ok()
 }
 
-/// What kernels run on, as `simclr_ops` chooses it, and what multiplies bf16.
-fn vector_units() -> String {
-    let mut units: Vec<&str> = Vec::new();
+/// The vector units that kernels can run on here, the widest first, as `simclr_ops` looks for them.
+pub fn units() -> Vec<&'static str> {
+    let mut units = Vec::new();
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::is_x86_feature_detected as has;
@@ -67,6 +67,12 @@ fn vector_units() -> String {
     }
     units.extend(cfg!(target_arch = "aarch64").then_some("neon"));
     units.push("portable");
+    units
+}
+
+/// What kernels run on, and what multiplies bf16.
+fn vector_units() -> String {
+    let units = units();
     let forced = std::env::var("SIMCLR_SIMD").ok().filter(|unit| !unit.is_empty());
     let used = match &forced {
         Some(unit) if units.contains(&unit.as_str()) => format!("vectors of {unit}, as SIMCLR_SIMD says"),
