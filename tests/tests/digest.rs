@@ -24,7 +24,7 @@ const DIGESTS: [(&str, &str); 5] = [
     ("training by LARS, with selective kernels", "b75f74ce488243c25f06347734c94f893c098d658c4b75e779ecea48d4bb7cae"),
     (
         "training by Adam, with squeeze-and-excitation",
-        "12684dae3fa432ec64f370db75a288b462ca45b10582d157a3c5800c06fd0df3",
+        "2c9f1b871cc791431bdcf3c10c50cc9aa6b0cfcfa8a1384b08fa00b1dbf3c46d",
     ),
 ];
 
