@@ -1,21 +1,15 @@
 //! The same seed gives the same bits: on any number of threads, and after an interruption.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod training;
+
 use candle_core::Device;
 use serde_json::{Map, Value as Json, json};
-use simclr_core::config::{Config, DataConfig, TrainingConfig};
-use simclr_core::progress::ProgressMode;
-use simclr_core::rng::Purpose;
-use simclr_core::run::{Opened, Run, RunOptions};
-use simclr_core::trainer::{TrainOptions, train};
+use simclr_core::config::{Config, DataConfig};
 use simclr_data::synth::Size;
-use simclr_data::{Loader, ViewMaker};
-use simclr_model::{ModelSpec, SimClr};
-use simclr_pretrain::Pretrain;
-use simclr_stage::{HeldOut, batches};
 use simclr_tests::{assert_close, device};
 use std::path::Path;
-use std::sync::Arc;
+use training::pretrain;
 
 const STEPS: u64 = 6;
 
@@ -45,45 +39,6 @@ fn with(memory: Memory) -> Config {
     config.pretrain.training.recompute = memory.recompute;
     config.pretrain.training.chunk = memory.chunk;
     config
-}
-
-/// Pretrains in `out` (on from what is there), and stops as if killed after `stop` steps.
-fn pretrain(out: &Path, config: &Config, stop: Option<u64>, device: &Device) {
-    let training: &TrainingConfig = &config.pretrain.training;
-    let options = RunOptions {
-        out,
-        stage: "pretrain",
-        config,
-        matters: json!({}),
-        inputs: vec![],
-        extra: Map::new(),
-        resume: true,
-    };
-    let mut run = match Run::open(options).unwrap() {
-        Opened::Fresh(run) | Opened::Resume(run) => run,
-        Opened::Done(_) => panic!("{} is done already", out.display()),
-    };
-    let data = simclr_data::load(&config.data).unwrap();
-    let mut test = data.test;
-    test.truncate(40);
-    let (train_set, size) = (Arc::new(data.train), config.data.image_size);
-    let spec = ModelSpec::new(&config.model, 3, size, data.classes.len(), 0);
-    let maker = ViewMaker::contrastive(&config.augment, size);
-    let (samples, examples) = ((0..train_set.len() as u32).collect(), train_set.len());
-    let source = (config.seed, Purpose::Contrastive);
-    let loader = Loader::new(train_set, samples, maker, (2, training.batch), source);
-    let model = SimClr::new(&spec, config.seed).unwrap().on(device).unwrap();
-    let batches = batches(loader, &model).unwrap();
-    let mut task = Pretrain::new(model, batches, 0.2, HeldOut::new(config, Arc::new(test))).in_chunks(training.chunk);
-    let options = TrainOptions {
-        training,
-        examples,
-        prefetch: 2,
-        progress: ProgressMode::Off,
-        title: "test".into(),
-        stop_after: stop,
-    };
-    train(&mut task, &options, &mut run).unwrap();
 }
 
 /// The final weights, and every logged line without what depends on the clock.

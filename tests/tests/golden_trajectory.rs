@@ -3,7 +3,7 @@
 
 use candle_core::{Device, Tensor};
 use serde_json::{Value as Json, json};
-use simclr_core::config::{Config, TrainingConfig};
+use simclr_core::config::{Config, OnlineHead, TrainingConfig};
 use simclr_core::params::Match;
 use simclr_core::progress::ProgressMode;
 use simclr_core::rng::{Purpose, Rng};
@@ -159,7 +159,8 @@ fn pretraining() {
         let size = model.spec.image_size;
         let temperature = phase["temperature"].as_f64().unwrap();
         let batches = batches(&golden, 2, &model);
-        let mut task = Pretrain::new(model, batches, temperature, held_out(size));
+        let task = Pretrain::new(model, batches, temperature, held_out(size));
+        let mut task = task.with_head(OnlineHead::Reference, 1.0).unwrap();
         let logged = run(&mut task, &phase);
         let names = [
             ("contrast_loss", "contrast_loss", TOLERANCE),

@@ -1,6 +1,6 @@
 //! `ci`: what a change must pass, step by step.
 
-use crate::{cuda, reproduce, workspace};
+use crate::{arm, cuda, doctor, reproduce, workspace};
 use anyhow::{Context, Result, ensure};
 use std::path::PathBuf;
 use std::process::Command;
@@ -16,7 +16,9 @@ pub fn run() -> Result<()> {
     step("lints", || cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     step("lints without hub and parquet", lints_without_extras)?;
     step("tests", tests)?;
+    step("other vector units", other_units)?;
     step("CUDA without a GPU", cuda_without_gpu)?;
+    step("ARM, emulated", arm_emulated)?;
     step("a tiny experiment", experiment)?;
     println!("\nall passed in {}", reproduce::duration(start.elapsed().as_secs_f64()));
     Ok(())
@@ -50,6 +52,18 @@ fn tests() -> Result<()> {
     tested
 }
 
+/// Tests of what computes, on each vector unit of this processor but the one that has run them. The digests have been
+/// compared among all tests.
+fn other_units() -> Result<()> {
+    for unit in doctor::units().into_iter().skip(1) {
+        println!("{unit}:");
+        let tests = ["gradients", "golden_core", "golden_networks"].iter().flat_map(|name| ["--test", name]);
+        let args: Vec<_> = ["test", "--quiet", "--workspace"].into_iter().chain(tests).collect();
+        run_cargo(workspace::cargo().env("SIMCLR_SIMD", unit), &args)?;
+    }
+    Ok(())
+}
+
 /// Tests that run on the emulated GPU as well: operations, networks, optimisers, whole trainings.
 const EMULATED: [&str; 6] = ["gradients", "bf16", "recompute", "golden_core", "golden_networks", "golden_trajectory"];
 
@@ -62,6 +76,17 @@ fn cuda_without_gpu() -> Result<()> {
     }
     cuda::check(&cuda::Args::default())?;
     cuda::check(&cuda::Args::emulated(&EMULATED))
+}
+
+/// Runs what computes on emulated ARM, where Debian's packages for that are here or can be had.
+fn arm_emulated() -> Result<()> {
+    match arm::Tools::ready() {
+        Ok(tools) => tools.test(&arm::Args::default()),
+        Err(reason) => {
+            println!("skipped on this machine: {reason:#}");
+            Ok(())
+        }
+    }
 }
 
 fn cargo(args: &[&str]) -> Result<()> {

@@ -55,12 +55,35 @@ fn read(path: &str) -> Option<String> {
     std::fs::read_to_string(path).ok()
 }
 
+/// The vector units that kernels can run on here, the widest first, as `simclr_ops` looks for them.
+pub fn units() -> Vec<&'static str> {
+    let mut units = Vec::new();
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::is_x86_feature_detected as has;
+        let wide = has!("avx512f") && has!("avx512bw") && has!("avx512cd") && has!("avx512dq") && has!("avx512vl");
+        units.extend((wide && has!("fma")).then_some("avx512"));
+        units.extend((has!("avx2") && has!("fma")).then_some("avx2"));
+    }
+    units.extend(cfg!(target_arch = "aarch64").then_some("neon"));
+    units.push("portable");
+    units
+}
+
+/// What kernels run on, and what multiplies bf16.
 fn vector_units() -> String {
+    let units = units();
+    let forced = std::env::var("SIMCLR_SIMD").ok().filter(|unit| !unit.is_empty());
+    let used = match &forced {
+        Some(unit) if units.contains(&unit.as_str()) => format!("vectors of {unit}, as SIMCLR_SIMD says"),
+        Some(unit) => format!("SIMCLR_SIMD={unit} is not here; it may be {}", units.join(", ")),
+        None => format!("vectors of {}", units[0]),
+    };
     let flags = read("/proc/cpuinfo").unwrap_or_default();
-    let has = |flag: &str| flags.split_whitespace().any(|f| f == flag);
-    let known = [("avx512f", "AVX-512"), ("avx512_bf16", "AVX512-BF16"), ("amx_bf16", "AMX-BF16")];
-    let found: Vec<_> = known.into_iter().filter(|(flag, _)| has(flag)).map(|(_, name)| name).collect();
-    if found.is_empty() { "without AVX-512".into() } else { found.join(", ") }
+    let multipliers = [("avx512_bf16", "AVX512-BF16"), ("amx_bf16", "AMX-BF16")];
+    let found = multipliers.into_iter().filter(|(flag, _)| flags.split_whitespace().any(|f| f == *flag));
+    let bf16: Vec<_> = found.map(|(_, name)| name).collect();
+    format!("{used}; bf16 by {}", if bf16.is_empty() { "nothing: computed in f32".into() } else { bf16.join(", ") })
 }
 
 fn memory() -> Option<String> {

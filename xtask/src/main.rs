@@ -2,6 +2,7 @@
 //! seconds.
 #![forbid(unsafe_code)]
 
+mod arm;
 mod bench;
 mod ci;
 mod cuda;
@@ -42,6 +43,8 @@ enum Command {
     Doctor,
     /// Compile all that is for NVIDIA GPUs, with a toolkit from PyPI: needs no GPU, and 300 MB of disk
     CudaCheck(cuda::Args),
+    /// Run the tests that compute on 64-bit ARM, emulated: compiles them with Debian's cross compiler
+    ArmCheck(arm::Args),
     /// Everything that a change must pass: format, lints, tests, a tiny experiment
     Ci,
 }
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Command::Parity => parity::run(),
         Command::Doctor => doctor::run(),
         Command::CudaCheck(args) => cuda::check(&args),
+        Command::ArmCheck(args) => arm::check(&args),
         Command::Ci => ci::run(),
     };
     match done {

@@ -3,10 +3,11 @@
 use crate::config::{Config, Dtype};
 use crate::hub::redact;
 use crate::progress::ProgressMode;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, bail};
 use candle_core::{Device, DeviceLocation};
 use clap::ValueEnum;
 use simclr_ops::Precision;
+use simclr_ops::cpu::{Unit, chosen_unit};
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -54,24 +55,32 @@ impl CommonArgs {
     /// # Errors
     /// When an option or the experiment is not valid.
     pub fn prepare(&self) -> Result<Config> {
-        set_threads(self.threads)?;
+        compute_with(self.threads)?;
         init_log();
+        tracing::info!("processor: {} threads, vectors of {}", threads(), vector_unit());
         let dtype = self.dtype.and_then(|d| Some(format!("dtype={}", d.to_possible_value()?.get_name())));
         let set: Vec<String> = self.set.iter().cloned().chain(dtype).collect();
         Config::load(&self.config, &set)
     }
 }
 
-/// Sets how many threads compute; call it before the first computation.
+/// Settles what the processor computes with: the vector unit that the environment asks for, and how many threads. Call it
+/// before the first computation.
 ///
 /// # Errors
-/// For 0, or when computing has begun already.
-pub fn set_threads(threads: Option<usize>) -> Result<()> {
+/// For 0 threads or a unit that is not here, or when computing has begun already.
+pub fn compute_with(threads: Option<usize>) -> Result<()> {
+    chosen_unit().map_err(Error::msg)?;
     match threads {
         None => Ok(()),
         Some(0) => bail!("--threads 0: must be at least 1"),
         Some(n) => rayon::ThreadPoolBuilder::new().num_threads(n).build_global().context("--threads"),
     }
+}
+
+/// What results call the vector unit: `avx512`, `avx2`, `neon` or `portable`.
+pub fn vector_unit() -> &'static str {
+    chosen_unit().map_or("none", Unit::name)
 }
 
 /// How many threads compute.
@@ -219,6 +228,6 @@ mod tests {
         for wrong in ["tpu", "cuda:", "cuda:x", "CPU"] {
             assert!(wrong.parse::<DeviceChoice>().is_err(), "{wrong}");
         }
-        assert!(set_threads(Some(0)).is_err());
+        assert!(compute_with(Some(0)).is_err());
     }
 }

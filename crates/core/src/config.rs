@@ -156,8 +156,22 @@ pub struct PretrainConfig {
     /// Temperature of NT-Xent.
     #[serde(default = "temperature")]
     pub temperature: f64,
+    /// How the linear head that watches pretraining reads the features.
+    #[serde(default)]
+    pub online_head: OnlineHead,
     /// How it optimises.
     pub training: TrainingConfig,
+}
+
+/// What the online head reads: a linear classifier that learns from labels beside pretraining, and shapes nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnlineHead {
+    /// Features normalised over the batch, on which it cannot diverge. The checkpoint's classifier reads them as they are.
+    #[default]
+    Normalized,
+    /// Features as they are, as in the reference: at high learning rates its loss diverges.
+    Reference,
 }
 
 fn temperature() -> f64 {

@@ -18,7 +18,8 @@ pub fn atomically(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Resul
         let name = path.file_name().context("a file needs a name")?;
         let partial = dir.join(format!(".{}.partial", name.to_string_lossy()));
         write(&partial)?;
-        File::open(&partial)?.sync_all()?;
+        // For writing, without which Windows syncs nothing.
+        File::options().write(true).open(&partial)?.sync_all()?;
         std::fs::rename(&partial, path)?;
         // The rename itself must survive a power cut; not every file system lets a folder be synced.
         if let Ok(dir) = File::open(dir) {

@@ -191,7 +191,7 @@ impl Optimizer for Adam {
             })?;
         }
         let (b1, b2) = Self::BETA;
-        let lr = (lr * (1.0 - b2.powf(t)).sqrt() / (1.0 - b1.powf(t))) as f32;
+        let lr = (lr * (1.0 - libm::pow(b2, t)).sqrt() / (1.0 - libm::pow(b1, t))) as f32;
         let step = AdamStep { lr, betas: (b1 as f32, b2 as f32), eps: Self::EPS };
         Ok(step::adam(&parameters(store, grads, (&self.first, Some(&self.second)), |_| false), step)?)
     }
@@ -226,7 +226,7 @@ mod tests {
         let numbers = |name: &str| store.by_name(name).unwrap().tensor.to_vec1::<f32>().unwrap();
         // With decay the gradient is [2.5, 2]; it is scaled by eta |w| / |gradient|.
         let (gradient, weight) = ([2.5f32, 2.0], 5.0f32);
-        let scale = 2.0 * 0.001 * weight / gradient[0].hypot(gradient[1]);
+        let scale = 2.0 * 0.001 * weight / libm::hypotf(gradient[0], gradient[1]);
         let want = [3.0 - scale * gradient[0], 4.0 - scale * gradient[1]];
         assert_close("weight", &numbers("weight"), &want, 1e-7);
         assert_close("bias", &numbers("bias"), &[1.0, 4.0], 1e-7);

@@ -52,8 +52,9 @@ impl Progress {
         Self { title, steps, started: Instant::now(), first: None, view }
     }
 
-    /// Shows that `step` steps are done. `images_per_s` is the present speed; what does not train has no loss.
-    pub fn update(&mut self, step: u64, images_per_s: f64, loss: Option<f64>) {
+    /// Shows that `step` steps are done. `images_per_s` is the present speed; what does not train has no loss. `note` is
+    /// shown beside the loss.
+    pub fn update(&mut self, step: u64, images_per_s: f64, loss: Option<f64>, note: Option<&str>) {
         let first = *self.first.get_or_insert(step.saturating_sub(1));
         match &mut self.view {
             View::Bar(bar) => {
@@ -64,13 +65,14 @@ impl Progress {
                 }
                 bar.set_position(step);
                 let loss = loss.map(|loss| format!("  loss {loss:.4}")).unwrap_or_default();
-                bar.set_message(format!("{images_per_s:.0} images/s{loss}"));
+                let note = note.map(|note| format!("  {note}")).unwrap_or_default();
+                bar.set_message(format!("{images_per_s:.0} images/s{loss}{note}"));
             }
             View::Json(last) if step >= self.steps || last.is_none_or(|l| l.elapsed() >= INTERVAL) => {
                 *last = Some(Instant::now());
                 let done = step.saturating_sub(first).max(1) as f64;
                 let eta = self.started.elapsed().as_secs_f64() / done * self.steps.saturating_sub(step) as f64;
-                let line = self.json(step, images_per_s, eta, loss);
+                let line = self.json(step, (images_per_s, eta), loss, note);
                 // Nobody may be reading any more; training goes on all the same.
                 let _ = writeln!(std::io::stdout().lock(), "{line}");
             }
@@ -78,10 +80,16 @@ impl Progress {
         }
     }
 
-    fn json(&self, step: u64, images_per_s: f64, eta_s: f64, loss: Option<f64>) -> serde_json::Value {
+    fn json(
+        &self,
+        step: u64,
+        (images_per_s, eta_s): (f64, f64),
+        loss: Option<f64>,
+        note: Option<&str>,
+    ) -> serde_json::Value {
         serde_json::json!({"progress": {
             "title": self.title, "step": step, "steps": self.steps,
-            "images_per_s": images_per_s, "eta_s": eta_s, "loss": loss,
+            "images_per_s": images_per_s, "eta_s": eta_s, "loss": loss, "note": note,
         }})
     }
 
@@ -115,7 +123,7 @@ mod tests {
     #[test]
     fn json_lines() {
         let progress = Progress::new("pretrain", 10, ProgressMode::Off);
-        let line = progress.json(3, 100.0, 7.0, Some(0.5)).to_string();
+        let line = progress.json(3, (100.0, 7.0), Some(0.5), Some("accuracy 50.0 %")).to_string();
         let value: serde_json::Value = serde_json::from_str(&line).expect("valid JSON");
         assert_eq!((value["progress"]["step"].as_u64(), value["progress"]["loss"].as_f64()), (Some(3), Some(0.5)));
         assert!(!line.contains('\n'));

@@ -77,7 +77,7 @@ impl Rng {
     /// Standard normal (Box-Muller, one of the pair).
     pub fn normal(&mut self) -> f32 {
         let (u, v) = (1.0 - self.unit() as f64, self.unit() as f64);
-        ((-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()) as f32
+        ((-2.0 * libm::log(u)).sqrt() * libm::cos(std::f64::consts::TAU * v)) as f32
     }
 
     /// Fisher-Yates shuffle.

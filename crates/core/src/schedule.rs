@@ -36,6 +36,6 @@ impl Schedule {
         }
         let span = self.total.saturating_sub(self.warmup).max(1);
         let done = (step - self.warmup).min(span) as f64 / span as f64;
-        self.peak * 0.5 * (1.0 + (std::f64::consts::PI * done).cos())
+        self.peak * 0.5 * (1.0 + libm::cos(std::f64::consts::PI * done))
     }
 }

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use candle_core::Tensor;
 use candle_core::backprop::GradStore;
 use serde_json::{Value as Json, json};
-use simclr_ops::{Figures, Tape, Value, step};
+use simclr_ops::{Figures, Tape, Value, step, weighted_sum};
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -22,8 +22,10 @@ pub use crate::prefetch::Batches;
 
 /// What a batch costs.
 pub struct Loss {
-    /// The scalar to lower, on the tape; without weight decay.
+    /// The scalar to lower, on the tape; without weight decay. It is what is shown as the loss.
     pub value: Value,
+    /// A scalar to lower along with it that is no part of what is shown, such as that of a head that only reads.
+    pub beside: Option<Value>,
     /// Whatever else is worth writing down: scalars, f32 or f64, wherever they were worked out.
     pub metrics: Vec<(&'static str, Tensor)>,
 }
@@ -50,6 +52,19 @@ pub trait Task {
     /// # Errors
     /// When images cannot be read.
     fn evaluate(&mut self) -> Result<Vec<(&'static str, f64)>>;
+
+    /// The metric of a step that progress shows beside the loss, a share, and what it is called there.
+    fn watched(&self) -> Option<(&'static str, &'static str)> {
+        None
+    }
+
+    /// Last changes to the parameters, before the checkpoint is written.
+    ///
+    /// # Errors
+    /// When they cannot be changed.
+    fn finish(&mut self) -> Result<()> {
+        Ok(())
+    }
 
     /// What `config.json` says about the network.
     fn model_config(&self) -> Json;
@@ -157,7 +172,11 @@ pub fn train<T: Task>(task: &mut T, options: &TrainOptions<'_>, run: &mut Run) -
         for pending in ready.into_iter().flatten() {
             let (done, lr, logged) = (pending.step + 1, pending.lr, pending.logged);
             let report = pending.report(training.weight_decay).with_context(|| at(done - 1, lr))?;
-            progress.update(done, speed.images_per_s(), Some(report.total));
+            let note = task.watched().and_then(|(metric, called)| {
+                let share = report.metrics.iter().find(|(name, _)| *name == metric)?.1;
+                Some(format!("{called} {:.1} %", 100.0 * share))
+            });
+            progress.update(done, speed.images_per_s(), Some(report.loss), note.as_deref());
             if logged {
                 let mut values = vec![
                     ("loss", report.loss),
@@ -193,6 +212,7 @@ pub fn train<T: Task>(task: &mut T, options: &TrainOptions<'_>, run: &mut Run) -
         Some(metrics) => metrics,
         None => task.evaluate().context("evaluating at the end")?,
     };
+    task.finish()?;
     checkpoint::save(&run.checkpoint_dir(), task.store(), &task.model_config())?;
     let shown: Vec<_> = metrics.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
     progress.finish(&shown.join("  "));
@@ -222,8 +242,10 @@ struct Pending {
     step: u64,
     lr: f64,
     logged: bool,
-    /// The loss; the squares of what decays; those of the gradients, where it is logged; the metrics.
+    /// The loss; what is lowered beside it; the squares of what decays; those of the gradients, where it is logged; the
+    /// metrics.
     figures: Figures,
+    beside: bool,
     decays: bool,
     names: Vec<&'static str>,
 }
@@ -243,12 +265,13 @@ impl Pending {
         let mut figures = self.figures.read()?.into_iter();
         let mut next = || figures.next().unwrap_or(f64::NAN);
         let loss = next();
+        let beside = if self.beside { next() } else { 0.0 };
         let decay = if self.decays { 0.5 * weight_decay * next() } else { 0.0 };
         let grad_norm = if self.logged { next().sqrt() } else { f64::NAN };
-        let total = loss + decay;
+        let total = loss + beside + decay;
         if !total.is_finite() {
             bail!(
-                "the loss is {loss} (weight decay {decay}), not a finite number; try a lower learning_rate or a longer \
+                "the loss is {loss} (beside it {beside}, weight decay {decay}), not a finite number; try a lower learning_rate or a longer \
                  warmup, and look whether the images hold numbers that are not finite"
             )
         }
@@ -267,28 +290,33 @@ fn advance<T: Task>(
     logged: bool,
 ) -> Result<Pending> {
     let tape = Tape::new().recomputing(training.recompute);
-    let Loss { value, metrics } = task.loss(&tape, batch)?;
+    let Loss { value, beside, metrics } = task.loss(&tape, batch)?;
     let (names, metrics): (Vec<_>, Vec<_>) = metrics.into_iter().unzip();
-    let mut scalars = vec![value.tensor().clone()];
+    let mut scalars: Vec<_> =
+        [Some(&value), beside.as_ref()].into_iter().flatten().map(|v| v.tensor().clone()).collect();
+    let lowered = match &beside {
+        Some(beside) => weighted_sum(&tape, &[(1.0, &value), (1.0, beside)])?,
+        None => value,
+    };
     let factor = training.weight_decay;
     let decays = |p: &&Param| factor > 0.0 && decays(training.optimizer, p) && task.trains(p);
     let decaying: Vec<&Param> = task.store().trainable().filter(decays).collect();
     if !decaying.is_empty() {
         scalars.push(step::sum_of_squares(&decaying.iter().map(|p| &p.tensor).collect::<Vec<_>>())?);
     }
-    let mut grads = tape.backward(&value)?;
-    drop(value);
+    let mut grads = tape.backward(&lowered)?;
+    drop(lowered);
     tidy(task, &mut grads)?;
     add_decay(&mut grads, &decaying, factor as f32)?;
     if logged {
         let gradients: Vec<&Tensor> = task.store().trainable().filter_map(|p| grads.get(&p.tensor)).collect();
         scalars.push(step::sum_of_squares(&gradients)?);
     }
-    let decays = !decaying.is_empty();
+    let (beside, decays) = (beside.is_some(), !decaying.is_empty());
     optimizer.step(task.store(), &grads, lr)?;
     scalars.extend(metrics);
     let figures = Figures::of(&scalars.iter().collect::<Vec<_>>())?;
-    Ok(Pending { step, lr, logged, figures, decays, names })
+    Ok(Pending { step, lr, logged, figures, beside, decays, names })
 }
 
 /// Says what to do where a GPU's memory is short.

@@ -77,7 +77,7 @@ impl Task for Regression {
             grads.add(wn, x.t()?.matmul(&error.broadcast_mul(&g)?)?.t()?)?;
             grads.add(gn, (error * y)?.sum(0)?)
         });
-        Ok(Loss { value, metrics: vec![("input_mean", input_mean)] })
+        Ok(Loss { value, beside: None, metrics: vec![("input_mean", input_mean)] })
     }
 
     fn evaluate(&mut self) -> Result<Vec<(&'static str, f64)>> {

@@ -20,7 +20,7 @@ fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     ensure!(args.len() >= 4, "expected DIR SIZE THREADS EPOCHS [FORM]...");
     let (size, threads, epochs): (usize, usize, u64) = (args[1].parse()?, args[2].parse()?, args[3].parse()?);
-    simclr_core::cli::set_threads(Some(threads))?;
+    simclr_core::cli::compute_with(Some(threads))?;
     let forms = if args.len() > 4 { &args[4..] } else { &["folder", "tar", "parquet"].map(String::from) };
     for form in forms {
         let dir = Some(Path::new(&args[0]).join(form));

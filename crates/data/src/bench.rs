@@ -62,7 +62,7 @@ fn picture((height, width): (usize, usize), seed: u64) -> Vec<u8> {
     for y in 0..height {
         for x in 0..width {
             data.extend(waves.map(|(across, down, phase)| {
-                let wave = (x as f32 / across + phase).sin() * (y as f32 / down + phase).cos();
+                let wave = libm::sinf(x as f32 / across + phase) * libm::cosf(y as f32 / down + phase);
                 (127.0 + 90.0 * wave + 6.0 * rng.normal()) as u8
             }));
         }

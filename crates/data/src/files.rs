@@ -3,6 +3,7 @@
 use crate::source::{Source, Stored};
 use anyhow::{Result, anyhow, bail, ensure};
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -23,6 +24,27 @@ pub(crate) trait Store: Send + Sync {
 /// Runs a decoder of other people's files. Should it panic, the file is at fault, and the panic an error.
 pub(crate) fn guarded<T>(decode: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|_| Err(anyhow!("the decoder gave up")))
+}
+
+/// Fills `buffer` from a place in a file; others may read the same file at the same time.
+#[cfg(unix)]
+pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, buffer, offset)
+}
+
+/// Fills `buffer` from a place in a file; others may read the same file at the same time.
+#[cfg(windows)]
+pub(crate) fn read_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> std::io::Result<()> {
+    while !buffer.is_empty() {
+        match std::os::windows::fs::FileExt::seek_read(file, buffer, offset)? {
+            0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+            read => {
+                buffer = &mut buffer[read..];
+                offset += read as u64;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What labels mean.

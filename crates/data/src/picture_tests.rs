@@ -92,35 +92,60 @@ fn one_pixel_is_a_picture() {
     }
 }
 
-/// A JPEG whose four components are flat: `[C, M, Y, K]` as Adobe's programs store them, inverted. `transform` is the
-/// marker's: 0 for CMYK, 2 for YCCK.
-fn four_components(values: [u8; 4], transform: u8) -> Vec<u8> {
+/// A JPEG of components that are sampled so many times across and down, made of coefficients: `block` gives those of a
+/// component's next block, in zigzag order and none of them 0 but the first, as many as there are. `transform` is that of
+/// Adobe's marker: 0 for CMYK, 2 for YCCK.
+fn coded(
+    (height, width): (u16, u16),
+    sampling: &[(u8, u8)],
+    transform: Option<u8>,
+    mut block: impl FnMut(usize) -> Vec<i32>,
+) -> Vec<u8> {
     let mut file = vec![0xff, 0xd8];
     let mut segment = |marker: u8, body: &[u8]| {
         file.extend([0xff, marker]);
         file.extend((body.len() as u16 + 2).to_be_bytes());
         file.extend(body);
     };
-    segment(0xee, &[b"Adobe".as_slice(), &[0, 100, 0, 0, 0, 0, transform]].concat());
+    if let Some(transform) = transform {
+        segment(0xee, &[b"Adobe".as_slice(), &[0, 100, 0, 0, 0, 0, transform]].concat());
+    }
     segment(0xdb, &[[0].as_slice(), &[1; 64]].concat());
-    let components = (1..=4).flat_map(|c| [c, 0x11, 0]).collect::<Vec<u8>>();
-    segment(0xc0, &[[8, 0, 8, 0, 8, 4].as_slice(), &components].concat());
-    // Twelve codes of four bits for the sizes of differences, 0 to 11, and one code of one bit that ends a block.
+    let number = sampling.len() as u8;
+    let components: Vec<u8> = (1..).zip(sampling).flat_map(|(c, (across, down))| [c, across << 4 | down, 0]).collect();
+    let sides = [height.to_be_bytes(), width.to_be_bytes()].concat();
+    segment(0xc0, &[&[8], sides.as_slice(), &[number], &components].concat());
+    // Twelve codes of four bits, each the size of a number in bits: 0 to 11 of differences of means, 0 to 10 of the rest,
+    // where 0 ends a block.
     let sizes: Vec<u8> = (0..12).collect();
     segment(0xc4, &[[0u8, 0, 0, 0, 12].as_slice(), &[0; 12], &sizes].concat());
-    segment(0xc4, &[[0x10u8, 1].as_slice(), &[0; 15], &[0]].concat());
-    segment(0xda, &[4, 1, 0, 2, 0, 3, 0, 4, 0, 0, 63, 0]);
+    segment(0xc4, &[[0x10u8, 0, 0, 0, 11].as_slice(), &[0; 12], &sizes[..11]].concat());
+    let components: Vec<u8> = (1..=number).flat_map(|c| [c, 0]).collect();
+    segment(0xda, &[&[number], components.as_slice(), &[0, 63, 0]].concat());
+
     let mut bits = String::new();
-    for value in values {
-        // One block of 8x8: its mean, scaled by 8, and nothing else.
-        let mean = (i32::from(value) - 128) * 8;
-        let size = 32 - mean.unsigned_abs().leading_zeros();
-        let code = if mean < 0 { mean + (1 << size) - 1 } else { mean };
+    let mut write = |number: i32| {
+        let size = 32 - number.unsigned_abs().leading_zeros();
         bits += &format!("{size:04b}");
         if size > 0 {
+            let code = if number < 0 { number + (1 << size) - 1 } else { number };
             bits += &format!("{code:0width$b}", width = size as usize);
         }
-        bits += "0";
+    };
+    let most = |side: fn(&(u8, u8)) -> u8| 8 * usize::from(sampling.iter().map(side).max().unwrap());
+    let groups = usize::from(height).div_ceil(most(|s| s.1)) * usize::from(width).div_ceil(most(|s| s.0));
+    let mut means = vec![0; sampling.len()];
+    for _ in 0..groups {
+        for (c, (across, down)) in sampling.iter().enumerate() {
+            for _ in 0..across * down {
+                let numbers = block(c);
+                write(numbers[0] - std::mem::replace(&mut means[c], numbers[0]));
+                numbers[1..].iter().for_each(|number| write(*number));
+                if numbers.len() < 64 {
+                    write(0);
+                }
+            }
+        }
     }
     while !bits.len().is_multiple_of(8) {
         bits += "1";
@@ -134,6 +159,12 @@ fn four_components(values: [u8; 4], transform: u8) -> Vec<u8> {
     }
     file.extend([0xff, 0xd9]);
     file
+}
+
+/// A JPEG whose four components are flat: `[C, M, Y, K]` as Adobe's programs store them, inverted.
+fn four_components(values: [u8; 4], transform: u8) -> Vec<u8> {
+    // A block's mean, scaled by 8, and nothing else.
+    coded((8, 8), &[(1, 1); 4], Some(transform), |c| vec![(i32::from(values[c]) - 128) * 8])
 }
 
 #[test]
@@ -150,6 +181,38 @@ fn four_component_jpegs_become_rgb() {
     let grey = decode(&four_components([200, 100, 40, 128], 0), 1, &Limits::default()).unwrap();
     assert_eq!(grey.data.len(), 64);
     assert!(grey.data[0].abs_diff(luma([100, 50, 20])) <= 1);
+}
+
+/// The decoder has kernels for AVX2 and for NEON beside plain code, and no switch between them. These sums of pixels are
+/// those of its plain code: every processor must come to them.
+#[test]
+fn pixels_of_jpegs_are_the_same_on_every_processor() {
+    const FLAT: (u8, u8) = (1, 1);
+    let cases: [(&str, &[(u8, u8)], Option<u8>, u64); 7] = [
+        ("gray", &[FLAT], None, 0x9c33_c99c_085e_051a),
+        ("4:4:4", &[FLAT; 3], None, 0xa771_ea91_8fe8_8d1a),
+        ("4:2:2", &[(2, 1), FLAT, FLAT], None, 0x31c5_cd04_14db_47a4),
+        ("4:4:0", &[(1, 2), FLAT, FLAT], None, 0xb09c_6699_ecf8_7ca9),
+        ("4:2:0", &[(2, 2), FLAT, FLAT], None, 0x0420_d7f4_d995_e8af),
+        ("4:1:1", &[(4, 1), FLAT, FLAT], None, 0x8f52_a7d0_e28c_d005),
+        ("YCCK", &[FLAT; 4], Some(2), 0x56a9_3c2b_6db8_3bdf),
+    ];
+    for (name, sampling, transform, want) in cases {
+        let mut rng = Rng::stream(2, Purpose::Test, &[]);
+        let mut sum = 0xcbf2_9ce4_8422_2325u64;
+        for size in [(48, 80), (37, 53), (19, 17), (9, 100)] {
+            let file = coded(size, sampling, transform, |_| {
+                // Kernels differ by how much of a block there is; some blocks leave 0..255.
+                let length = [1, 1 + rng.below(10), 64][rng.below(3)];
+                let mut number = |k: usize| (1 + rng.below(1 + 400 / k) as i32) * if rng.chance(0.5) { -1 } else { 1 };
+                let mean = number(1) * 2;
+                [mean].into_iter().chain((1..length).map(number)).collect()
+            });
+            let picture = decode(&file, 3, &Limits::default()).unwrap();
+            sum = picture.data.iter().fold(sum, |sum, v| (sum ^ u64::from(*v)).wrapping_mul(0x0100_0000_01b3));
+        }
+        assert_eq!(sum, want, "{name}: {sum:#018x}");
+    }
 }
 
 #[test]

@@ -222,7 +222,7 @@ fn jpeg(label: usize, seed: u64, (height, width): (usize, usize)) -> Result<Vec<
     let waves: [(Vec<f32>, Vec<f32>, f32); 3] = std::array::from_fn(|_| {
         let mut wave = |length: usize| -> Vec<f32> {
             let (period, phase) = (of_class.uniform(6.0, 60.0), own.uniform(0.0, std::f32::consts::TAU));
-            (0..length).map(|i| (i as f32 / period + phase).sin()).collect()
+            (0..length).map(|i| libm::sinf(i as f32 / period + phase)).collect()
         };
         let (across, down) = (wave(width), wave(height));
         (across, down, own.uniform(90.0, 165.0))

@@ -56,7 +56,7 @@ impl Task for Distill {
         let taught = distillation(tape, &logits, &target, self.temperature)?;
         let mut metrics = vec![("teacher_loss", taught.tensor().clone())];
         if self.teacher_weight == 1.0 {
-            return Ok(Loss { value: taught, metrics });
+            return Ok(Loss { value: taught, beside: None, metrics });
         }
         let known = |sample: &u32| self.known.binary_search(sample).is_ok();
         let labels: Vec<Option<u32>> =
@@ -64,7 +64,8 @@ impl Task for Distill {
         let labeled = partial_cross_entropy(tape, &logits, &labels)?;
         metrics.push(("label_loss", labeled.tensor().clone()));
         let a = self.teacher_weight;
-        Ok(Loss { value: weighted_sum(tape, &[(1.0 - a, &labeled), (a, &taught)])?, metrics })
+        let value = weighted_sum(tape, &[(1.0 - a, &labeled), (a, &taught)])?;
+        Ok(Loss { value, beside: None, metrics })
     }
 
     fn evaluate(&mut self) -> Result<Vec<(&'static str, f64)>> {

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{Device, Tensor};
 use serde_json::json;
-use simclr_core::cli::{DeviceChoice, set_threads};
+use simclr_core::cli::{DeviceChoice, compute_with};
 use simclr_core::config::{Corrupt, EvalConfig, Resize};
 use simclr_core::progress::{Progress, ProgressMode};
 use simclr_core::{checkpoint, disk};
@@ -119,7 +119,7 @@ impl ApplyArgs {
         ensure!(self.batch > 0, "--batch 0: must be at least 1");
         ensure!(self.image_size != Some(0), "--image-size 0: must be at least 1");
         ensure!(self.crop > 0.0 && self.crop <= 1.0, "--crop {}: must be in (0, 1]", self.crop);
-        set_threads(self.threads)?;
+        compute_with(self.threads)?;
         Checkpoint::load(&self.checkpoint)?.model()?.on(&self.device.open()?)
     }
 
@@ -137,7 +137,7 @@ impl ApplyArgs {
             let last = batch.samples.last().map_or(0, |sample| u64::from(*sample) + 1);
             rows.files.extend(batch.samples.iter().map(|sample| self.name(&pictures, *sample as usize)));
             rows.numbers.extend(run(model, uploader.upload(batch.images, &batch.shape)?.tensor()?)?);
-            progress.update(last, rows.files.len() as f64 / clock.elapsed().as_secs_f64().max(1e-9), None);
+            progress.update(last, rows.files.len() as f64 / clock.elapsed().as_secs_f64().max(1e-9), None, None);
         }
         ensure!(!rows.files.is_empty(), "none of the {} pictures can be decoded", pictures.len());
         let skipped = pictures.len() - rows.files.len();
@@ -233,7 +233,7 @@ fn class_names(file: Option<&Path>, classes: usize) -> Result<Vec<String>> {
 /// Classes by falling logit with their softmax; of equal ones the lower number first.
 fn likeliest(logits: &[f32], count: usize) -> Vec<(usize, f32)> {
     let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let odds: Vec<f64> = logits.iter().map(|logit| f64::from(logit - most).exp()).collect();
+    let odds: Vec<f64> = logits.iter().map(|logit| libm::exp(f64::from(logit - most))).collect();
     let sum: f64 = odds.iter().sum();
     let mut order: Vec<usize> = (0..logits.len()).collect();
     order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]));
@@ -258,7 +258,7 @@ mod tests {
         let rows = likeliest(&[0.0, 2.0, 0.0, 1000.0], 3);
         assert_eq!(rows.iter().map(|(class, _)| *class).collect::<Vec<_>>(), [3, 1, 0]);
         assert_eq!(rows[0].1, 1.0, "large logits do not overflow");
-        let [(one, p), (zero, q)] = likeliest(&[1.0, 3f32.ln() + 1.0], 2)[..] else { panic!("two classes") };
+        let [(one, p), (zero, q)] = likeliest(&[1.0, libm::logf(3.0) + 1.0], 2)[..] else { panic!("two classes") };
         assert_eq!((one, zero), (1, 0));
         assert!((p - 0.75).abs() < 1e-6 && (q - 0.25).abs() < 1e-6);
     }

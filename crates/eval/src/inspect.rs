@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use rayon::prelude::*;
 use serde_json::{Value as Json, json};
-use simclr_core::cli::{init_log, set_threads, threads};
+use simclr_core::cli::{compute_with, init_log, threads};
 use simclr_core::config::{Config, EvalConfig};
 use simclr_core::disk;
 use simclr_core::rng::{Purpose, Rng};
@@ -47,7 +47,7 @@ pub struct InspectArgs {
 /// When the experiment, the data or a file to write fails. Damaged pictures are a finding, unless `data.corrupt` is
 /// `fail`.
 pub fn run(args: &InspectArgs) -> Result<()> {
-    set_threads(args.threads)?;
+    compute_with(args.threads)?;
     init_log();
     let config = Config::load(&args.config, &args.set)?;
     let data = simclr_data::load(&config.data)?;

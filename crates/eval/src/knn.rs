@@ -5,13 +5,14 @@ use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 use serde::Serialize;
 use simclr_model::Accuracy;
+use simclr_ops::{Tape, Value, linear};
 
 /// Queries of one matrix product.
 const QUERIES: usize = 256;
 
 /// Features of labeled images: rows of unit length.
 pub struct Gallery<'a> {
-    rows: Tensor,
+    rows: Value,
     labels: &'a [u32],
     dim: usize,
 }
@@ -48,15 +49,18 @@ impl<'a> Gallery<'a> {
             "features and labels differ in number"
         );
         let dim = features.len() / labels.len();
-        Ok(Self { rows: unit(features, dim)?, labels, dim })
+        Ok(Self { rows: Value::constant(unit(features, dim)?), labels, dim })
     }
 
     /// For each query the `k` most similar gallery rows as (index, similarity), most similar first.
     fn nearest(&self, queries: &[f32], k: usize) -> Result<Vec<Vec<(usize, f32)>>> {
-        let (k, transposed) = (k.min(self.labels.len()), self.rows.t()?);
+        let k = k.min(self.labels.len());
         let mut all = Vec::new();
         for chunk in queries.chunks(QUERIES * self.dim) {
-            let similar = unit(chunk, self.dim)?.matmul(&transposed)?.flatten_all()?.to_vec1::<f32>()?;
+            // Not candle's product, whose sums depend on the processor. The second factor is copied: the smaller one.
+            let queries = Value::constant(unit(chunk, self.dim)?);
+            let similar = linear(&Tape::inference(), &self.rows, &queries, None)?;
+            let similar = similar.tensor().t()?.flatten_all()?.to_vec1::<f32>()?;
             all.par_extend(similar.par_chunks(self.labels.len()).map(|row| {
                 let mut order: Vec<usize> = (0..row.len()).collect();
                 // Ties go to the smaller index, so that the result does not depend on the selection's inner order.
@@ -91,7 +95,7 @@ impl<'a> Gallery<'a> {
                 let mut votes = vec![0.0f32; classes];
                 for (i, similarity) in near {
                     // Relative to 1, the largest similarity there is: no overflow at low temperatures.
-                    votes[self.labels[i] as usize] += ((f64::from(similarity) - 1.0) / temperature).exp() as f32;
+                    votes[self.labels[i] as usize] += libm::exp((f64::from(similarity) - 1.0) / temperature) as f32;
                 }
                 votes
             })

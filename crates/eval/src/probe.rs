@@ -134,7 +134,7 @@ impl Task for Probe {
     fn loss(&mut self, tape: &Tape, batch: Rows) -> Result<Loss> {
         let rows = Tensor::from_vec(batch.rows, (batch.labels.len(), self.dim), self.store.device())?;
         let logits = self.logits(tape, &Value::constant(rows))?;
-        Ok(Loss { value: cross_entropy(tape, &logits, &batch.labels)?, metrics: Vec::new() })
+        Ok(Loss { value: cross_entropy(tape, &logits, &batch.labels)?, beside: None, metrics: Vec::new() })
     }
 
     fn evaluate(&mut self) -> Result<Vec<(&'static str, f64)>> {

@@ -52,11 +52,15 @@ impl Task for Finetune {
         let pass = Pass::with_trainable(tape, &self.model.store, Mode::Train, &trainable);
         let logits = self.model.logits(&pass, &images)?;
         let metrics = vec![("train_top1", accuracy(logits.tensor(), &labels, 1)?)];
-        Ok(Loss { value: partial_cross_entropy(tape, &logits, &labels)?, metrics })
+        Ok(Loss { value: partial_cross_entropy(tape, &logits, &labels)?, beside: None, metrics })
     }
 
     fn evaluate(&mut self) -> Result<Vec<(&'static str, f64)>> {
         self.test.metrics(&self.model)
+    }
+
+    fn watched(&self) -> Option<(&'static str, &'static str)> {
+        Some(("train_top1", "accuracy"))
     }
 
     fn model_config(&self) -> Json {

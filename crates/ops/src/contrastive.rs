@@ -1,6 +1,7 @@
 //! The contrastive loss NT-Xent (Chen et al. 2020, equation 1), whole or as one of several ranks sees it.
 
-use crate::cpu::gemm::{View, gemm};
+use crate::cpu::matmul::{product, turned};
+use crate::cpu::panels::Panels;
 use crate::cpu::{from_vec, with_slice};
 use crate::loss::{scalar, softmax_row};
 use crate::metrics::accuracy;
@@ -121,8 +122,9 @@ pub fn nt_xent_share(
         let own: Vec<f32> = [0, b].iter().flat_map(|v| &z[(v + rank * n) * d..][..n * d]).copied().collect();
         let mut p = vec![0.0f32; 2 * n * rows];
         let inverse = (1.0 / temperature) as f32;
+        let columns = Panels::transposed(&z, rows);
         p.par_chunks_mut(rows * BLOCK).zip(own.par_chunks(d * BLOCK)).for_each(|(p, left)| {
-            gemm(left.len() / d, rows, d, p, View::row_major(left, d), View::transposed(&z, d), false);
+            product(left, d, &columns, p, false);
             p.iter_mut().for_each(|v| *v *= inverse);
         });
         let logits_ab: Vec<f32> = p[..n * rows].chunks_exact(rows).flat_map(|row| &row[b..]).copied().collect();
@@ -143,13 +145,16 @@ pub fn nt_xent_share(
         let loss = losses.iter().sum::<f64>() / n as f64;
         // dz = P^T z_own for all rows, and P z on the rank's own; then through the scaling to unit length.
         let mut gradient = vec![0.0f32; rows * d];
+        let of_own = Panels::of_rows(2 * n, d, |row| &own[row * d..][..d]);
         gradient.par_chunks_mut(d * BLOCK).enumerate().for_each(|(i, g)| {
-            gemm(g.len() / d, d, 2 * n, g, View::transposed(&p[i * BLOCK..], rows), View::row_major(&own, d), false);
+            let columns = turned(&p, rows, i * BLOCK..i * BLOCK + g.len() / d);
+            product(&columns, 2 * n, &of_own, g, false);
         });
+        let of_all = Panels::of_rows(rows, d, |row| &z[row * d..][..d]);
         for view in [0, 1] {
             let (p, g) = (&p[view * n * rows..][..n * rows], &mut gradient[(view * b + rank * n) * d..][..n * d]);
             g.par_chunks_mut(d * BLOCK).zip(p.par_chunks(rows * BLOCK)).for_each(|(g, p)| {
-                gemm(g.len() / d, d, rows, g, View::row_major(p, rows), View::row_major(&z, d), true);
+                product(p, rows, &of_all, g, true);
             });
         }
         if normalize {
@@ -179,7 +184,7 @@ pub(crate) fn mean_entropy(logits: &[f32], b: usize) -> f64 {
     for row in logits.chunks_exact(b) {
         let mut p = row.to_vec();
         softmax_row(&mut p);
-        entropy -= p.iter().map(|p| *p as f64 * (*p as f64 + 1e-8).ln()).sum::<f64>();
+        entropy -= p.iter().map(|p| *p as f64 * libm::log(*p as f64 + 1e-8)).sum::<f64>();
     }
     entropy / b as f64
 }

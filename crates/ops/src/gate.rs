@@ -10,7 +10,7 @@ use candle_core::{Result, bail};
 use rayon::prelude::*;
 
 fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + (-x).exp())
+    1.0 / (1.0 + libm::expf(-x))
 }
 
 /// `max(x, 0)`, any shape.

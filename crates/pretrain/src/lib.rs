@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod estimate;
+mod head;
 mod task;
 pub use estimate::estimate;
 pub use task::Pretrain;
@@ -11,6 +12,7 @@ use serde_json::{Map, json};
 use simclr_core::cli::CommonArgs;
 use simclr_core::config::Config;
 use simclr_core::rng::Purpose;
+use simclr_core::schedule::Schedule;
 use simclr_data::{Loader, ViewMaker};
 use simclr_model::{ModelSpec, SimClr};
 use simclr_stage::{HeldOut, Launch, Plan, batches, launch, maps, used_parameters};
@@ -64,7 +66,9 @@ pub fn run(args: &CommonArgs, config: &Config) -> Result<()> {
                 .colors_left(config.augment.on_device && device.is_cuda());
             let model = SimClr::new(&spec, config.seed)?.on(device)?.with_maps(maps(config, device));
             let (batches, test) = (batches(loader, &model)?, HeldOut::new(config, Arc::new(data.test)));
-            let task = Pretrain::new(model, batches, config.pretrain.temperature, test).in_chunks(training.chunk);
+            let table = &config.pretrain;
+            let task = Pretrain::new(model, batches, table.temperature, test).in_chunks(training.chunk);
+            let task = task.with_head(table.online_head, Schedule::new(training, examples).peak)?;
             Ok(Plan { task, training, examples, title: "pretrain".into() })
         },
         |task, outcome| {

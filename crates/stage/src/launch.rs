@@ -5,7 +5,7 @@ use crate::weights::used_parameters;
 use anyhow::{Context, Result};
 use candle_core::{DType, Device};
 use serde_json::{Map, Value as Json, json};
-use simclr_core::cli::{CommonArgs, device_name};
+use simclr_core::cli::{CommonArgs, device_name, vector_unit};
 use simclr_core::config::{Config, Dtype, TrainingConfig};
 use simclr_core::run::{Opened, Run, RunOptions};
 use simclr_core::trainer::{Outcome, Task, TrainOptions, train};
@@ -102,6 +102,7 @@ pub fn launch<'p, T: Task>(
     facts.insert("stage".into(), json!(stage));
     facts.insert("examples".into(), json!(examples));
     facts.insert("device".into(), json!(device_name(&device)));
+    facts.insert("simd".into(), json!(vector_unit()));
     facts.insert("steps".into(), json!(outcome.steps));
     facts.insert("seconds".into(), json!(outcome.seconds));
     let images = (outcome.steps * training.batch as u64) as f64;

@@ -19,6 +19,9 @@ pub struct Args {
     /// Numbers to compute with, separated by commas: f32, bf16
     #[arg(long, value_delimiter = ',', default_value = "f32", value_parser = ["f32", "bf16"])]
     dtypes: Vec<String>,
+    /// Vector unit of both sides [default: the best of this processor]
+    #[arg(long, value_parser = ["avx512", "avx2"])]
+    simd: Option<String>,
     /// Runs of each side; their medians count
     #[arg(long, default_value_t = 3)]
     rounds: usize,
@@ -122,7 +125,8 @@ fn tasks(args: &Args, threads: usize) -> Vec<Task> {
 /// When Python lacks torch, the folder exists, or a benchmark fails.
 pub fn run(args: &Args) -> Result<()> {
     ensure!(args.rounds > 0 && args.steps > 0, "--rounds and --steps must be at least 1");
-    let machine = Machine::here(&versions(&args.python)?)?;
+    let forced = args.simd.as_ref().map_or(String::new(), |unit| format!("; both sides with {unit}"));
+    let machine = Machine::here(&(versions(&args.python)? + &forced))?;
     let tasks = tasks(args, machine.threads);
     ensure!(!tasks.is_empty(), "--only {}: no such shape", args.only.join(","));
     let binaries = Binaries::build(&["simclr-pretrain"], "cpu", Extras::Without)?;
@@ -134,7 +138,7 @@ pub fn run(args: &Args) -> Result<()> {
         for round in 1..=args.rounds {
             let one = |side: usize, command: &mut Command| -> Result<Value> {
                 let (name, arguments) = (SIDES[side], task.arguments(side));
-                let line = last_line(command.args(&arguments))
+                let line = last_line(command.args(&arguments).envs(forcing(args.simd.as_deref())))
                     .with_context(|| format!("{} in {}, {name}", task.name, task.dtype))?;
                 let entry = json!({
                     "side": name, "task": task.name, "what": task.what, "arguments": arguments, "round": round,
@@ -163,6 +167,18 @@ pub fn run(args: &Args) -> Result<()> {
     record::readme(&folder, &machine, &table)?;
     println!("written to {}", folder.display());
     Ok(())
+}
+
+/// The variables that hold our kernels, and PyTorch's with its libraries, to a vector unit.
+fn forcing(unit: Option<&str>) -> Vec<(&'static str, &str)> {
+    let Some(unit) = unit else { return Vec::new() };
+    let (onednn, mkl) = if unit == "avx2" { ("AVX2", "AVX2") } else { ("AVX512_CORE", "AVX512") };
+    vec![
+        ("SIMCLR_SIMD", unit),
+        ("ONEDNN_MAX_CPU_ISA", onednn),
+        ("ATEN_CPU_CAPABILITY", unit),
+        ("MKL_ENABLE_INSTRUCTIONS", mkl),
+    ]
 }
 
 /// Versions of Python, torch and torchvision, as one line.
@@ -218,6 +234,14 @@ mod tests {
         assert_eq!(names("x --dtypes bf16 --only sk"), ["resnet50-x1-sk-32px-batch32 bf16"]);
         assert_eq!(names("x --only augment"), ["augment-32px f32", "augment-224px f32"]);
         assert!(Line::try_parse_from(["x", "--dtypes", "f64"]).is_err());
+    }
+
+    #[test]
+    fn a_unit_is_forced_on_both_sides() {
+        assert!(forcing(None).is_empty());
+        let of_avx2 = forcing(Some("avx2"));
+        assert!(of_avx2.contains(&("SIMCLR_SIMD", "avx2")) && of_avx2.contains(&("ONEDNN_MAX_CPU_ISA", "AVX2")));
+        assert!(Line::try_parse_from(["x", "--simd", "sse9"]).is_err());
     }
 
     #[test]

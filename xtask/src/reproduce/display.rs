@@ -133,6 +133,7 @@ fn describe(p: &Progress) -> String {
     let parts = [
         (p.steps > 0).then(|| format!("step {} of {}", p.step, p.steps)),
         p.loss.map(|loss| format!("loss {loss:.4}")),
+        p.note.clone(),
         p.images_per_s.map(|speed| format!("{speed:.0} images/s")),
         p.eta_s.map(|s| format!("{} to go", duration(s))),
     ];
@@ -163,6 +164,7 @@ mod tests {
         let mut p = Progress { step: 3, steps: 10, ..Progress::default() };
         assert_eq!(describe(&p), "step 3 of 10");
         (p.loss, p.images_per_s, p.eta_s) = (Some(1.23456), Some(99.6), Some(61.0));
-        assert_eq!(describe(&p), "step 3 of 10 · loss 1.2346 · 100 images/s · 1 min 1 s to go");
+        p.note = Some("accuracy 50.0 %".into());
+        assert_eq!(describe(&p), "step 3 of 10 · loss 1.2346 · accuracy 50.0 % · 100 images/s · 1 min 1 s to go");
     }
 }

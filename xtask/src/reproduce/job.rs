@@ -58,6 +58,8 @@ pub struct Progress {
     pub eta_s: Option<f64>,
     /// Training loss.
     pub loss: Option<f64>,
+    /// What else is worth seeing, such as the accuracy on the batch.
+    pub note: Option<String>,
 }
 
 /// A line of a stage's output.

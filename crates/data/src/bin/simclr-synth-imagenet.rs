@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use indicatif::ProgressBar;
-use simclr_core::cli::{exit_with, set_threads};
+use simclr_core::cli::{compute_with, exit_with};
 use simclr_data::synth::{Size, write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -42,7 +42,7 @@ fn main() -> ExitCode {
     let size =
         Size { images: args.images, classes: args.classes, pixels: (args.height, args.width), shard: args.shard };
     let bar = ProgressBar::new((args.images + args.images.div_ceil(20)) as u64);
-    exit_with(set_threads(args.threads).and_then(|()| {
+    exit_with(compute_with(args.threads).and_then(|()| {
         write(&args.out, size, &|done| bar.set_position(done as u64))?;
         bar.finish_and_clear();
         println!("{}", args.out.display());

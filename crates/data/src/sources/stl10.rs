@@ -3,13 +3,13 @@
 //! The files are 3 GB: images are read where they stand, when they are asked for.
 
 use crate::dataset::Dataset;
+use crate::files::read_at;
 use crate::picture::Picture;
 use crate::pictures::Pictures;
 use crate::source::{Source, Stored};
 use anyhow::{Context, Result, bail, ensure};
 use simclr_core::config::DataConfig;
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -108,7 +108,7 @@ impl Source for Stl10 {
     fn read(&self, index: usize) -> Result<Stored<'_>> {
         let (part, at) = self.find(index);
         let mut planes = vec![0; BYTES];
-        part.file.read_exact_at(&mut planes, (at * BYTES) as u64).context("cannot read the image")?;
+        read_at(&part.file, &mut planes, (at * BYTES) as u64).context("cannot read the image")?;
         Ok(Stored::Read(Picture { height: SIDE, width: SIDE, channels: 3, data: pixels(&planes) }))
     }
 }

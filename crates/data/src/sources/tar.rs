@@ -4,7 +4,7 @@
 //! when a shard is opened, pictures where they stand when they are asked for. Nothing is ever unpacked, so names mean
 //! nothing to the file system: absolute ones and `..` do no harm, and links and devices are passed over.
 
-use crate::files::{Classes, Files, Store, number_classes};
+use crate::files::{Classes, Files, Store, number_classes, read_at};
 use crate::source::{is_wordnet, stable_name};
 use crate::sources::folder::is_picture;
 use anyhow::{Context, Result, anyhow, ensure};
@@ -13,7 +13,6 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fs::File;
 use std::io::Read;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use tar::Archive;
@@ -62,7 +61,7 @@ impl Store for Shards {
     fn read(&self, index: usize) -> Result<Vec<u8>> {
         let Place { shard, bytes, offset } = self.places[index];
         let mut picture = vec![0; bytes as usize];
-        self.file(shard)?.read_exact_at(&mut picture, offset).context("the shard breaks off within the picture")?;
+        read_at(&*self.file(shard)?, &mut picture, offset).context("the shard breaks off within the picture")?;
         Ok(picture)
     }
 

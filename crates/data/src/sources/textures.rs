@@ -38,13 +38,15 @@ pub fn split(number: u64, count: usize) -> Images {
     Images { height: SIDE, width: SIDE, channels: 3, data, labels }
 }
 
-/// Two colours whose brightness differs enough to outlast noise and the loss of colour.
+/// Two colours on opposite sides of a near grey: their brightness differs enough to outlast noise and the loss of colour,
+/// and the mean colour, which a network sees before any pattern, tells pictures apart only a little.
 fn colours(rng: &mut Rng) -> [[f32; 3]; 2] {
+    let middle = [(); 3].map(|()| 0.5 + rng.uniform(-0.1, 0.1));
     loop {
-        let [a, b] = [(); 2].map(|()| [(); 3].map(|()| rng.uniform(0.05, 0.95)));
-        let grey = |c: [f32; 3]| 0.3 * c[0] + 0.59 * c[1] + 0.11 * c[2];
-        if (grey(a) - grey(b)).abs() > 0.25 {
-            return [a, b];
+        let away = [(); 3].map(|()| rng.uniform(-0.4, 0.4));
+        let brightness: f32 = 0.3 * away[0] + 0.59 * away[1] + 0.11 * away[2];
+        if brightness.abs() > 0.2 {
+            return [-1.0, 1.0].map(|side| std::array::from_fn(|c| middle[c] + side * away[c]));
         }
     }
 }
@@ -52,7 +54,7 @@ fn colours(rng: &mut Rng) -> [[f32; 3]; 2] {
 /// One picture, `[SIDE, SIDE, 3]`.
 fn render(class: usize, rng: &mut Rng, picture: &mut [u8]) {
     let [first, second] = colours(rng);
-    let (sin, cos) = rng.uniform(0.0, std::f32::consts::TAU).sin_cos();
+    let (sin, cos) = libm::sincosf(rng.uniform(0.0, std::f32::consts::TAU));
     let period = rng.uniform(5.0, 9.0);
     let stretch = rng.uniform(0.85, 1.18);
     // Far enough from the origin that coordinates stay positive, as the lattice wants them.

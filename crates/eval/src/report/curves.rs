@@ -12,6 +12,8 @@ const POINTS: usize = 120;
 pub struct Curves {
     /// For people.
     pub title: String,
+    /// What the pictures of loss and accuracy are called.
+    pub names: [&'static str; 2],
     /// Training loss by step, a line a subset.
     pub loss: Vec<Vec<(f64, f64)>>,
     /// Test top-1 by step, a line a subset; may be empty.
@@ -38,7 +40,12 @@ pub fn read_all(jobs: &[Job]) -> Result<Vec<Curves>> {
             continue;
         }
         let at = all.iter().position(|c| c.title == title).unwrap_or_else(|| {
-            all.push(Curves { title, loss: vec![], accuracy: vec![] });
+            // Pretraining lowers the contrastive loss; the accuracy is that of a head which only reads the features.
+            let names = match job.row {
+                Some(_) => ["loss", "test top-1"],
+                None => ["contrastive loss", "test top-1 of the online head"],
+            };
+            all.push(Curves { title, names, loss: vec![], accuracy: vec![] });
             all.len() - 1
         });
         all[at].loss.extend((!loss.is_empty()).then(|| thinned(&loss)));

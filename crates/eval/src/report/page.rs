@@ -149,7 +149,7 @@ impl Page<'_> {
         };
         for c in &self.curves {
             for (what, y, points, dots) in
-                [("loss", Scale::Linear, &c.loss, false), ("test top-1", Scale::Percent, &c.accuracy, true)]
+                [(c.names[0], Scale::Linear, &c.loss, false), (c.names[1], Scale::Percent, &c.accuracy, true)]
             {
                 // A single measurement is in the table.
                 if points.iter().any(|p| p.len() > 1) {

@@ -5,6 +5,7 @@
 
 #![allow(unsafe_code)]
 
+use super::simd;
 use half::bf16;
 use std::marker::PhantomData;
 use std::sync::OnceLock;
@@ -21,10 +22,13 @@ pub enum Unit {
     Dots,
 }
 
-/// The best that this processor and system have.
+/// The best that this processor and system have; nothing where a narrower unit than AVX-512 is forced.
 pub fn unit() -> Option<Unit> {
     static UNIT: OnceLock<Option<Unit>> = OnceLock::new();
     *UNIT.get_or_init(|| {
+        if simd::unit() != simd::Unit::Avx512 {
+            return None;
+        }
         #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
         if x86::tiles_allowed() {
             return Some(Unit::Tiles);

@@ -1,14 +1,13 @@
 //! Convolution: forward, gradient of the input, gradient of the weights.
 //!
-//! With AVX-512 all three are sums over windows (see [`super::window`]); other processors unfold patches and multiply
-//! matrices (see [`super::im2col`]). How work is cut depends on shapes alone, never on the number of threads: sums are
-//! taken in the same order always.
+//! All three are sums over windows (see [`super::window`]). How work is cut depends on shapes alone, never on the number
+//! of threads or on the processor: sums are taken in the same order always.
 
 use super::maps::{Maps, Pixels};
 use super::norm::Part;
 use super::wide::{Element, LANES};
 use super::window::{PIXELS, Run, Segment, Source, Task, Windows};
-use super::{filled, im2col, norm, outer, winograd};
+use super::{filled, norm, outer, winograd};
 use rayon::prelude::*;
 
 /// Weights (1 MiB) beyond which their gradient is cut by weights, not by images.
@@ -104,7 +103,7 @@ fn sums<T: Maps>(
     parts.into_iter().flatten().collect()
 }
 
-/// The map as f32, normalised: what processors without the kernels compute with.
+/// The map as f32, normalised: what is computed with where nothing multiplies the map's own numbers.
 fn plain<T: Element>(source: Source<'_, T>) -> Vec<f32> {
     let map = widened(source.map);
     match source.affine {
@@ -124,7 +123,7 @@ fn narrowed<T: Element>(map: &[f32]) -> Vec<T> {
 /// `[N, H, W, C]` by weights `[O, K, K, C]` to `[N, OH, OW, O]`, and the moments of its parts where they are wanted.
 pub fn forward<T: Maps>(g: &Geometry, source: Source<'_, T>, weight: &[f32], moments: bool) -> (Vec<T>, Vec<Part>) {
     if !T::available() {
-        let out = narrowed(&im2col::forward(g, &plain(source), weight));
+        let out = narrowed(&forward(g, Source { map: &plain(source), affine: None }, weight, false).0);
         let parts = if moments { norm::parts(&out, g.o) } else { Vec::new() };
         return (out, parts);
     }
@@ -145,7 +144,7 @@ pub fn forward<T: Maps>(g: &Geometry, source: Source<'_, T>, weight: &[f32], mom
 /// Gradient of the input, `[N, H, W, C]`, from that of the output, `[N, OH, OW, O]`; added to `sum` where there is one.
 pub fn input_gradient<T: Maps>(g: &Geometry, dy: &[T], weight: &[f32], sum: Option<&mut [T]>) -> Option<Vec<T>> {
     if !T::available() {
-        let dx = im2col::input_gradient(g, &widened(dy), weight);
+        let dx = input_gradient(g, &widened(dy), weight, None).unwrap_or_default();
         let Some(sum) = sum else { return Some(narrowed(&dx)) };
         sum.par_iter_mut().zip(dx).with_min_len(4096).for_each(|(s, d)| *s = T::of_f32(s.to_f32() + d));
         return None;
@@ -198,7 +197,7 @@ fn add_input_gradient<T: Maps>(g: &Geometry, dy: &[T], weight: &[f32], dx: &mut 
 /// Gradient of the weights, `[O, K, K, C]`.
 pub fn weight_gradient<T: Maps>(g: &Geometry, source: Source<'_, T>, dy: &[T]) -> Vec<f32> {
     if !T::available() {
-        return im2col::weight_gradient(g, &plain(source), &widened(dy));
+        return weight_gradient(g, Source { map: &plain(source), affine: None }, &widened(dy));
     }
     if T::SAVES_PRODUCTS && winograd::serves(g) {
         return winograd::weight_gradient(g, source, dy);
@@ -234,7 +233,7 @@ pub fn weight_gradient<T: Maps>(g: &Geometry, source: Source<'_, T>, dy: &[T]) -
         T::finished(sum)
     };
     let partials: Vec<Vec<f32>> = tasks.par_chunks(each).map(group).collect();
-    let sum = im2col::total(partials, size);
+    let sum = total(partials, size);
     transposed(size / o, o, |first| sum.chunks_exact(o).map(move |row| &row[first..]))
 }
 
@@ -286,6 +285,16 @@ fn by_weights<'a, T: Maps>(
     transposed(windows.depth(), o, |first| sum.chunks_exact(o).map(move |row| &row[first..]))
 }
 
+/// The partial sums added up in order.
+pub fn total(partials: Vec<Vec<f32>>, size: usize) -> Vec<f32> {
+    let mut partials = partials.into_iter();
+    let mut total = partials.next().unwrap_or_else(|| vec![0.0; size]);
+    for partial in partials {
+        total.par_iter_mut().zip(&partial).with_min_len(4096).for_each(|(t, p)| *t += p);
+    }
+    total
+}
+
 /// The transpose, `[O, depth]`, of rows: `rows(first)` are the [`LANES`] channels from `first` on, or what is left of them,
 /// of one step of the depth after the other.
 pub fn transposed<'a, R: Iterator<Item = &'a [f32]>>(
@@ -317,9 +326,35 @@ mod tests {
         assert!(worst <= 1e-5 * scale, "{what}: off by {worst}, scale {scale}");
     }
 
-    /// The way of processors without the kernels is run nowhere else on those that have them.
+    /// Calls `f(y, x, w)` with the places of the factors of each product of a convolution.
+    fn each_product(g: &Geometry, mut f: impl FnMut(usize, usize, usize)) {
+        let Geometry { n, h, w, c, o, k, stride, before, oh, ow } = *g;
+        let inside = |at: usize, tap: usize, size: usize| (at * stride + tap).checked_sub(before).filter(|p| *p < size);
+        for (i, oy, ox) in (0..n * oh * ow).map(|p| (p / (oh * ow), p / ow % oh, p % ow)) {
+            for (ky, kx) in (0..k * k).map(|t| (t / k, t % k)) {
+                let (Some(y), Some(x)) = (inside(oy, ky, h), inside(ox, kx, w)) else { continue };
+                for (oc, ic) in (0..o * c).map(|j| (j / c, j % c)) {
+                    let pixel = (i * oh + oy) * ow + ox;
+                    f(pixel * o + oc, ((i * h + y) * w + x) * c + ic, ((oc * k + ky) * k + kx) * c + ic);
+                }
+            }
+        }
+    }
+
+    /// Output and both gradients, product by product in f64.
+    fn plainly(g: &Geometry, x: &[f32], weight: &[f32], dy: &[f32]) -> [Vec<f32>; 3] {
+        let mut sums = [dy.len(), x.len(), weight.len()].map(|len| vec![0.0f64; len]);
+        let wide = |v: f32| f64::from(v);
+        each_product(g, |y, i, w| {
+            sums[0][y] += wide(x[i]) * wide(weight[w]);
+            sums[1][i] += wide(dy[y]) * wide(weight[w]);
+            sums[2][w] += wide(dy[y]) * wide(x[i]);
+        });
+        sums.map(|sums| sums.iter().map(|v| *v as f32).collect())
+    }
+
     #[test]
-    fn windows_give_what_patches_give() {
+    fn windows_give_what_single_products_give() {
         let cases = [
             (3, 9, 7, 5, 6, 3, 1, 1),
             (2, 8, 8, 4, 70, 3, 2, 1),
@@ -346,16 +381,17 @@ mod tests {
             let dy = numbers(g.pixels() * o, 3);
             let source = Source { map: &x[..], affine: None };
             let (y, parts) = forward(&g, source, &weight, true);
-            close(&format!("{g:?}"), &y, &im2col::forward(&g, &x, &weight));
+            let [want_y, want_dx, want_dw] = plainly(&g, &x, &weight, &dy);
+            close(&format!("{g:?}"), &y, &want_y);
             let (of_parts, of_whole) = (norm::moments(&parts), norm::moments(&norm::parts(&y, o)));
             close(&format!("means of {g:?}"), &of_parts.mean, &of_whole.mean);
             close(&format!("variances of {g:?}"), &of_parts.var, &of_whole.var);
-            let want = im2col::input_gradient(&g, &dy, &weight);
+            let want = want_dx;
             close(&format!("dx of {g:?}"), &input_gradient(&g, &dy, &weight, None).unwrap_or_default(), &want);
             let mut sum = vec![0.5; x.len()];
             assert!(input_gradient(&g, &dy, &weight, Some(&mut sum)).is_none(), "the sum is what comes back");
             close(&format!("added dx of {g:?}"), &sum, &want.iter().map(|v| v + 0.5).collect::<Vec<_>>());
-            close(&format!("dw of {g:?}"), &weight_gradient(&g, source, &dy), &im2col::weight_gradient(&g, &x, &dy));
+            close(&format!("dw of {g:?}"), &weight_gradient(&g, source, &dy), &want_dw);
         }
     }
 }

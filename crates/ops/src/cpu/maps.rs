@@ -1,6 +1,6 @@
 //! The arithmetic of convolution, by how maps store their numbers.
 
-use super::avx512;
+use super::blocks::{self, Gradients};
 use super::filled;
 use super::panels::{Panels, depth_blocks};
 use super::wide::{Element, LANES};
@@ -36,7 +36,7 @@ pub trait Maps: Element {
     /// Whether products are what takes the time, so that [`super::winograd`] and [`super::outer`] pay.
     const SAVES_PRODUCTS: bool;
 
-    /// Whether this processor has the kernels.
+    /// Whether this processor multiplies these numbers; where it does not, maps are widened to f32.
     fn available() -> bool;
 
     /// Of weights `[O, depth]`.
@@ -87,7 +87,7 @@ impl Maps for f32 {
     const SAVES_PRODUCTS: bool = true;
 
     fn available() -> bool {
-        avx512::available()
+        true
     }
 
     fn panels_of_columns(weight: &[f32], o: usize, _: usize) -> Panels {
@@ -109,7 +109,7 @@ impl Maps for f32 {
             for channel in panels.firsts() {
                 let (panel, add) = (panels.part(channel, *range), accumulate || block > 0);
                 let steps = (pixels.step, step);
-                avx512::products(pixels.padded, pixels.runs, steps, segments, panel, &mut out[channel..], add);
+                blocks::products(pixels.padded, pixels.runs, steps, segments, panel, &mut out[channel..], add);
             }
         }
     }
@@ -122,7 +122,7 @@ impl Maps for f32 {
             for (i, block) in blocks.chunks_exact_mut(width * pixels).enumerate() {
                 for lane in (0..width).step_by(LANES) {
                     let first = (i * width + lane).min(o);
-                    avx512::line_up(&dy[first..], &runs, o, LANES.min(o - first), &mut block[lane..], width);
+                    blocks::line_up(&dy[first..], &runs, o, LANES.min(o - first), &mut block[lane..], width);
                 }
             }
         })
@@ -136,16 +136,16 @@ impl Maps for f32 {
         let Outer { o, sum, columns } = outer;
         let (o, vectors, count) = (*o, gradient_vectors(*o), pixels.count());
         let (width, depth) = (vectors * LANES, segment.depth);
-        let blocks = depth.div_ceil(avx512::MOST_WEIGHTS[vectors]);
+        let blocks = depth.div_ceil(blocks::most_weights(vectors));
         columns.resize(count * LANES, 0.0);
         for i in 0..blocks {
             let (start, end) = (depth * i / blocks, depth * (i + 1) / blocks);
             let (from, depth) = (&pixels.padded[segment.offset + start..], end - start);
             let mut block = |from: &[f32], runs: &[Run], step: usize, pixel: usize| {
                 for (i, block) in dy.chunks_exact(width * count).enumerate() {
-                    let block = (&block[pixel * width..], vectors, width.min(o - i * width));
+                    let dy = Gradients { data: &block[pixel * width..], vectors, lanes: width.min(o - i * width) };
                     let sum = &mut sum[(first + start) * o + i * width..];
-                    avx512::outer(from, runs, step, depth, block, (sum, o), true);
+                    blocks::outer(from, runs, step, depth, dy, (sum, o), true);
                 }
             };
             if o < LINED_UP {
@@ -154,7 +154,7 @@ impl Maps for f32 {
             }
             // Windows stand a multiple of many bytes apart, so that few sets of the cache would hold them: they are lined
             // up where enough channels use them, and some of them at a time stay in L1 with their gradients.
-            avx512::line_up(from, pixels.runs, pixels.step, depth, columns, LANES);
+            blocks::line_up(from, pixels.runs, pixels.step, depth, columns, LANES);
             for pixel in (0..count).step_by(NEAR) {
                 let run = Run { source: pixel * LANES, out: 0, len: NEAR.min(count - pixel) };
                 block(columns, &[run], LANES, pixel);

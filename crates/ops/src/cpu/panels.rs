@@ -1,5 +1,6 @@
 //! Weights laid out for the sums over windows: blocks of output channels, and blocks of depth that fit L2.
 
+use super::blocks::vectors;
 use super::filled;
 use super::wide::LANES;
 use super::window::Segment;
@@ -7,15 +8,6 @@ use rayon::prelude::*;
 
 /// Depth of a block of sums: its panel of weights (256 KiB) stays in L2 while all pixels of a task pass.
 const DEPTH: usize = 1024;
-
-/// Vectors of output channels in a block of a sum over windows.
-pub fn vectors(channels: usize) -> usize {
-    match channels.div_ceil(LANES) {
-        1 => 1,
-        2 => 2,
-        _ => 4,
-    }
-}
 
 /// What a block of output channels is multiplied with.
 #[derive(Clone, Copy)]

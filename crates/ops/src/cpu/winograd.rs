@@ -13,7 +13,7 @@ use super::outer::{self, Layout, Outer};
 use super::panels::Panels;
 use super::wide::{Element, LANES, wide};
 use super::window::{Run, Segment, Source, Task, Windows};
-use super::{avx512, filled};
+use super::{blocks, filled};
 use rayon::prelude::*;
 use transform::{Grid, Spread, Taps, TapsBack, Windowed, Written};
 
@@ -146,7 +146,7 @@ fn sums<T: Element>(
                     for first in firsts {
                         let panel = panels.part(*first, (i * c, (i + 1) * c));
                         let run = [Run { source: 0, out: i * product + first - firsts[0], len: count }];
-                        avx512::products(windows, &run, (LANES, width), &segments, panel, products, false);
+                        blocks::products(windows, &run, (LANES, width), &segments, panel, products, false);
                     }
                 }
                 let out = &mut out[firsts[0]..];

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use candle_core::DType;
 use clap::{Parser, Subcommand};
 use serde_json::json;
-use simclr_core::cli::{DeviceChoice, device_name, exit_with, set_threads, threads};
+use simclr_core::cli::{DeviceChoice, compute_with, device_name, exit_with, threads, vector_unit};
 use simclr_core::config::{Dtype, ModelConfig, OptimizerKind, Scaling, Stem, TrainingConfig};
 use simclr_core::rng::{Purpose, Rng};
 use simclr_core::{config::Duration, optimizer};
@@ -94,7 +94,7 @@ fn main() -> ExitCode {
 }
 
 fn bench_step(a: &Step) -> Result<()> {
-    set_threads(a.threads)?;
+    compute_with(a.threads)?;
     let model = ModelConfig {
         depth: a.depth,
         width: a.width,
@@ -155,9 +155,9 @@ fn bench_step(a: &Step) -> Result<()> {
     seconds.sort_by(f64::total_cmp);
     let median = seconds[seconds.len() / 2];
     let line = json!({
-        "bench": "step", "device": device_name(&device), "mode": a.dtype, "bf16_unit": unit, "depth": a.depth, "width": a.width, "sk": a.sk, "image_size": s,
+        "bench": "step", "device": device_name(&device), "mode": a.dtype, "simd": vector_unit(), "bf16_unit": unit, "depth": a.depth, "width": a.width, "sk": a.sk, "image_size": s,
         "batch": a.batch, "recompute": a.recompute, "chunk": a.chunk, "threads": threads(), "steps": a.steps, "loss": loss, "step_ms": median * 1e3,
-        "images_per_s": a.batch as f64 / median, "peak_rss_mib": peak_rss_mib()?,
+        "images_per_s": a.batch as f64 / median, "peak_rss_mib": peak_rss_mib().ok(),
     });
     println!("{line}");
     Ok(())
@@ -173,7 +173,7 @@ fn bench_augment(image_size: usize, count: usize, threads: usize) -> Result<()> 
     Ok(())
 }
 
-/// The most memory that this process held, from the kernel's own account.
+/// The most memory that this process held, from the kernel's own account, which Linux alone gives.
 fn peak_rss_mib() -> Result<u64> {
     let status = std::fs::read_to_string("/proc/self/status").context("reading /proc/self/status")?;
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).context("no VmHWM in /proc/self/status")?;

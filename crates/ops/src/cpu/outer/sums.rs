@@ -1,8 +1,10 @@
 //! Sums of outer products over the pixels of tasks.
 
+use super::super::blocks::{self, Gradients};
+use super::super::conv::total;
+use super::super::filled;
 use super::super::wide::{Element, LANES};
 use super::super::window::{Run, Task};
-use super::super::{avx512, filled, im2col};
 use rayon::prelude::*;
 
 /// Fewest and most pixels of a task: L1 should hold a block of each.
@@ -17,7 +19,7 @@ const KEPT: usize = 1 << 24;
 const GROUPS: usize = 16;
 /// Most channels, of the input and of the output, of a tile of sums (256 KiB), which L2 holds while tasks pass.
 const TILE: usize = 256;
-/// Input channels of a block: with two vectors of output channels they fill the registers.
+/// Most input channels of a block: with two vectors of output channels they fill the registers of AVX-512.
 const ROWS: usize = 8;
 
 /// Sums of outer products, one `[C, O]` for each of some pieces: the taps of a kernel.
@@ -119,12 +121,20 @@ impl Copied<'_> {
         let Self { layout, windows, gradients } = self;
         let (window, gradient) = layout.starts[tile.piece];
         let pixels = layout.runs.iter().map(|run| run.len).sum::<usize>();
-        let blocks = sum.chunks_exact_mut((tile.c.1 - tile.c.0) * width);
-        for (i, sum) in (tile.o.0 / width..).zip(blocks) {
-            let dy = (&gradients[gradient + i * pixels * width..][..pixels * width], width / LANES, width);
-            for (c, sum) in (tile.c.0..tile.c.1).step_by(ROWS).zip(sum.chunks_mut(ROWS * width)) {
-                let windows = &windows[window + c / LANES * layout.block + c % LANES..];
-                avx512::outer(windows, &layout.runs, LANES, ROWS, dy, (sum, width), accumulate);
+        let vectors = width / LANES;
+        // The channels of a vector of windows in blocks of nearly one size that registers hold.
+        let cuts = LANES.div_ceil(blocks::most_weights(vectors).min(ROWS));
+        let channels = sum.chunks_exact_mut((tile.c.1 - tile.c.0) * width);
+        for (i, sum) in (tile.o.0 / width..).zip(channels) {
+            let data = &gradients[gradient + i * pixels * width..][..pixels * width];
+            let dy = Gradients { data, vectors, lanes: width };
+            for (c, sum) in (tile.c.0 / LANES..).zip(sum.chunks_exact_mut(LANES * width)) {
+                for cut in 0..cuts {
+                    let (first, end) = (LANES * cut / cuts, LANES * (cut + 1) / cuts);
+                    let windows = &windows[window + c * layout.block + first..];
+                    let sum = (&mut sum[first * width..], width);
+                    blocks::outer(windows, &layout.runs, LANES, end - first, dy, sum, accumulate);
+                }
             }
         }
     }
@@ -151,7 +161,7 @@ pub fn sums(outer: &impl Outer) -> Sums {
             })
         };
         let groups = tasks.par_chunks(tasks.len().div_ceil(GROUPS)).map(group).collect();
-        return Sums { c, o, data: im2col::total(groups, size) };
+        return Sums { c, o, data: total(groups, size) };
     }
     let length = |task: &Task| outer.lengths(task).0 + outer.lengths(task).1;
     let most = tasks.iter().map(length).max().unwrap_or(1);

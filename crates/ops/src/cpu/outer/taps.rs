@@ -2,7 +2,6 @@
 
 #![allow(unsafe_code)]
 
-use super::super::avx512;
 use super::super::conv::{Geometry, transposed};
 use super::super::maps::Maps;
 use super::super::wide::{Element, Kernel, LANES, Wide, wide};
@@ -159,7 +158,7 @@ impl<T: Element> Outer for Taps<'_, T> {
 
 /// Whether the gradient of a convolution's weights is found here.
 pub fn serves(g: &Geometry) -> bool {
-    g.c.is_multiple_of(LANES) && g.o.is_multiple_of(LANES) && avx512::available()
+    g.c.is_multiple_of(LANES) && g.o.is_multiple_of(LANES)
 }
 
 /// Gradient of the weights, `[O, K, K, C]`.

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::contrastive::{mean_entropy, nt_xent_share};
-use crate::cpu::gemm::{View, gemm};
+use crate::cpu::matmul::{product, turned};
+use crate::cpu::panels::Panels;
 use crate::cuda::loss::{self, Place};
 use crate::loss::{distillation, partial_cross_entropy};
 use crate::metrics::accuracy;
@@ -19,15 +20,17 @@ fn contrast((images, ranks, rank): (usize, usize, usize), d: usize, normalize: b
         let mine: Vec<f32> =
             [0, images].iter().flat_map(|v| unit[(v + rank * own) * d..][..own * d].to_vec()).collect();
         let mut p = vec![0.0; 2 * own * rows];
-        gemm(2 * own, rows, d, &mut p, View::row_major(&mine, d), View::transposed(&unit, d), false);
+        product(&mine, d, &Panels::transposed(&unit, rows), &mut p, false);
         let similarities = up(&p);
         let [value, ab] = loss::nt_xent(m, at(&similarities), Place { images, own, rank }, 0.5).unwrap();
         let p = similarities.numbers();
         let mut gradient = vec![0.0; rows * d];
-        gemm(rows, d, 2 * own, &mut gradient, View::transposed(&p, rows), View::row_major(&mine, d), false);
+        let of_mine = Panels::of_rows(2 * own, d, |row| &mine[row * d..][..d]);
+        product(&turned(&p, rows, 0..rows), 2 * own, &of_mine, &mut gradient, false);
+        let of_all = Panels::of_rows(rows, d, |row| &unit[row * d..][..d]);
         for view in [0, 1] {
             let g = &mut gradient[(view * images + rank * own) * d..][..own * d];
-            gemm(own, d, rows, g, View::row_major(&p[view * own * rows..], rows), View::row_major(&unit, d), true);
+            product(&p[view * own * rows..][..own * rows], rows, &of_all, g, true);
         }
         let gradient = up(&gradient);
         if normalize {

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use candle_core::{DType, Device, Tensor};
 use serde_json::json;
-use simclr_core::cli::{set_threads, threads};
+use simclr_core::cli::{compute_with, threads};
 use simclr_core::config::Dtype;
 use simclr_ops::{Padding, Tape, Value, conv2d, cpu};
 use std::time::Instant;
@@ -47,7 +47,7 @@ pub struct Op {
 /// # Errors
 /// When the shapes fit no convolution, or the processor does not multiply bf16.
 pub fn run(op: &Op) -> Result<()> {
-    set_threads(op.threads)?;
+    compute_with(op.threads)?;
     ensure!(op.stride > 0, "--stride 0: must be at least 1");
     let unit = cpu::multiplies_bf16();
     let maps = match op.dtype {
