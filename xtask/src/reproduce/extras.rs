@@ -1,4 +1,4 @@
-//! Whether an experiment needs the Hugging Face hub or parquet files, which take as long to build as all the rest.
+//! Whether an experiment needs the Hugging Face hub or parquet files, which bring nearly as many crates as all the rest.
 
 use std::path::Path;
 
