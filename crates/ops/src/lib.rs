@@ -19,7 +19,8 @@ mod augment;
 mod contrastive;
 mod conv;
 pub mod cpu;
-#[cfg(any(test, feature = "cuda"))]
+// Its kernels are emulated in tests, by a library that is compiled and loaded as Unix does it.
+#[cfg(any(all(test, unix), feature = "cuda"))]
 mod cuda;
 mod gate;
 mod loss;
