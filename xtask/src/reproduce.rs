@@ -62,7 +62,9 @@ pub fn run(args: &Args) -> Result<PathBuf> {
             Binaries::build(&STAGES, &args.device, Extras::With)?
         }
         None => {
-            println!("building the stages without the Hugging Face hub and parquet files, which this needs not");
+            println!(
+                "building the stages without the Hugging Face hub and parquet files, which this experiment does not need"
+            );
             Binaries::build(&STAGES, &args.device, Extras::Without)?
         }
     };
