@@ -55,7 +55,7 @@ fn colours(rng: &mut Rng) -> [[f32; 3]; 2] {
 fn render(class: usize, rng: &mut Rng, picture: &mut [u8]) {
     let [first, second] = colours(rng);
     let (sin, cos) = libm::sincosf(rng.uniform(0.0, std::f32::consts::TAU));
-    let period = rng.uniform(5.0, 9.0);
+    let period = rng.uniform(6.0, 9.0);
     let stretch = rng.uniform(0.85, 1.18);
     // Far enough from the origin that coordinates stay positive, as the lattice wants them.
     let phase = [rng.uniform(16.0, 32.0), rng.uniform(16.0, 32.0)];
