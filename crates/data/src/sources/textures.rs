@@ -60,7 +60,7 @@ fn render(class: usize, rng: &mut Rng, picture: &mut [u8]) {
     // Far enough from the origin that coordinates stay positive, as the lattice wants them.
     let phase = [rng.uniform(16.0, 32.0), rng.uniform(16.0, 32.0)];
     let light = [rng.uniform(-0.3, 0.3), rng.uniform(-0.3, 0.3)];
-    let grain = rng.uniform(0.02, 0.1);
+    let grain = rng.uniform(0.02, 0.06);
     let lattice = Lattice(std::array::from_fn(|_| [rng.unit(), rng.unit()]));
     let soft = 1.2 / period;
     let (du, dv) = (stretch / period, 1.0 / (stretch * period));
