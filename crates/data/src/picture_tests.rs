@@ -187,8 +187,10 @@ fn four_component_jpegs_become_rgb() {
 /// those of its plain code: every processor must come to them.
 #[test]
 fn pixels_of_jpegs_are_the_same_on_every_processor() {
+    /// Name, sampling of each component, colour transform, sum of the pixels.
+    type Case = (&'static str, &'static [(u8, u8)], Option<u8>, u64);
     const FLAT: (u8, u8) = (1, 1);
-    let cases: [(&str, &[(u8, u8)], Option<u8>, u64); 7] = [
+    let cases: [Case; 7] = [
         ("gray", &[FLAT], None, 0x9c33_c99c_085e_051a),
         ("4:4:4", &[FLAT; 3], None, 0xa771_ea91_8fe8_8d1a),
         ("4:2:2", &[(2, 1), FLAT, FLAT], None, 0x31c5_cd04_14db_47a4),

@@ -29,7 +29,7 @@ impl Normalizer {
     /// For so many features, and the highest learning rate of the run.
     pub fn new(features: usize, rate: f64, device: &Device) -> Result<Self> {
         let full = |value: f32| Tensor::full(value, features, &Device::Cpu)?.to_device(device);
-        let scale = (rate * features as f64).powf(-0.5).min(1.0) as f32;
+        let scale = (1.0 / (rate * features as f64).sqrt()).min(1.0) as f32;
         Ok(Self { moments: [full(0.0)?, full(1.0)?], scale: Value::constant(full(scale)?) })
     }
 
