@@ -18,13 +18,13 @@ use std::sync::Arc;
 
 /// What every machine must come to.
 const DIGESTS: [(&str, &str); 5] = [
-    ("pictures", "79b8c7c8cc1f0bbf3a039445b3e440b0990f4f9c54b5cfb25ae6a929f2da0583"),
-    ("views", "52deb6ec4ca1eb2d86b6aac12ae53726de25d24b2ba3263c69b689204c18ced7"),
-    ("training by SGD", "637a2873117bb70a8efb7d516626f6dc1f21b08f3c2f2304899136abf289c63c"),
-    ("training by LARS, with selective kernels", "b75f74ce488243c25f06347734c94f893c098d658c4b75e779ecea48d4bb7cae"),
+    ("pictures", "07724bf8629e1e241c6c3f9cfb128abce41c64d7f1d50e1552eadec3313c828b"),
+    ("views", "e1833a6756d7fc991f89fd82660f811d3379edb67b25cd3682c1011eb0fc73ef"),
+    ("training by SGD", "9b8e13070054126b90b419444fc391799b0bd62244ded3b36d657d61165c49bd"),
+    ("training by LARS, with selective kernels", "a288fb5099fcf92b329f7021e49feb26a4a4fd9179eff17715f630325cf4693b"),
     (
         "training by Adam, with squeeze-and-excitation",
-        "2c9f1b871cc791431bdcf3c10c50cc9aa6b0cfcfa8a1384b08fa00b1dbf3c46d",
+        "92712b71fd0caca3bf178712589c29020f6d55f43815370406877622c7fd303f",
     ),
 ];
 
