@@ -101,7 +101,8 @@ impl Tools {
             .env("RUSTC", self.compiler)
             .env("CARGO_TARGET_DIR", workspace::target()?.join("aarch64"))
             .env(variable("LINKER"), LINKER)
-            .env(variable("RUNNER"), format!("{} -L {LIBRARIES}", self.emulator))
+            // The loader and the library of one version: beside Debian's own ARM library, the loader would take that.
+            .env(variable("RUNNER"), format!("{} -E LD_LIBRARY_PATH={LIBRARIES}/lib -L {LIBRARIES}", self.emulator))
             .env(format!("CC_{name}"), LINKER)
             // Flags for the processor at hand are not for ARM. What this one does stands in tests/Cargo.toml.
             .env("RUSTFLAGS", "--cfg simclr_lean")
