@@ -1,9 +1,8 @@
 //! `doctor`: what this machine has, what a run would use of it, and what to install.
 
-use crate::workspace;
+use crate::workspace::{self, output};
 use anyhow::Result;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// Folders where datasets are looked for beside those that a config names.
 const DATASETS: [(&str, &str); 2] = [
@@ -27,7 +26,7 @@ pub fn run() -> Result<()> {
     show("C++ compiler", first_line("c++", &["--version"], 0), "install g++; the tests need it");
     let gpus = output("nvidia-smi", &["--query-gpu=index,name,memory.total,compute_cap", "--format=csv,noheader"]);
     show("driver", driver(), "install NVIDIA's driver (R580 or newer) to compute on a GPU");
-    show("GPU", gpus.map(|g| g.trim().replace('\n', "; ")), "nvidia-smi lists none");
+    show("GPU", gpus.map(|g| g.replace('\n', "; ")), "nvidia-smi lists none");
     show("nvcc", last_line("nvcc", &["--version"]), "install the CUDA toolkit 13.0 to build for a GPU");
     show("cuDNN", cudnn(), "install cuDNN 9 beside the toolkit; convolutions on a GPU need it");
     for (name, place) in DATASETS {
@@ -36,11 +35,6 @@ pub fn run() -> Result<()> {
     }
     println!("\n--device auto  {}", workspace::choice("auto")?.1);
     Ok(())
-}
-
-fn output(program: &str, args: &[&str]) -> Option<String> {
-    let output = Command::new(program).args(args).output().ok()?;
-    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 fn first_line(program: &str, args: &[&str], line: usize) -> Option<String> {

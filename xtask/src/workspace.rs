@@ -125,6 +125,12 @@ fn decide(device: &str, driver: bool, nvcc: bool) -> Result<bool> {
     }
 }
 
+/// What a program prints, without blanks around it; nothing where the program is missing or fails.
+pub fn output(program: &str, args: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(args).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().into())
+}
+
 /// Cargo's target folder, wherever the user has put it.
 pub fn target() -> Result<PathBuf> {
     let output = cargo().args(["metadata", "--format-version", "1", "--no-deps"]).output().context("starting cargo")?;

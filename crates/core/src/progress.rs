@@ -72,7 +72,7 @@ impl Progress {
                 *last = Some(Instant::now());
                 let done = step.saturating_sub(first).max(1) as f64;
                 let eta = self.started.elapsed().as_secs_f64() / done * self.steps.saturating_sub(step) as f64;
-                let line = self.json(step, (images_per_s, eta), loss, note);
+                let line = self.json(step, images_per_s, eta, loss, note);
                 // Nobody may be reading any more; training goes on all the same.
                 let _ = writeln!(std::io::stdout().lock(), "{line}");
             }
@@ -83,7 +83,8 @@ impl Progress {
     fn json(
         &self,
         step: u64,
-        (images_per_s, eta_s): (f64, f64),
+        images_per_s: f64,
+        eta_s: f64,
         loss: Option<f64>,
         note: Option<&str>,
     ) -> serde_json::Value {
@@ -123,7 +124,7 @@ mod tests {
     #[test]
     fn json_lines() {
         let progress = Progress::new("pretrain", 10, ProgressMode::Off);
-        let line = progress.json(3, (100.0, 7.0), Some(0.5), Some("accuracy 50.0 %")).to_string();
+        let line = progress.json(3, 100.0, 7.0, Some(0.5), Some("accuracy 50.0 %")).to_string();
         let value: serde_json::Value = serde_json::from_str(&line).expect("valid JSON");
         assert_eq!((value["progress"]["step"].as_u64(), value["progress"]["loss"].as_f64()), (Some(3), Some(0.5)));
         assert!(!line.contains('\n'));

@@ -271,8 +271,8 @@ impl Pending {
         let total = loss + beside + decay;
         if !total.is_finite() {
             bail!(
-                "the loss is {loss} (beside it {beside}, weight decay {decay}), not a finite number; try a lower learning_rate or a longer \
-                 warmup, and look whether the images hold numbers that are not finite"
+                "the loss is {loss} (beside it {beside}, weight decay {decay}), not a finite number; try a lower \
+                 learning_rate or a longer warmup, and look whether the images hold numbers that are not finite"
             )
         }
         Ok(Report { loss, decay, total, grad_norm, metrics: self.names.into_iter().zip(figures).collect() })

@@ -8,29 +8,30 @@
 #![allow(unsafe_code)]
 
 use super::panels::Panel;
-use super::simd::{Kernel, LANES, Unit, Wide, unit, wide};
+use super::simd::{Kernel, LANES, Wide, wide};
 use super::window::{Run, Segment};
 
-/// Most rows of a block of [`products`], by its vectors of channels.
-fn most() -> [usize; 5] {
-    struct Most;
+/// Most rows of a block of so many vectors on the chosen unit, zero where it has no such blocks.
+fn most(vectors: usize) -> usize {
+    struct Most(usize);
     impl Kernel for Most {
-        type Output = [usize; 5];
+        type Output = usize;
         #[inline(always)]
-        fn run<S: Wide>(self) -> [usize; 5] {
-            S::ROWS
+        fn run<S: Wide>(self) -> usize {
+            S::ROWS[self.0]
         }
     }
-    wide(Most)
+    wide(Most(vectors))
 }
 
 /// Vectors of output channels in a block of a sum over windows.
 pub fn vectors(channels: usize) -> usize {
-    match (unit(), channels.div_ceil(LANES)) {
-        (Unit::Avx512, 2) => 2,
-        (Unit::Avx512, 3..) => 4,
-        _ => 1,
-    }
+    let wanted = match channels.div_ceil(LANES) {
+        0 | 1 => 1,
+        2 => 2,
+        _ => 4,
+    };
+    if most(wanted) > 0 { wanted } else { 1 }
 }
 
 /// Calls the kernel whose block has `$n` rows.
@@ -65,7 +66,7 @@ pub fn products(
         assert!(run.source + (run.len - 1) * steps.0 + reach <= source.len(), "products: {run:?} leaves the source");
         assert!(run.out + (run.len - 1) * steps.1 + panel.lanes <= out.len(), "products: {run:?} leaves the output");
     }
-    let most = most()[panel.vectors];
+    let most = most(panel.vectors);
     for run in runs.iter().filter(|r| r.len > 0) {
         // Blocks of nearly one size: a short rest would leave registers idle.
         let blocks = run.len.div_ceil(most);
@@ -195,10 +196,10 @@ fn multiply<S: Wide, const B: usize>(sum: &mut [S; B], scale: f32, values: &[S; 
 
 /// Most weights of a block of [`outer`] with so many vectors of channels: what keeps the unit's registers full.
 pub fn most_weights(vectors: usize) -> usize {
-    match unit() {
-        Unit::Avx512 => [0, 16, 12][vectors],
-        // Other units take one vector after the other.
-        _ => most()[1],
+    match most(vectors) {
+        // Such a unit takes one vector after the other.
+        0 => most(1),
+        rows => rows,
     }
 }
 
@@ -239,7 +240,7 @@ pub fn outer(
         assert!(run.source + (run.len - 1) * step + depth <= source.len(), "outer: {run:?} leaves the source");
     }
     let (from, to, dy) = (source.as_ptr(), (sum.as_mut_ptr(), width), data.as_ptr());
-    if vectors == 2 && unit() == Unit::Avx512 {
+    if vectors == 2 && most(2) > 0 {
         return sized!(depth, Columns, 2, { from, runs, step, dy, row, to, lanes, accumulate },
             1 2 3 4 5 6 7 8 9 10 11 12);
     }

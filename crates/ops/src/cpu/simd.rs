@@ -89,7 +89,7 @@ pub trait Wide: Copy {
     fn times(self, other: Self) -> Self;
     /// `self * factor + term`, rounded once.
     fn times_plus(self, factor: Self, term: Self) -> Self;
-    /// The larger of the two; `self` where they are equal or one of them is a NaN in `self`.
+    /// The larger of the two; `self` where they are equal, or one of them is a NaN.
     fn at_least(self, other: Self) -> Self;
     /// `self` where `gate` is above zero, else zero.
     fn where_positive(self, gate: Self) -> Self;
@@ -171,8 +171,13 @@ pub const FORCE: &str = "SIMCLR_SIMD";
 /// # Errors
 /// When the variable names a unit that is not here.
 pub fn chosen_unit() -> Result<Unit, String> {
-    static UNIT: OnceLock<Result<Unit, String>> = OnceLock::new();
-    UNIT.get_or_init(|| Unit::choose(std::env::var(FORCE).ok().as_deref())).clone()
+    choice().clone()
+}
+
+#[inline]
+fn choice() -> &'static Result<Unit, String> {
+    static CHOICE: OnceLock<Result<Unit, String>> = OnceLock::new();
+    CHOICE.get_or_init(|| Unit::choose(std::env::var(FORCE).ok().as_deref()))
 }
 
 /// The chosen unit.
@@ -181,8 +186,10 @@ pub fn chosen_unit() -> Result<Unit, String> {
 /// When the environment names a unit that is not here, which binaries find out when they start.
 #[inline]
 pub fn unit() -> Unit {
-    static UNIT: OnceLock<Unit> = OnceLock::new();
-    *UNIT.get_or_init(|| chosen_unit().unwrap_or_else(|problem| panic!("{problem}")))
+    match choice() {
+        Ok(unit) => *unit,
+        Err(problem) => panic!("{problem}"),
+    }
 }
 
 /// Runs a kernel on the chosen unit.
