@@ -1,7 +1,7 @@
 //! Every experiment file loads, and holds the published values.
 
 use anyhow::{Context, Result, ensure};
-use simclr_core::config::{Config, Duration, OptimizerKind, Scaling, TrainingConfig};
+use simclr_core::config::{Config, Duration, OptimizerConfig, Scaling, TrainingConfig};
 use std::path::{Path, PathBuf};
 
 fn folder() -> PathBuf {
@@ -58,7 +58,7 @@ fn imagenet_pretraining_is_as_published() -> Result<()> {
         assert_eq!((c.model.proj_layers, c.model.proj_dim), (3, 128), "{name}");
         let t = &c.pretrain.training;
         near(scaled(t), 6.4);
-        assert_eq!(t.optimizer, OptimizerKind::Lars);
+        assert_eq!(t.optimizer, OptimizerConfig::lars());
         near(t.weight_decay, 1e-4);
         near(t.momentum, 0.9);
         near(c.pretrain.temperature, 0.1);

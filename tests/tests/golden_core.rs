@@ -3,10 +3,10 @@
 
 use candle_core::Tensor;
 use candle_core::backprop::GradStore;
-use simclr_core::config::{Duration, OptimizerKind, Scaling, TrainingConfig};
-use simclr_core::optimizer::{Adam, Lars, Optimizer, Sgd};
+use simclr_core::config::{Duration, OptimizerConfig, Scaling, TrainingConfig};
+use simclr_core::optim::{Optimizer, Shared, lars};
 use simclr_core::params::{Kind, ParamStore};
-use simclr_core::schedule::Schedule;
+use simclr_core::train::Schedule;
 use simclr_tests::{Golden, assert_close, device, golden_files, golden_list};
 
 fn tensor((shape, data): &(Vec<usize>, Vec<f32>)) -> Tensor {
@@ -58,11 +58,14 @@ fn lars() {
                 case[at..].split(".nesterov").next().unwrap().split(".classic").next().unwrap().to_string()
             };
             let build = |store: &ParamStore| -> Box<dyn Optimizer> {
-                let momentum = meta["momentum"].parse().unwrap();
-                let mut lars = Lars::new(store, momentum, part(".wd").parse().unwrap(), &exclude).unwrap();
-                lars.eta = meta["eeta"].parse().unwrap();
-                (lars.nesterov, lars.classic) = (part(".nesterov") == "1", part(".classic") == "1");
-                Box::new(lars)
+                let (momentum, weight_decay) = (meta["momentum"].parse().unwrap(), part(".wd").parse().unwrap());
+                let settings = lars::Settings {
+                    eta: meta["eeta"].parse().unwrap(),
+                    nesterov: part(".nesterov") == "1",
+                    classic: part(".classic") == "1",
+                };
+                let shared = Shared { momentum, weight_decay, exclude: &exclude };
+                OptimizerConfig::Lars(settings).build(store, &shared).unwrap()
             };
             steps(&golden, &case, build, None);
         }
@@ -76,8 +79,9 @@ fn sgd_and_adam() {
         let parameters = |key: &str| serde_json::from_str::<serde_json::Value>(&golden.metadata[key]).unwrap();
         let (sgd, adam) = (parameters("sgd_nesterov"), parameters("adam"));
         let momentum = sgd["momentum"].as_f64().unwrap() as f32;
-        steps(&golden, "sgd_nesterov", |s| Box::new(Sgd::new(s, momentum).unwrap()), sgd["lr"].as_f64());
-        steps(&golden, "adam", |s| Box::new(Adam::new(s).unwrap()), adam["lr"].as_f64());
+        let shared = Shared { momentum, weight_decay: 0.0, exclude: &[] };
+        steps(&golden, "sgd_nesterov", |s| OptimizerConfig::sgd().build(s, &shared).unwrap(), sgd["lr"].as_f64());
+        steps(&golden, "adam", |s| OptimizerConfig::adam().build(s, &shared).unwrap(), adam["lr"].as_f64());
     }
 }
 
@@ -95,7 +99,7 @@ fn learning_rates() {
                 "sqrt" => Scaling::Sqrt,
                 other => panic!("scaling {other}"),
             },
-            optimizer: OptimizerKind::Lars,
+            optimizer: OptimizerConfig::lars(),
             momentum: 0.9,
             weight_decay: 0.0,
             exclude: Vec::new(),

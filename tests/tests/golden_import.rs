@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use candle_core::{Device, Tensor};
-use simclr_core::checkpoint;
 use simclr_core::config::Stem;
+use simclr_core::run::{checkpoint, layout};
 use simclr_model::tensorflow::{Bundle, Imported, Options, import, prefix_of};
 use simclr_model::{Mode, Pass, SimClr};
 use simclr_ops::{Tape, Value};
@@ -180,7 +180,7 @@ fn saved_models() {
         for path in ["variables/variables", "variables", "variables/variables.index"] {
             let other = tempfile::tempdir().unwrap();
             import(&case.path.join(path), other.path(), Options::default()).unwrap();
-            let bytes = |dir: &Path| std::fs::read(dir.join(checkpoint::MODEL)).unwrap();
+            let bytes = |dir: &Path| std::fs::read(dir.join(layout::MODEL)).unwrap();
             assert!(bytes(out.path()) == bytes(other.path()), "{}: {path}", case.what);
         }
     }

@@ -3,12 +3,12 @@
 
 use candle_core::{Device, Tensor};
 use serde_json::{Value as Json, json};
+use simclr_core::cli::ProgressMode;
 use simclr_core::config::{Config, OnlineHead, TrainingConfig};
 use simclr_core::params::Match;
-use simclr_core::progress::ProgressMode;
 use simclr_core::rng::{Purpose, Rng};
 use simclr_core::run::{Opened, Run, RunOptions};
-use simclr_core::trainer::{Batches, Task, TrainOptions, train};
+use simclr_core::train::{Batches, Task, TrainOptions, train};
 use simclr_data::{Batch, Images};
 use simclr_finetune::Finetune;
 use simclr_model::{ModelSpec, SimClr};

@@ -6,9 +6,9 @@ mod desk;
 use anyhow::Result;
 use desk::Desk;
 use serde_json::json;
-use simclr_core::checkpoint;
 use simclr_core::cli::DeviceChoice;
 use simclr_core::config::Config;
+use simclr_core::run::checkpoint;
 use simclr_model::{ModelSpec, SimClr};
 use std::path::Path;
 

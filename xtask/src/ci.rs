@@ -1,6 +1,6 @@
 //! `ci`: what a change must pass, step by step.
 
-use crate::{arm, cuda, doctor, reproduce, workspace};
+use crate::{arm, cuda, doctor, layout, reproduce, workspace};
 use anyhow::{Context, Result, ensure};
 use std::path::PathBuf;
 use std::process::Command;
@@ -104,7 +104,7 @@ fn experiment() -> Result<()> {
     let out = std::env::temp_dir().join(format!("simclr-ci-{}", std::process::id()));
     let args = reproduce::Args::new(PathBuf::from("configs/smoke.toml"), out.clone());
     let report = reproduce::run(&args)?;
-    for name in ["index.html", "results.json"] {
+    for name in [layout::REPORT, layout::RESULTS] {
         let path = report.join(name);
         ensure!(std::fs::metadata(&path).is_ok_and(|m| m.len() > 100), "no report at {}", path.display());
     }

@@ -8,6 +8,10 @@ mod ci;
 mod cuda;
 mod doctor;
 mod import;
+// The names alone: this program starts stages and links none of them.
+#[allow(dead_code)]
+#[path = "../../crates/core/src/run/layout.rs"]
+mod layout;
 mod parity;
 mod publish;
 mod reproduce;

@@ -6,6 +6,7 @@ mod job;
 mod pace;
 mod table;
 
+use crate::layout;
 use crate::workspace::{self, Binaries, Extras, STAGES};
 use anyhow::{Context, Result, ensure};
 use display::Display;
@@ -97,8 +98,8 @@ pub fn run(args: &Args) -> Result<PathBuf> {
     let mut command = binaries.command("simclr-eval");
     command.arg("report").arg("--config").arg(&common.config).arg("--run").arg(&out);
     output_of(with_set(&mut command, &common.set), "the report")?;
-    println!("\n{}", table::render(&report.join("results.json"))?);
-    println!("{} in all; report: {}", duration(start.elapsed().as_secs_f64()), report.join("index.html").display());
+    println!("\n{}", table::render(&report.join(layout::RESULTS))?);
+    println!("{} in all; report: {}", duration(start.elapsed().as_secs_f64()), report.join(layout::REPORT).display());
     Ok(report)
 }
 

@@ -1,24 +1,17 @@
 //! What every stage shares: configuration, parameters, optimisers, the training loop, run folders.
+//!
+//! Later modules use earlier ones: `disk`, `rng`, `params`, `optim`, `config` come first; `hub` and `run` store; `train` trains;
+//! `cli` is what a program begins with.
 #![forbid(unsafe_code)]
 
-pub mod checkpoint;
 pub mod cli;
 pub mod config;
-mod config_check;
-mod config_data;
-mod config_eval;
-mod config_file;
-mod config_training;
 pub mod disk;
 pub mod features;
 pub mod hub;
-pub mod optimizer;
+pub mod optim;
 pub mod params;
-mod prefetch;
-pub mod progress;
 pub mod rng;
 pub mod run;
-pub mod schedule;
-pub mod tensorboard;
 pub mod testing;
-pub mod trainer;
+pub mod train;

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde_json::Value as Json;
 use simclr_core::params::ParamStore;
-use simclr_core::trainer::{Batches, Loss, Task};
+use simclr_core::train::{Batches, Loss, Task};
 use simclr_model::{Mode, Pass, SimClr};
 use simclr_ops::{Tape, distillation, partial_cross_entropy, weighted_sum};
 use simclr_stage::{HeldOut, Input};

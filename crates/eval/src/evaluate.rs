@@ -9,7 +9,7 @@ use simclr_core::config::Config;
 use simclr_core::disk;
 use simclr_core::rng::Purpose;
 use simclr_core::run::Run;
-use simclr_core::trainer::{TrainOptions, train};
+use simclr_core::train::{TrainOptions, train};
 use simclr_data::{Dataset, Loader, Pictures, ViewMaker};
 use simclr_model::{Accuracy, SimClr};
 use simclr_stage::{Checkpoint, HeldOut, Launch, Seen, open, uploader, used_parameters};

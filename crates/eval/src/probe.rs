@@ -3,10 +3,10 @@
 use anyhow::{Result, ensure};
 use candle_core::{DType, Device, Tensor};
 use serde_json::{Value as Json, json};
-use simclr_core::config::{Duration, LinearConfig, OptimizerKind, Scaling, TrainingConfig};
+use simclr_core::config::{Duration, LinearConfig, OptimizerConfig, Scaling, TrainingConfig};
 use simclr_core::params::{Kind, ParamStore};
 use simclr_core::rng::{Purpose, Rng};
-use simclr_core::trainer::{Batches, Loss, Task};
+use simclr_core::train::{Batches, Loss, Task};
 use simclr_model::Accuracy;
 use simclr_ops::{Tape, Value, cross_entropy, linear};
 use std::sync::Arc;
@@ -64,7 +64,7 @@ pub fn training(config: &LinearConfig) -> TrainingConfig {
         batch: config.batch,
         learning_rate: config.learning_rate,
         scaling: Scaling::Linear,
-        optimizer: OptimizerKind::Sgd,
+        optimizer: OptimizerConfig::sgd(),
         momentum: 0.9,
         weight_decay: config.weight_decay,
         exclude: Vec::new(),

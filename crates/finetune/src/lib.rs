@@ -10,6 +10,7 @@ use simclr_core::cli::CommonArgs;
 use simclr_core::config::{Config, check_fraction};
 use simclr_core::params::Match;
 use simclr_core::rng::Purpose;
+use simclr_core::run::layout;
 use simclr_data::{LabelSubset, Loader, ViewMaker};
 use simclr_model::{ModelSpec, SimClr};
 use simclr_stage::{
@@ -40,7 +41,6 @@ pub struct FinetuneArgs {
 }
 
 /// Name of the list of labeled images in the run folder.
-const LABELS: &str = "labels.json";
 
 /// Fine-tunes, or trains the baseline, into the run folder of the command line.
 ///
@@ -73,7 +73,7 @@ pub fn run(args: &FinetuneArgs, config: &Config) -> Result<()> {
             let (train, size, classes) = (Arc::new(data.train), config.data.image_size, data.classes.len());
             let seed = subset_seed(config.seed, args.subset);
             let subset = LabelSubset::of(&train, classes, args.labels, seed, &config.data)?;
-            subset.save(&run.dir().join(LABELS))?;
+            subset.save(&run.dir().join(layout::LABELS))?;
             let model = match &checkpoint {
                 None => {
                     let spec = ModelSpec::new(&config.model, train.channels(), size, classes, table.proj_selector);

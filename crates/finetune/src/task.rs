@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use serde_json::Value as Json;
 use simclr_core::params::{Param, ParamStore};
-use simclr_core::trainer::{Batches, Loss, Task};
+use simclr_core::train::{Batches, Loss, Task};
 use simclr_model::{Mode, Pass, SimClr};
 use simclr_ops::{Tape, accuracy, partial_cross_entropy};
 use simclr_stage::{HeldOut, Input};

@@ -12,7 +12,7 @@ use serde_json::{Map, json};
 use simclr_core::cli::CommonArgs;
 use simclr_core::config::Config;
 use simclr_core::rng::Purpose;
-use simclr_core::schedule::Schedule;
+use simclr_core::train::Schedule;
 use simclr_data::{Loader, ViewMaker};
 use simclr_model::{ModelSpec, SimClr};
 use simclr_stage::{HeldOut, Launch, Plan, batches, launch, maps, used_parameters};

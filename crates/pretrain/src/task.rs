@@ -8,7 +8,7 @@ use candle_core::Tensor;
 use serde_json::Value as Json;
 use simclr_core::config::OnlineHead;
 use simclr_core::params::ParamStore;
-use simclr_core::trainer::{Batches, Loss, Task};
+use simclr_core::train::{Batches, Loss, Task};
 use simclr_model::{Mode, Pass, SimClr};
 use simclr_ops::{Tape, accuracy, nt_xent, partial_cross_entropy};
 use simclr_stage::{HeldOut, Input};

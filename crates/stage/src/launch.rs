@@ -8,7 +8,7 @@ use serde_json::{Map, Value as Json, json};
 use simclr_core::cli::{CommonArgs, device_name, vector_unit};
 use simclr_core::config::{Config, Dtype, TrainingConfig};
 use simclr_core::run::{Opened, Run, RunOptions};
-use simclr_core::trainer::{Outcome, Task, TrainOptions, train};
+use simclr_core::train::{Outcome, Task, TrainOptions, train};
 use simclr_model::SimClr;
 
 /// How this run's networks store their maps: as the experiment says, or as f32, with one message, on a processor that

@@ -10,10 +10,10 @@ pub use launch::{Launch, Plan, classifier_result, launch, maps, open};
 pub use weights::{Checkpoint, used_parameters};
 
 use anyhow::{Context, Result};
-use simclr_core::checkpoint::file_sha256;
 use simclr_core::config::Config;
+use simclr_core::disk::file_sha256;
 use simclr_core::rng::{Purpose, Rng};
-use simclr_core::trainer::Batches;
+use simclr_core::train::Batches;
 use simclr_data::{Batch, Loader};
 use simclr_model::SimClr;
 use simclr_ops::{Uploaded, Uploader, Value};

@@ -2,8 +2,8 @@
 
 use anyhow::{Context, Result, ensure};
 use candle_core::Tensor;
-use simclr_core::checkpoint;
 use simclr_core::params::Match;
+use simclr_core::run::checkpoint;
 use simclr_model::{ModelSpec, SimClr};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -27,7 +27,7 @@ impl Checkpoint {
         let file = checkpoint::find(path)?;
         let (tensors, json) = checkpoint::load(&file)?;
         let spec = ModelSpec::from_json(&json).with_context(|| path.display().to_string())?;
-        let sha256 = checkpoint::file_sha256(&file)?;
+        let sha256 = simclr_core::disk::file_sha256(&file)?;
         Ok(Self { spec, sha256, tensors, path: path.display().to_string() })
     }
 

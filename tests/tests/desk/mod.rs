@@ -3,9 +3,9 @@
 #![allow(dead_code)]
 
 use anyhow::Result;
+use simclr_core::cli::ProgressMode;
 use simclr_core::cli::{CommonArgs, DeviceChoice};
 use simclr_core::config::Config;
-use simclr_core::progress::ProgressMode;
 use simclr_distill::DistillArgs;
 use simclr_eval::EvalArgs;
 use simclr_finetune::FinetuneArgs;

@@ -2,11 +2,11 @@
 
 use candle_core::Device;
 use serde_json::{Map, json};
+use simclr_core::cli::ProgressMode;
 use simclr_core::config::{Config, TrainingConfig};
-use simclr_core::progress::ProgressMode;
 use simclr_core::rng::Purpose;
 use simclr_core::run::{Opened, Run, RunOptions};
-use simclr_core::trainer::{TrainOptions, train};
+use simclr_core::train::{TrainOptions, train};
 use simclr_data::{Loader, ViewMaker};
 use simclr_model::{ModelSpec, SimClr};
 use simclr_pretrain::Pretrain;

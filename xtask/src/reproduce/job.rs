@@ -1,5 +1,6 @@
 //! One stage of a run: its process, its progress and its log.
 
+use crate::layout;
 use crate::workspace::Binaries;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
@@ -140,12 +141,12 @@ impl Job {
 
     /// When the stage wrote its result, if it has.
     fn finished(&self) -> Option<SystemTime> {
-        std::fs::metadata(self.dir.join("result.json")).and_then(|m| m.modified()).ok()
+        std::fs::metadata(self.dir.join(layout::RESULT)).and_then(|m| m.modified()).ok()
     }
 
     /// What it measured, in a few words.
     pub fn outcome(&self) -> Option<String> {
-        let text = std::fs::read_to_string(self.dir.join("result.json")).ok()?;
+        let text = std::fs::read_to_string(self.dir.join(layout::RESULT)).ok()?;
         let result: serde_json::Value = serde_json::from_str(&text).ok()?;
         let top1 = |name: &str, at: &str| {
             let share = result.pointer(at)?.as_f64()?;

@@ -1,8 +1,8 @@
 //! Downloads through the hub's cache, each file held against the hub's own hash.
 
 use super::{HubPath, TransferBar, explain, token};
-use crate::checkpoint::{CONFIG, MODEL};
 use crate::disk;
+use crate::run::layout::{CONFIG, MODEL};
 use anyhow::{Context, Result, ensure};
 use hf_hub::repository::RepoTypeModel;
 use hf_hub::{HFClient, HFClientSync, HFError, HFRepositorySync};

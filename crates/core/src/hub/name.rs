@@ -1,6 +1,6 @@
 //! Names on the hub: `OWNER/NAME`, and `hf://OWNER/NAME[@REV][/FILE]`.
 
-use crate::checkpoint::MODEL;
+use crate::run::layout::MODEL;
 use anyhow::{Error, Result, bail, ensure};
 use std::fmt;
 use std::str::FromStr;

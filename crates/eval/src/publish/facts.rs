@@ -2,8 +2,9 @@
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value as Json;
+use simclr_core::disk;
 use simclr_core::hub::is_hub_path;
-use simclr_core::{checkpoint, disk};
+use simclr_core::run::{checkpoint, layout};
 use simclr_model::ModelSpec;
 use std::path::{Path, PathBuf};
 
@@ -53,7 +54,7 @@ impl Facts {
         let sha256 = disk::file_sha256(&weights)?;
         let run = weights.parent().and_then(Path::parent).filter(|run| run.join("manifest.json").is_file());
         let run = match run {
-            Some(run) if weights.parent().is_some_and(|p| p.ends_with(checkpoint::FOLDER)) => {
+            Some(run) if weights.parent().is_some_and(|p| p.ends_with(layout::CHECKPOINT)) => {
                 Some(RunFacts::read(run)?)
             }
             _ => None,

@@ -4,9 +4,9 @@ use super::card;
 use super::describe::describe;
 use super::facts::Facts;
 use anyhow::{Context, Result};
-use simclr_core::checkpoint::{CONFIG, MODEL};
 use simclr_core::disk;
 use simclr_core::hub::RepoId;
+use simclr_core::run::layout::{CONFIG, MODEL};
 use std::path::{Path, PathBuf};
 
 /// The networks in PyTorch, published beside the weights so that they load anywhere.

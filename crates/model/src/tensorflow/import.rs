@@ -8,9 +8,9 @@ use crate::network::{ModelSpec, SimClr};
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Tensor;
 use serde_json::json;
-use simclr_core::checkpoint;
 use simclr_core::config::Stem;
 use simclr_core::params::{Kind, Param};
+use simclr_core::run::{checkpoint, layout};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -86,7 +86,7 @@ pub fn import(path: &Path, out: &Path, options: Options) -> Result<Imported> {
 }
 
 fn refuse_to_overwrite(out: &Path) -> Result<()> {
-    for held in [out.join(checkpoint::MODEL), out.join(checkpoint::CONFIG), out.join(checkpoint::FOLDER)] {
+    for held in [out.join(layout::MODEL), out.join(layout::CONFIG), out.join(layout::CHECKPOINT)] {
         ensure!(
             !held.exists(),
             "{} is there already, and nothing that exists is overwritten: choose another --out, or move it away",
@@ -346,6 +346,6 @@ impl fmt::Display for Imported {
         let skipped: Vec<_> = self.skipped.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
         row("skipped", if skipped.is_empty() { "nothing".into() } else { skipped.join(", ") })?;
         let out = |name| self.out.join(name).display().to_string();
-        write!(f, "{:<12}{}, {}", "written", out(checkpoint::MODEL), out(checkpoint::CONFIG))
+        write!(f, "{:<12}{}, {}", "written", out(layout::MODEL), out(layout::CONFIG))
     }
 }

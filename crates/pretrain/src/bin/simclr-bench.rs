@@ -8,9 +8,9 @@ use candle_core::DType;
 use clap::{Parser, Subcommand};
 use serde_json::json;
 use simclr_core::cli::{DeviceChoice, compute_with, device_name, exit_with, threads, vector_unit};
-use simclr_core::config::{Dtype, ModelConfig, OptimizerKind, Scaling, Stem, TrainingConfig};
+use simclr_core::config::Duration;
+use simclr_core::config::{Dtype, ModelConfig, OptimizerConfig, Scaling, Stem, TrainingConfig};
 use simclr_core::rng::{Purpose, Rng};
-use simclr_core::{config::Duration, optimizer};
 use simclr_model::{Mode, ModelSpec, Pass, SimClr};
 use simclr_ops::{Tape, Uploader, Value, cpu, nt_xent};
 use std::process::ExitCode;
@@ -118,7 +118,7 @@ fn bench_step(a: &Step) -> Result<()> {
         batch: a.batch,
         learning_rate: 0.1,
         scaling: Scaling::None,
-        optimizer: OptimizerKind::Lars,
+        optimizer: OptimizerConfig::lars(),
         momentum: 0.9,
         weight_decay: 1e-4,
         exclude: vec!["batch_norm:".into()],
@@ -127,7 +127,7 @@ fn bench_step(a: &Step) -> Result<()> {
         recompute: a.recompute,
         chunk: a.chunk,
     };
-    let mut optimizer = optimizer::build(&training, &model.store)?;
+    let mut optimizer = training.optimizer.build(&model.store, &training.shared())?;
     let (mut rng, s) = (Rng::stream(0, Purpose::Test, &[]), a.image_size);
     let pixels = (0..2 * a.batch * s * s * 3).map(|_| rng.unit()).collect();
     let images = Uploader::new(&device, maps)?.upload(pixels, &[2 * a.batch, s, s, 3])?.tensor()?;

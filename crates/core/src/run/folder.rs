@@ -1,13 +1,10 @@
-//! A run folder: what was asked for, what was measured on the way, what came out. Nothing in it is ever overwritten
-//! by another run.
-//!
-//! `manifest.json` says what decides the result, `config.toml` the whole experiment, `metrics.jsonl` and
-//! `events.out.tfevents.*` the course of training; `state.safetensors` resumes it, `checkpoint/` is handed on, and
-//! `result.json`, written last, marks the run as complete.
+//! A run folder: what was asked for, what was measured on the way, what came out ([`layout`](super::layout) names its
+//! files). Nothing in it is ever overwritten by another run.
 
+use super::layout::{CHECKPOINT, EXPERIMENT, MANIFEST, METRICS, MODEL, RESULT, STATE};
+use super::tensorboard::EventWriter;
 use crate::config::Config;
-use crate::tensorboard::EventWriter;
-use crate::{checkpoint, disk};
+use crate::disk;
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value as Json, json};
 use std::fs::{File, OpenOptions, TryLockError};
@@ -16,11 +13,6 @@ use std::path::{Path, PathBuf};
 
 /// Raised when a change of the code changes numbers: runs of different revisions do not continue each other.
 pub const NUMERICS: u32 = 5;
-
-const MANIFEST: &str = "manifest.json";
-const RESULT: &str = "result.json";
-const METRICS: &str = "metrics.jsonl";
-const EXPERIMENT: &str = "config.toml";
 
 /// What a run is.
 pub struct RunOptions<'a> {
@@ -91,7 +83,7 @@ impl Run {
                 bail!("{} holds an unfinished run: add --resume to go on, or choose another --out", dir.display())
             }
         } else {
-            let ours = [METRICS, RESULT, EXPERIMENT, checkpoint::STATE, checkpoint::MODEL, checkpoint::FOLDER];
+            let ours = [METRICS, RESULT, EXPERIMENT, STATE, MODEL, CHECKPOINT];
             if let Some(name) = ours.iter().find(|name| dir.join(name).exists()) {
                 bail!("{} holds {name} but no {MANIFEST}: choose another --out", dir.display())
             }
@@ -113,7 +105,7 @@ impl Run {
 
     /// Where the checkpoint that is handed on belongs.
     pub fn checkpoint_dir(&self) -> PathBuf {
-        self.dir.join(checkpoint::FOLDER)
+        self.dir.join(CHECKPOINT)
     }
 
     /// Whether the folder held this run already, unfinished.
@@ -132,7 +124,7 @@ impl Run {
         }
         line += "}\n";
         self.begun = true;
-        self.metrics.write_all(line.as_bytes()).context("cannot write metrics.jsonl")?;
+        self.metrics.write_all(line.as_bytes()).with_context(|| format!("cannot write {METRICS}"))?;
         self.events.scalars(step, values)
     }
 

@@ -1,5 +1,8 @@
 //! The tables `training` of an experiment file: how long, how fast and by which rule weights move.
 
+use super::value::{at_least_one, not_negative, positive, share};
+use crate::optim::{self, OptimizerConfig, Shared};
+use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 
 /// How long something lasts: exactly one of epochs, steps and images.
@@ -44,19 +47,6 @@ pub enum Scaling {
     None,
 }
 
-/// Which optimiser.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OptimizerKind {
-    /// Layer-wise adaptive rate scaling (You et al. 2017).
-    #[default]
-    Lars,
-    /// SGD with Nesterov momentum.
-    Sgd,
-    /// Adam.
-    Adam,
-}
-
 /// How feature maps and their gradients are stored, and with what convolutions multiply. Weights, statistics, sums and
 /// losses are f32 always.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -85,9 +75,9 @@ pub struct TrainingConfig {
     /// What scales it with the batch.
     #[serde(default)]
     pub scaling: Scaling,
-    /// Which optimiser.
-    #[serde(default)]
-    pub optimizer: OptimizerKind,
+    /// Which optimiser: `lars`, `sgd` or `adam`, or a table with its name and its own settings.
+    #[serde(default, with = "optim::by_name")]
+    pub optimizer: OptimizerConfig,
     /// Momentum of LARS and SGD.
     #[serde(default = "momentum")]
     pub momentum: f64,
@@ -123,4 +113,56 @@ fn momentum() -> f64 {
 }
 fn exclude() -> Vec<String> {
     ["batch_norm:", "bias", "classifier:"].map(String::from).into()
+}
+
+impl Duration {
+    fn check(self, key: &str, nonzero: bool) -> Result<()> {
+        let amount = match self {
+            Self::Epochs(e) => e,
+            Self::Steps(n) | Self::Images(n) => n as f64,
+        };
+        match nonzero {
+            true => positive(key, amount),
+            false => not_negative(key, amount),
+        }
+    }
+}
+
+impl TrainingConfig {
+    /// What optimisers share.
+    pub fn shared(&self) -> Shared<'_> {
+        Shared { momentum: self.momentum as f32, weight_decay: self.weight_decay as f32, exclude: &self.exclude }
+    }
+
+    /// Checks every value that its type does not; `stage` is the path of the stage's table, which may run in chunks or not.
+    pub(super) fn check(&self, stage: &str, chunks: bool) -> Result<()> {
+        let key = |name: &str| format!("{stage}.training.{name}");
+        positive(&key("learning_rate"), self.learning_rate)?;
+        at_least_one(&key("batch"), self.batch)?;
+        if let Some(chunk) = self.chunk {
+            check_chunk(&key("chunk"), chunk, self.batch, chunks)?;
+        }
+        not_negative(&key("weight_decay"), self.weight_decay)?;
+        share(&key("momentum"), self.momentum)?;
+        self.length.check(&key("length"), true)?;
+        self.warmup.check(&key("warmup"), false)?;
+        for (name, every) in [("eval_every", self.eval_every), ("checkpoint_every", self.checkpoint_every)] {
+            every.map_or(Ok(()), |every| every.check(&key(name), true))?;
+        }
+        Ok(())
+    }
+}
+
+/// Batch norm and the online head need two images a chunk; a chunk of the whole batch or more is the batch at once.
+fn check_chunk(key: &str, chunk: usize, batch: usize, chunks: bool) -> Result<()> {
+    if !chunks {
+        bail!("{key} = {chunk}: only pretraining runs in chunks; leave the key out")
+    }
+    if chunk < 2 {
+        bail!("{key} = {chunk}: must be at least 2 images")
+    }
+    if chunk < batch && batch % chunk == 1 {
+        bail!("{key} = {chunk}: leaves one image of a batch of {batch} alone; each chunk needs two")
+    }
+    Ok(())
 }

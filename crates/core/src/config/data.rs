@@ -1,6 +1,6 @@
 //! The table `[data]` of an experiment file.
 
-use crate::config::check_fraction;
+use super::value::{at_least_one, check_fraction};
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -150,10 +150,8 @@ impl DataConfig {
     }
 
     /// Checks every value that its type does not.
-    pub(crate) fn check(&self) -> Result<()> {
-        if self.image_size == 0 {
-            bail!("data.image_size = 0: must be at least 1")
-        }
+    pub(super) fn check(&self) -> Result<()> {
+        at_least_one("data.image_size", self.image_size)?;
         if ![1, 3].contains(&self.channels) {
             bail!("data.channels = {}: must be 3, or 1 for gray", self.channels)
         }

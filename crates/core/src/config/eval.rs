@@ -1,5 +1,7 @@
 //! The table `[eval]` of an experiment file.
 
+use super::value::{at_least_one, not_negative, positive, share};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 /// What `simclr-eval` does.
@@ -64,5 +66,19 @@ pub struct LinearConfig {
 impl Default for LinearConfig {
     fn default() -> Self {
         Self { epochs: 60, batch: 256, learning_rate: 0.1, weight_decay: 1e-6, views: 1 }
+    }
+}
+
+impl EvalConfig {
+    /// Checks every value that its type does not.
+    pub(super) fn check(&self) -> Result<()> {
+        at_least_one("eval.batch", self.batch)?;
+        at_least_one("eval.knn_k", self.knn_k)?;
+        share("eval.crop", f64::from(self.crop))?;
+        positive("eval.knn_temperature", self.knn_temperature)?;
+        at_least_one("eval.linear.batch", self.linear.batch)?;
+        at_least_one("eval.linear.views", self.linear.views)?;
+        positive("eval.linear.learning_rate", self.linear.learning_rate)?;
+        not_negative("eval.linear.weight_decay", self.linear.weight_decay)
     }
 }

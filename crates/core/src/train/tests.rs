@@ -1,13 +1,17 @@
 //! A tiny regression, trained straight, in pieces, and on several threads.
 #![allow(clippy::unwrap_used)]
 
-use super::*;
-use crate::checkpoint::{MODEL as MODEL_FILE, STATE};
-use crate::config::{Duration, Scaling};
+use super::{Batches, Loss, Outcome, Task, TrainOptions, train};
+use crate::cli::ProgressMode;
+use crate::config::{Duration, OptimizerConfig, Scaling, TrainingConfig};
+use crate::params::{Kind, ParamStore};
 use crate::rng::{Purpose, Rng};
-use crate::run::Opened;
+use crate::run::{Opened, layout};
 use crate::testing::assert_close;
-use candle_core::Device;
+use anyhow::Result;
+use candle_core::{Device, Tensor};
+use serde_json::{Value as Json, json};
+use simclr_ops::Tape;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -89,8 +93,8 @@ impl Task for Regression {
     }
 }
 
-fn training(optimizer: OptimizerKind) -> TrainingConfig {
-    let mut training = crate::run::tests::config().pretrain.training;
+fn training(optimizer: OptimizerConfig) -> TrainingConfig {
+    let mut training = crate::run::folder_tests::config().pretrain.training;
     training.optimizer = optimizer;
     training.length = Duration::Steps(10);
     training.warmup = Duration::Steps(2);
@@ -101,7 +105,7 @@ fn training(optimizer: OptimizerKind) -> TrainingConfig {
 }
 
 fn go(task: &mut Regression, out: &Path, training: &TrainingConfig, stop_after: Option<u64>) -> Result<Outcome> {
-    let mut run = match crate::run::tests::open(out, 0.1, true)? {
+    let mut run = match crate::run::folder_tests::open(out, 0.1, true)? {
         Opened::Fresh(run) | Opened::Resume(run) => run,
         Opened::Done(_) => panic!("done already"),
     };
@@ -123,10 +127,10 @@ fn metrics(out: &Path) -> Vec<Json> {
 
 #[test]
 fn a_resumed_run_and_any_number_of_threads_give_the_same_bytes() {
-    for kind in [OptimizerKind::Lars, OptimizerKind::Sgd, OptimizerKind::Adam] {
+    for kind in [OptimizerConfig::lars(), OptimizerConfig::sgd(), OptimizerConfig::adam()] {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
-        let training = training(kind);
+        let training = training(kind.clone());
         let outcome = go(&mut Regression::new(), &at("straight"), &training, None).unwrap();
         assert_eq!(outcome.steps, 10);
         go(&mut Regression::new(), &at("pieces"), &training, Some(4)).unwrap();
@@ -140,7 +144,7 @@ fn a_resumed_run_and_any_number_of_threads_give_the_same_bytes() {
             let out = at(&format!("threads{threads}"));
             pool.install(|| go(&mut Regression::new(), &out, &training, None).unwrap());
         }
-        let bytes = |name: &str| std::fs::read(at(name).join("checkpoint").join(MODEL_FILE)).unwrap();
+        let bytes = |name: &str| std::fs::read(at(name).join("checkpoint").join(layout::MODEL)).unwrap();
         for other in ["pieces", "threads1", "threads2"] {
             assert!(bytes("straight") == bytes(other), "{kind:?}: {other} differs");
             assert_eq!(metrics(&at("straight")), metrics(&at(other)), "{kind:?}: {other}");
@@ -154,9 +158,9 @@ fn a_resumed_run_and_any_number_of_threads_give_the_same_bytes() {
 
 #[test]
 fn decay_reaches_what_the_reference_decays() {
-    let moved = |kind, decay| {
+    let moved = |kind: OptimizerConfig, decay| {
         let dir = tempfile::tempdir().unwrap();
-        let mut training = training(kind);
+        let mut training = training(kind.clone());
         training.weight_decay = decay;
         let mut task = Regression::new();
         go(&mut task, dir.path(), &training, None).unwrap();
@@ -168,18 +172,18 @@ fn decay_reaches_what_the_reference_decays() {
         let task = Regression::new();
         names.iter().flat_map(|n| task.numbers(n)).map(|v| 0.005 * (v as f64).powi(2)).sum()
     };
-    let (spare, decay, _) = moved(OptimizerKind::Lars, 0.01);
+    let (spare, decay, _) = moved(OptimizerConfig::lars(), 0.01);
     assert!(!spare && (decay - half(&["fc.weight"])).abs() < 1e-9);
-    let (spare, decay, norm) = moved(OptimizerKind::Sgd, 0.01);
+    let (spare, decay, norm) = moved(OptimizerConfig::sgd(), 0.01);
     assert!(spare && (decay - half(&["fc.weight", "spare.weight", "spare.bias"])).abs() < 1e-9);
-    let (spare, decay, bare) = moved(OptimizerKind::Sgd, 0.0);
+    let (spare, decay, bare) = moved(OptimizerConfig::sgd(), 0.0);
     assert!(!spare && decay == 0.0 && bare != norm, "the norm is that of all gradients, decay included");
 }
 
 #[test]
 fn decay_alone_shrinks_a_weight_by_its_gradient() {
     let dir = tempfile::tempdir().unwrap();
-    let mut training = training(OptimizerKind::Sgd);
+    let mut training = training(OptimizerConfig::sgd());
     (training.warmup, training.learning_rate, training.weight_decay) = (Duration::Steps(0), 0.5, 0.1);
     (training.scaling, training.momentum) = (Scaling::None, 0.9);
     let mut task = Regression::new();
@@ -196,17 +200,17 @@ fn a_loss_that_is_not_finite_stops_and_keeps_the_last_state() {
     let dir = tempfile::tempdir().unwrap();
     let mut task = Regression::new();
     task.poisoned = Some(7);
-    let message = format!("{:#}", go(&mut task, dir.path(), &training(OptimizerKind::Lars), None).unwrap_err());
+    let message = format!("{:#}", go(&mut task, dir.path(), &training(OptimizerConfig::lars()), None).unwrap_err());
     for part in ["step 7 of 10", "NaN", "learning_rate", "saved state is that of step 6"] {
         assert!(message.contains(part), "{message}");
     }
-    assert!(dir.path().join(STATE).exists() && !dir.path().join("checkpoint").exists());
+    assert!(dir.path().join(layout::STATE).exists() && !dir.path().join("checkpoint").exists());
 }
 
 #[test]
 fn it_learns() {
     let dir = tempfile::tempdir().unwrap();
-    let mut training = training(OptimizerKind::Sgd);
+    let mut training = training(OptimizerConfig::sgd());
     (training.length, training.learning_rate, training.weight_decay) = (Duration::Steps(200), 1.0, 0.0);
     go(&mut Regression::new(), dir.path(), &training, None).unwrap();
     let lines = metrics(dir.path());

@@ -1,11 +1,12 @@
 //! Experiment files: TOML in, `--set` and label-fraction overrides merged, errors that name the key.
 
-use crate::config::{Config, check_fraction};
+use super::value::check_fraction;
 use anyhow::{Context, Result, anyhow, bail};
+use serde::de::DeserializeOwned;
 use std::path::Path;
 use toml::{Table, Value};
 
-/// Keys of a [`Duration`](crate::config::Duration) table, of which exactly one may stand.
+/// Keys of a [`Duration`](super::Duration) table, of which exactly one may stand.
 const DURATION: [&str; 3] = ["epochs", "steps", "images"];
 
 /// Reads a TOML file and merges `key.path=value` pairs into it, which also outrank the `at` entries of label fractions; a
@@ -96,11 +97,11 @@ fn merge(into: &mut Table, from: Table) {
     }
 }
 
-/// The table as a [`Config`].
+/// The table as what it describes.
 ///
 /// # Errors
 /// Names the dotted path of the key that is unknown (with the nearest valid one), missing or of a wrong type.
-pub fn typed(table: Table) -> Result<Config> {
+pub fn typed<T: DeserializeOwned>(table: Table) -> Result<T> {
     serde_path_to_error::deserialize(Value::Table(table))
         .map_err(|e| explain(&e.path().to_string(), e.inner().message()))
 }
@@ -184,7 +185,7 @@ pub fn labels(entry: &Table) -> Result<f64> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::config::Duration;
+    use crate::config::{Config, Duration};
 
     const VALID: &str = r#"
         name = "tiny"
@@ -230,7 +231,7 @@ mod tests {
         assert!(tenth.finetune.at.is_empty());
         assert_eq!(config.at_labels(0.01).unwrap().finetune.training.length, Duration::Epochs(2.0));
         let again: Table = config.to_toml().unwrap().parse().unwrap();
-        assert_eq!(typed(again).unwrap().to_toml().unwrap(), config.to_toml().unwrap());
+        assert_eq!(typed::<Config>(again).unwrap().to_toml().unwrap(), config.to_toml().unwrap());
     }
 
     #[test]
@@ -286,5 +287,34 @@ mod tests {
         assert!(text.contains("finetune.training.lenght; did you mean length?"), "{text}");
         let text = message(&VALID.replace("labels = 0.1", "proj_selector = 0"), &[]);
         assert!(text.contains("finetune.at") && text.contains("no labels"), "{text}");
+    }
+
+    #[test]
+    fn every_value_of_every_stage_is_checked() {
+        for (set, why) in [
+            ("finetune.min_area=2", "must lie in 0..=1"),
+            ("distill.self.min_area=-0.1", "must lie in 0..=1"),
+            ("augment.color_strength=-1", "not negative"),
+            ("finetune.color_strength=-1", "not negative"),
+            ("distill.self.color_strength=nan", "not negative"),
+            ("finetune.freeze_after=-2", "0 the stem"),
+            ("eval.linear.weight_decay=-1", "not negative"),
+        ] {
+            let text = message(VALID, &[set]);
+            let key = set.split('=').next().unwrap();
+            assert!(text.contains(&format!("{key} = ")) && text.contains(why), "{set}: {text}");
+        }
+    }
+
+    #[test]
+    fn optimisers_are_named_or_have_settings_of_their_own() {
+        let config = load(VALID, &["pretrain.training.optimizer={name=\"adam\", beta_2=0.98}"]).unwrap();
+        let text = config.to_toml().unwrap();
+        assert!(text.contains("beta_2 = 0.98"), "{text}");
+        assert!(text.contains("optimizer = \"lars\""), "one at its defaults is its name: {text}");
+        let text = message(VALID, &["pretrain.training.optimizer=ranger"]);
+        assert!(text.contains("pretrain.training.optimizer") && text.contains("`lars`, `sgd`, `adam`"), "{text}");
+        let text = message(VALID, &["pretrain.training.optimizer={name=\"lars\", beta_2=0.98}"]);
+        assert!(text.contains("beta_2") && text.contains("eta"), "{text}");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Every file carries one metadata key only, and tensors in one order, so that equal contents give equal bytes.
 
-pub use crate::disk::file_sha256;
+use super::layout::{CHECKPOINT, CONFIG, MODEL, STATE};
 use crate::params::ParamStore;
 use crate::{disk, hub};
 use anyhow::{Context, Result, bail};
@@ -11,15 +11,6 @@ use safetensors::SafeTensors;
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-
-/// The weights of a checkpoint.
-pub const MODEL: &str = "model.safetensors";
-/// What describes the network beside them.
-pub const CONFIG: &str = "config.json";
-/// What resumes a run.
-pub const STATE: &str = "state.safetensors";
-/// Where a run folder keeps its checkpoint.
-pub const FOLDER: &str = "checkpoint";
 
 /// Writes `model.safetensors` and `config.json` into `dir`, which is made where it is missing.
 ///
@@ -58,13 +49,13 @@ pub fn find(path: &Path) -> Result<PathBuf> {
             path.display()
         )
     }
-    let places = [path.join(MODEL), path.join(FOLDER).join(MODEL)];
+    let places = [path.join(MODEL), path.join(CHECKPOINT).join(MODEL)];
     match places.iter().find(|place| place.is_file()) {
         Some(place) => Ok(place.clone()),
         None if path.join(STATE).is_file() => {
             bail!("{}: this run is not finished and has no {MODEL} yet; resume it first", path.display())
         }
-        None => bail!("{}: holds neither {MODEL} nor {FOLDER}/{MODEL}", path.display()),
+        None => bail!("{}: holds neither {MODEL} nor {CHECKPOINT}/{MODEL}", path.display()),
     }
 }
 
@@ -147,7 +138,7 @@ mod tests {
     #[test]
     fn every_path_of_a_run_leads_to_the_weights() {
         let run = tempfile::tempdir().unwrap();
-        let dir = run.path().join(FOLDER);
+        let dir = run.path().join(CHECKPOINT);
         save(&dir, &store(2.0), &json!({"depth": 18})).unwrap();
         let bytes = std::fs::read(dir.join(MODEL)).unwrap();
         for path in [run.path().to_path_buf(), dir.clone(), dir.join(MODEL)] {

@@ -1,0 +1,11 @@
+//! The command line that all stages share: options, device, log, progress.
+
+mod args;
+mod device;
+mod log;
+mod progress;
+
+pub use args::{CommonArgs, compute_with, threads, vector_unit};
+pub use device::{DeviceChoice, device_name};
+pub use log::{exit_with, init_log};
+pub use progress::{Progress, ProgressMode};

@@ -1,0 +1,24 @@
+//! The experiment file: its tables, each with its defaults and its checks, one file a table.
+//!
+//! Letters: a *fraction* is the share of training labels that a stage may see. `[[finetune.at]]` tables (and those of
+//! `supervised` and of each student) override their stage for one fraction.
+
+mod augment;
+mod data;
+mod eval;
+mod experiment;
+mod file;
+mod model;
+mod stages;
+mod training;
+mod value;
+
+pub use crate::optim::OptimizerConfig;
+pub use augment::AugmentConfig;
+pub use data::{Corrupt, DataConfig, LabelList, MAX_PIXELS};
+pub use eval::{EvalConfig, LinearConfig, Resize};
+pub use experiment::Config;
+pub use model::{ModelConfig, Stem};
+pub use stages::{DistillConfig, FinetuneConfig, OnlineHead, PretrainConfig, ReproduceConfig};
+pub use training::{Dtype, Duration, Scaling, TrainingConfig};
+pub use value::check_fraction;

@@ -1,0 +1,12 @@
+//! Run folders and the checkpoints that stages hand on.
+
+pub mod checkpoint;
+mod folder;
+pub mod layout;
+mod tensorboard;
+
+pub use folder::{NUMERICS, Opened, Run, RunOptions};
+pub use tensorboard::EventWriter;
+
+#[cfg(test)]
+pub(crate) use folder::tests as folder_tests;

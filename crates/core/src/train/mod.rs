@@ -1,0 +1,16 @@
+//! The training loop, which all stages share, and what they give it.
+
+mod prefetch;
+mod schedule;
+mod state;
+mod step;
+mod task;
+mod trainer;
+
+pub use prefetch::Batches;
+pub use schedule::Schedule;
+pub use task::{Loss, Task};
+pub use trainer::{Outcome, TrainOptions, train};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,49 @@
+//! What resumes a run: the model's, the optimiser's and the task's tensors in one file.
+
+use super::task::Task;
+use crate::optim::Optimizer;
+use crate::params::Match;
+use crate::run::{Run, checkpoint};
+use anyhow::{Context, Result};
+use candle_core::Tensor;
+use serde_json::json;
+use std::collections::BTreeMap;
+
+const MODEL: &str = "model/";
+const OPTIMIZER: &str = "optimizer/";
+const TASK: &str = "task/";
+
+pub(super) fn save<T: Task>(task: &T, optimizer: &dyn Optimizer, run: &Run, step: u64, seconds: f64) -> Result<()> {
+    let parts = [(MODEL, task.store().save_map()?), (OPTIMIZER, optimizer.state()), (TASK, task.state()?)];
+    let mut tensors = BTreeMap::new();
+    for (prefix, part) in parts {
+        tensors.extend(part.into_iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor)));
+    }
+    checkpoint::save_state(run.dir(), &tensors, &json!({"step": step, "seconds": seconds}))
+}
+
+/// Takes over the saved state: steps done and seconds spent. `None`, and an empty record, when nothing was saved yet.
+pub(super) fn resume<T: Task>(
+    task: &mut T,
+    optimizer: &mut dyn Optimizer,
+    run: &mut Run,
+) -> Result<Option<(u64, f64)>> {
+    let Some((tensors, state)) = checkpoint::load_state(run.dir())? else {
+        run.rewind(0)?;
+        return Ok(None);
+    };
+    let part = |prefix: &str| -> BTreeMap<String, Tensor> {
+        let named = |(name, tensor): (&String, &Tensor)| Some((name.strip_prefix(prefix)?.to_string(), tensor.clone()));
+        tensors.iter().filter_map(named).collect()
+    };
+    let mut inner = || -> Result<(u64, f64)> {
+        task.store().load_map(&part(MODEL), Match::EXACT)?;
+        optimizer.restore(&part(OPTIMIZER))?;
+        task.restore(&part(TASK))?;
+        let step = state["step"].as_u64().context("the state holds no step")?;
+        Ok((step, state["seconds"].as_f64().unwrap_or(0.0)))
+    };
+    let resumed = inner().with_context(|| format!("resuming {}", run.dir().display()))?;
+    run.rewind(resumed.0)?;
+    Ok(Some(resumed))
+}

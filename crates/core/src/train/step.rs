@@ -1,0 +1,123 @@
+//! One step of training: loss, gradients, weight decay, the optimiser's step, and the figures of it that are read later.
+
+use super::task::{Loss, Task};
+use crate::config::TrainingConfig;
+use crate::optim::Optimizer;
+use crate::params::Param;
+use anyhow::{Result, bail};
+use candle_core::Tensor;
+use candle_core::backprop::GradStore;
+use simclr_ops::{Figures, Tape, step, weighted_sum};
+
+/// A step that was launched: its figures may still be on their way.
+pub(super) struct Pending {
+    pub step: u64,
+    pub lr: f64,
+    pub logged: bool,
+    /// The loss; what is lowered beside it; the squares of what decays; those of the gradients, where it is logged; the
+    /// metrics.
+    pub figures: Figures,
+    beside: bool,
+    decays: bool,
+    names: Vec<&'static str>,
+}
+
+pub(super) struct Report {
+    pub loss: f64,
+    pub decay: f64,
+    pub total: f64,
+    /// NaN where the step is not logged.
+    pub grad_norm: f64,
+    pub metrics: Vec<(&'static str, f64)>,
+}
+
+impl Pending {
+    /// Waits for the figures; an error where the loss is not finite.
+    pub fn report(self, weight_decay: f64) -> Result<Report> {
+        let mut figures = self.figures.read()?.into_iter();
+        let mut next = || figures.next().unwrap_or(f64::NAN);
+        let loss = next();
+        let beside = if self.beside { next() } else { 0.0 };
+        let decay = if self.decays { 0.5 * weight_decay * next() } else { 0.0 };
+        let grad_norm = if self.logged { next().sqrt() } else { f64::NAN };
+        let total = loss + beside + decay;
+        if !total.is_finite() {
+            bail!(
+                "the loss is {loss} (beside it {beside}, weight decay {decay}), not a finite number; try a lower \
+                 learning_rate or a longer warmup, and look whether the images hold numbers that are not finite"
+            )
+        }
+        Ok(Report { loss, decay, total, grad_norm, metrics: self.names.into_iter().zip(figures).collect() })
+    }
+}
+
+/// One step: loss, gradients, and the optimiser's. A loss that is not finite shows when the figures are read, which
+/// is before anything is evaluated or saved.
+pub(super) fn advance<T: Task>(
+    task: &mut T,
+    batch: T::Batch,
+    optimizer: &mut dyn Optimizer,
+    training: &TrainingConfig,
+    (step, lr): (u64, f64),
+    logged: bool,
+) -> Result<Pending> {
+    let tape = Tape::new().recomputing(training.recompute);
+    let Loss { value, beside, metrics } = task.loss(&tape, batch)?;
+    let (names, metrics): (Vec<_>, Vec<_>) = metrics.into_iter().unzip();
+    let mut scalars: Vec<_> =
+        [Some(&value), beside.as_ref()].into_iter().flatten().map(|v| v.tensor().clone()).collect();
+    let lowered = match &beside {
+        Some(beside) => weighted_sum(&tape, &[(1.0, &value), (1.0, beside)])?,
+        None => value,
+    };
+    let factor = training.weight_decay;
+    let decays = |p: &&Param| factor > 0.0 && optimizer.decays(p) && task.trains(p);
+    let decaying: Vec<&Param> = task.store().trainable().filter(decays).collect();
+    if !decaying.is_empty() {
+        scalars.push(step::sum_of_squares(&decaying.iter().map(|p| &p.tensor).collect::<Vec<_>>())?);
+    }
+    let mut grads = tape.backward(&lowered)?;
+    drop(lowered);
+    tidy(task, &mut grads)?;
+    add_decay(&mut grads, &decaying, factor as f32)?;
+    if logged {
+        let gradients: Vec<&Tensor> = task.store().trainable().filter_map(|p| grads.get(&p.tensor)).collect();
+        scalars.push(step::sum_of_squares(&gradients)?);
+    }
+    let (beside, decays) = (beside.is_some(), !decaying.is_empty());
+    optimizer.step(task.store(), &grads, lr)?;
+    scalars.extend(metrics);
+    let figures = Figures::of(&scalars.iter().collect::<Vec<_>>())?;
+    Ok(Pending { step, lr, logged, figures, beside, decays, names })
+}
+
+/// Says what to do where a GPU's memory is short.
+pub(super) fn of_memory(error: anyhow::Error) -> anyhow::Error {
+    match format!("{error:?}").contains("OUT_OF_MEMORY") {
+        true => error.context(
+            "the GPU's memory is too small for this step: set dtype = \"bf16\", recompute = true, a chunk or a smaller \
+             batch (`simclr-pretrain --estimate` tells what fits)",
+        ),
+        false => error,
+    }
+}
+
+/// Drops gradients of frozen parameters, and makes the others contiguous, as the in-place updates want them.
+fn tidy<T: Task>(task: &T, grads: &mut GradStore) -> Result<()> {
+    for p in task.store().trainable() {
+        let Some(gradient) = grads.remove(&p.tensor) else { continue };
+        if task.trains(p) {
+            grads.insert(&p.tensor, gradient.contiguous()?);
+        }
+    }
+    Ok(())
+}
+
+/// Adds the gradient of `factor / 2 |w|^2`; a weight that the loss does not reach gets one for it.
+fn add_decay(grads: &mut GradStore, decaying: &[&Param], factor: f32) -> Result<()> {
+    for p in decaying.iter().filter(|p| grads.get(&p.tensor).is_none()).collect::<Vec<_>>() {
+        grads.insert(&p.tensor, p.tensor.zeros_like()?);
+    }
+    let pairs: Vec<_> = decaying.iter().filter_map(|p| Some((grads.get(&p.tensor)?, &p.tensor))).collect();
+    Ok(step::decay(&pairs, factor)?)
+}

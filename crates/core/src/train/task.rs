@@ -1,0 +1,80 @@
+//! What a stage supplies to the training loop: the loss of a batch, and what belongs to it.
+
+use super::prefetch::Batches;
+use crate::params::{Param, ParamStore};
+use anyhow::Result;
+use candle_core::Tensor;
+use serde_json::Value as Json;
+use simclr_ops::{Tape, Value};
+use std::collections::BTreeMap;
+
+/// What a batch costs.
+pub struct Loss {
+    /// The scalar to lower, on the tape; without weight decay. It is what is shown as the loss.
+    pub value: Value,
+    /// A scalar to lower along with it that is no part of what is shown, such as that of a head that only reads.
+    pub beside: Option<Value>,
+    /// Whatever else is worth writing down: scalars, f32 or f64, wherever they were worked out.
+    pub metrics: Vec<(&'static str, Tensor)>,
+}
+
+/// What a stage trains.
+pub trait Task {
+    /// One batch, made ahead on another thread.
+    type Batch: Send + 'static;
+
+    /// The parameters.
+    fn store(&self) -> &ParamStore;
+
+    /// Makes the batch of a step: a pure function of the step.
+    fn batches(&self) -> Batches<Self::Batch>;
+
+    /// The loss of a batch. Leaves of `tape` are the store's own tensors; running statistics move in place.
+    ///
+    /// # Errors
+    /// When the network and the batch do not fit.
+    fn loss(&mut self, tape: &Tape, batch: Self::Batch) -> Result<Loss>;
+
+    /// Figures on held-out images, such as `top1`. Must not change what training goes on with.
+    ///
+    /// # Errors
+    /// When images cannot be read.
+    fn evaluate(&mut self) -> Result<Vec<(&'static str, f64)>>;
+
+    /// The metric of a step that progress shows beside the loss, a share, and what it is called there.
+    fn watched(&self) -> Option<(&'static str, &'static str)> {
+        None
+    }
+
+    /// Last changes to the parameters, before the checkpoint is written.
+    ///
+    /// # Errors
+    /// When they cannot be changed.
+    fn finish(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// What `config.json` says about the network.
+    fn model_config(&self) -> Json;
+
+    /// Whether training may move a trainable parameter; one that is frozen is left out of weight decay too.
+    fn trains(&self, _parameter: &Param) -> bool {
+        true
+    }
+
+    /// Tensors besides parameters that a resumed run needs, such as a queue.
+    ///
+    /// # Errors
+    /// When a tensor cannot be copied.
+    fn state(&self) -> Result<BTreeMap<String, Tensor>> {
+        Ok(BTreeMap::new())
+    }
+
+    /// Takes over what [`Task::state`] gave.
+    ///
+    /// # Errors
+    /// When names or shapes differ.
+    fn restore(&mut self, _state: &BTreeMap<String, Tensor>) -> Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,160 @@
+//! THE training loop. A stage supplies the loss of a batch; everything else is here, once.
+//!
+//! Steps are counted from 0; what is written down "after step `n`" means that `n` steps are done.
+
+use super::prefetch::Prefetch;
+use super::schedule::Schedule;
+use super::state::{resume, save};
+use super::step::{Pending, advance, of_memory};
+use super::task::Task;
+use crate::cli::{Progress, ProgressMode};
+use crate::config::{Duration, TrainingConfig};
+use crate::run::{Run, checkpoint};
+use anyhow::{Context, Result, ensure};
+use std::time::Instant;
+
+/// How to train.
+pub struct TrainOptions<'a> {
+    /// The stage's table.
+    pub training: &'a TrainingConfig,
+    /// Images in an epoch.
+    pub examples: usize,
+    /// Batches that are made ahead.
+    pub prefetch: usize,
+    /// How progress is shown.
+    pub progress: ProgressMode,
+    /// What the progress is called.
+    pub title: String,
+    /// Stop as if killed after this many steps: nothing is saved that would not be anyway. For tests.
+    pub stop_after: Option<u64>,
+}
+
+/// How training went.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Steps done, those before a resumption included.
+    pub steps: u64,
+    /// Seconds spent, those before a resumption included.
+    pub seconds: f64,
+    /// The last evaluation.
+    pub metrics: Vec<(&'static str, f64)>,
+    /// What was worth writing down of the last step, where this run did it.
+    pub last_step: Vec<(&'static str, f64)>,
+}
+
+/// Trains to the end: `run` gets measurements, a state to resume from, and at the end the checkpoint. A resumed run
+/// ends with the same bits as one that was never interrupted.
+///
+/// # Errors
+/// When a batch cannot be made, the loss is not finite, or a file cannot be written; the last state stays.
+pub fn train<T: Task>(task: &mut T, options: &TrainOptions<'_>, run: &mut Run) -> Result<Outcome> {
+    let (training, batch) = (options.training, options.training.batch);
+    let schedule = Schedule::new(training, options.examples);
+    let total = schedule.total;
+    let every = |duration: Duration| duration.steps(options.examples, batch).max(1);
+    let evaluate_every = training.eval_every.map_or(u64::MAX, every);
+    let save_every = training.checkpoint_every.map_or((total / 10).max(1), every);
+    let log_every = (total / 500).max(1);
+
+    let mut optimizer = training.optimizer.build(task.store(), &training.shared())?;
+    let resumed = if run.is_resumed() { resume(task, optimizer.as_mut(), run)? } else { None };
+    let (start, seconds_before) = resumed.unwrap_or((0, 0.0));
+    ensure!(start <= total, "the saved state is at step {start}, past the {total} steps of this run");
+    let begun = Instant::now();
+    let seconds = || seconds_before + begun.elapsed().as_secs_f64();
+    let mut saved = start;
+    let mut speed = Speed::default();
+    let mut last_metrics = None;
+    let mut last_step = Vec::new();
+    let mut progress = Progress::new(options.title.clone(), total, options.progress);
+    let mut batches = Prefetch::new(task.batches(), start..total, options.prefetch)?;
+    // A step whose figures a GPU is still working out: it is given the next one meanwhile.
+    let mut pending: Option<Pending> = None;
+
+    for step in start..total {
+        let done = step + 1;
+        let logged = step < 20 || done % log_every == 0 || done == total;
+        let evaluates = done == total || done % evaluate_every == 0;
+        let saves = done == total || done % save_every == 0;
+        let clock = Instant::now();
+        let input = batches.next()?;
+        let lr = schedule.lr(step);
+        let at = |step: u64, lr: f64| {
+            format!("step {step} of {total} (learning rate {lr:.3e}); the last saved state is that of step {saved}")
+        };
+        let next = advance(task, input, optimizer.as_mut(), training, (step, lr), logged);
+        let next = next.map_err(of_memory).with_context(|| at(step, lr))?;
+        let stops = options.stop_after == Some(done);
+        let waits = next.figures.are_here() || evaluates || saves || stops;
+        let mut ready = vec![pending.replace(next)];
+        if waits {
+            ready.push(pending.take());
+        }
+        speed.add(batch, clock);
+        for pending in ready.into_iter().flatten() {
+            let (done, lr, logged) = (pending.step + 1, pending.lr, pending.logged);
+            let report = pending.report(training.weight_decay).with_context(|| at(done - 1, lr))?;
+            let note = task.watched().and_then(|(metric, called)| {
+                let share = report.metrics.iter().find(|(name, _)| *name == metric)?.1;
+                Some(format!("{called} {:.1} %", 100.0 * share))
+            });
+            progress.update(done, speed.images_per_s(), Some(report.loss), note.as_deref());
+            if logged {
+                let mut values = vec![
+                    ("loss", report.loss),
+                    ("weight_decay", report.decay),
+                    ("total_loss", report.total),
+                    ("lr", lr),
+                    ("grad_norm", report.grad_norm),
+                    ("images_per_s", speed.images_per_s()),
+                ];
+                values.extend(&report.metrics);
+                run.log(done, &values)?;
+                speed = Speed::default();
+            }
+            last_step = report.metrics;
+        }
+        if evaluates {
+            let metrics = task.evaluate().with_context(|| format!("evaluating after step {done}"))?;
+            run.log(done, &metrics)?;
+            last_metrics = Some(metrics);
+        }
+        // Last, so that a state never claims measurements that are not in the file.
+        if saves {
+            save(task, optimizer.as_ref(), run, done, seconds())?;
+            saved = done;
+        }
+        if stops {
+            let metrics = last_metrics.unwrap_or_default();
+            return Ok(Outcome { steps: done, seconds: seconds(), metrics, last_step });
+        }
+    }
+    // A run that was interrupted after its last step has logged this evaluation already.
+    let metrics = match last_metrics {
+        Some(metrics) => metrics,
+        None => task.evaluate().context("evaluating at the end")?,
+    };
+    task.finish()?;
+    checkpoint::save(&run.checkpoint_dir(), task.store(), &task.model_config())?;
+    let shown: Vec<_> = metrics.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
+    progress.finish(&shown.join("  "));
+    Ok(Outcome { steps: total, seconds: seconds(), metrics, last_step })
+}
+
+/// Images a second since the last time that it was written down, evaluations and saving left out.
+#[derive(Default)]
+struct Speed {
+    images: usize,
+    seconds: f64,
+}
+
+impl Speed {
+    fn add(&mut self, images: usize, since: Instant) {
+        self.images += images;
+        self.seconds += since.elapsed().as_secs_f64();
+    }
+
+    fn images_per_s(&self) -> f64 {
+        self.images as f64 / self.seconds.max(1e-9)
+    }
+}
