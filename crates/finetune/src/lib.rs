@@ -40,8 +40,6 @@ pub struct FinetuneArgs {
     pub subset: usize,
 }
 
-/// Name of the list of labeled images in the run folder.
-
 /// Fine-tunes, or trains the baseline, into the run folder of the command line.
 ///
 /// # Errors

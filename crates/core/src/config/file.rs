@@ -106,8 +106,8 @@ pub fn typed<T: DeserializeOwned>(table: Table) -> Result<T> {
         .map_err(|e| explain(&e.path().to_string(), e.inner().message()))
 }
 
-/// Rewords serde's message; `path` is the dotted path where it stopped.
-fn explain(path: &str, message: &str) -> anyhow::Error {
+/// Serde's message, reworded; `path` is the dotted path where it stopped.
+pub fn explain(path: &str, message: &str) -> anyhow::Error {
     let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
     let parent = match path {
         "." => "",
