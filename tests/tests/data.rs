@@ -11,7 +11,7 @@ use simclr_data::synth::{ONE_PERCENT, Row, Size, png, write, write_parquet};
 use simclr_data::{Batch, Dataset, LabelSubset, Loader, ViewMaker};
 use simclr_distill::DistillArgs;
 use simclr_eval::EvalArgs;
-use simclr_eval::inspect::{self, InspectArgs};
+use simclr_report::inspect::{self, InspectArgs};
 use simclr_finetune::FinetuneArgs;
 use std::collections::BTreeMap;
 use std::path::Path;

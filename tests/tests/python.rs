@@ -15,7 +15,7 @@ use simclr_core::config::{ModelConfig, Stem};
 use simclr_core::params::Kind;
 use simclr_core::rng::{Purpose, Rng};
 use simclr_core::run::checkpoint;
-use simclr_eval::publish::describe;
+use simclr_publish::describe;
 use simclr_model::{ModelSpec, SimClr};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,7 @@
 //! Line charts as inline SVG, coloured by the page's style sheet.
 #![allow(clippy::disallowed_methods, reason = "what is drawn may differ by a hair from machine to machine")]
 
+use crate::html::escape;
 use std::fmt::Write;
 
 /// Width and height of a chart, and what its axes take, in SVG units.
@@ -49,11 +50,6 @@ pub struct Chart<'a> {
     pub y: Scale,
     /// The lines.
     pub series: Vec<Series>,
-}
-
-/// Text that is safe inside HTML.
-pub fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 impl Chart<'_> {

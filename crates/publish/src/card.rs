@@ -1,7 +1,7 @@
 //! The model card: metadata that the hub reads, and what a person should know, from the run's own files alone.
 
-use super::describe::timm_has;
-use super::facts::{Facts, RunFacts};
+use crate::describe::timm_has;
+use crate::facts::{Facts, RunFacts};
 use serde_json::Value as Json;
 use simclr_core::config::Stem;
 use simclr_core::hub::RepoId;

@@ -1,6 +1,6 @@
 //! Pictures of the report as inline PNGs: augmented views, and test images with their nearest training images.
 
-use super::chart::escape;
+use crate::html::escape;
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
 use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};

@@ -1,14 +1,18 @@
 //! The report of a run: `report/results.json` for programs and `report/index.html`, one file without network, for people.
 
+#![forbid(unsafe_code)]
+
 mod chart;
 mod curves;
+mod html;
+pub mod inspect;
 mod page;
 mod pictures;
+pub mod plan;
 mod results;
 
 pub use results::{ResultRow, Results};
 
-use crate::plan;
 use anyhow::{Context, Result};
 use simclr_core::config::Config;
 use std::path::{Path, PathBuf};

@@ -1,8 +1,8 @@
 //! The files that are published.
 
-use super::card;
-use super::describe::describe;
-use super::facts::Facts;
+use crate::card;
+use crate::describe::describe;
+use crate::facts::Facts;
 use anyhow::{Context, Result};
 use simclr_core::disk;
 use simclr_core::hub::RepoId;
@@ -10,7 +10,7 @@ use simclr_core::run::layout::{CONFIG, MODEL};
 use std::path::{Path, PathBuf};
 
 /// The networks in PyTorch, published beside the weights so that they load anywhere.
-const PYTHON: &str = include_str!("../../../../python/simclr_resnet.py");
+const PYTHON: &str = include_str!("../../../python/simclr_resnet.py");
 
 /// One file of a repository.
 pub struct Published {

@@ -1,10 +1,11 @@
 //! The page of the report: headline, table, charts, pictures, configuration.
 
-use super::chart::{Chart, Scale, Series, escape};
-use super::curves::Curves;
-use super::pictures::Pictures;
-use super::results::{ResultRow, Results};
+use crate::chart::{Chart, Scale, Series};
+use crate::curves::Curves;
+use crate::html::escape;
+use crate::pictures::Pictures;
 use crate::plan::percent;
+use crate::results::{ResultRow, Results};
 use anyhow::Result;
 use simclr_core::config::Config;
 use std::fmt::Write;
