@@ -88,12 +88,7 @@ impl ApplyArgs {
     ///
     /// # Errors
     /// When no picture can be decoded, or with `--strict` when one cannot.
-    pub fn rows(
-        &self,
-        model: &SimClr,
-        title: &str,
-        run: impl Fn(&SimClr, Tensor) -> Result<Vec<f32>>,
-    ) -> Result<Rows> {
+    pub fn rows(&self, model: &SimClr, title: &str, run: impl Fn(&SimClr, Tensor) -> Result<Vec<f32>>) -> Result<Rows> {
         let corrupt = if self.strict { Corrupt::Fail } else { Corrupt::Skip };
         let pictures = pictures_below(&self.images, model.spec.in_channels, corrupt).context("--images")?;
         let eval = EvalConfig { crop: self.crop, resize: self.resize, ..EvalConfig::default() };

@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "what is drawn may differ by a hair from machine to machine")]
 
 use crate::html::escape;
+use simclr_core::readable::percent;
 use std::fmt::Write;
 
 /// Width and height of a chart, and what its axes take, in SVG units.
@@ -189,7 +190,7 @@ impl Axis {
         match self.scale {
             Scale::Linear => format!("{v:.*}", decimals(self.step)),
             Scale::Percent => format!("{:.*} %", decimals(100.0 * self.step), 100.0 * v),
-            Scale::LogPercent => crate::plan::percent(v),
+            Scale::LogPercent => percent(v),
         }
     }
 
@@ -199,7 +200,7 @@ impl Axis {
             Scale::Linear if v.fract() == 0.0 => format!("{v}"),
             Scale::Linear => format!("{v:.4}"),
             Scale::Percent => format!("{:.2} %", 100.0 * v),
-            Scale::LogPercent => crate::plan::percent(v),
+            Scale::LogPercent => percent(v),
         }
     }
 }

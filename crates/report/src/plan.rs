@@ -1,8 +1,11 @@
 //! The jobs of a whole experiment, in order: what each runs, where it writes, and about how much work it is.
 
 use anyhow::{Context, Result, bail};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use simclr_core::config::{Config, DataConfig, ModelConfig, TrainingConfig};
+use simclr_core::readable::percent;
+use simclr_core::run::layout;
+use simclr_core::stages::{self, Arg, Each, FINETUNED, Method, STAGES, Stage, Work};
 use std::path::{Path, PathBuf};
 
 /// One run of one stage binary.
@@ -20,45 +23,64 @@ pub struct Job {
     pub dir: PathBuf,
     /// Images processed x passes x relative cost of the network: only ratios mean something.
     pub cost: f64,
-    /// The row of the results that it fills; pretraining fills none.
+    /// The row of the results that its own checkpoint fills; pretraining fills none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub row: Option<Row>,
+    /// What it is a run of.
+    #[serde(skip)]
+    pub stage: &'static Stage,
 }
 
 /// What a training job's accuracy is reported as.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Row {
     /// `supervised`, `finetuned` or `distilled-NAME`.
-    pub name: String,
+    #[serde(rename = "name", serialize_with = "by_name")]
+    pub method: Method,
     /// Label fraction in (0, 1].
     pub labels: f64,
     /// Which label subset of that fraction.
     pub subset: usize,
 }
 
-/// A percentage without needless digits: 0.01 gives `1 %`.
-pub fn percent(fraction: f64) -> String {
-    format!("{} %", (fraction * 1e6).round() / 1e4)
+/// A method as its name in the results.
+///
+/// # Errors
+/// Those of the serializer.
+pub fn by_name<S: Serializer>(method: &Method, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(method)
 }
 
-/// The jobs of `config` below the folder `out`: first the baselines, then pretraining and the encoder's evaluation,
-/// then for each label fraction and subset the fine-tuned network and its students, teachers before students.
+/// The jobs of `config` below the folder `out`, in the order of the table of stages: first the baselines, then
+/// pretraining and the encoder's evaluation, then for each label fraction and subset the fine-tuned network and its
+/// students, teachers before students.
 ///
 /// # Errors
 /// When students teach one another in a circle, or an override of a label fraction is not valid.
 pub fn jobs(config: &Config, out: &Path) -> Result<Vec<Job>> {
+    jobs_of(&STAGES, config, out)
+}
+
+fn jobs_of(stages: &'static [Stage], config: &Config, out: &Path) -> Result<Vec<Job>> {
     let plan = Planner { config, out, train: train_images(&config.data), test: test_images(&config.data) };
     let students = students_in_order(config)?;
     let mut jobs = Vec::new();
-    for (labels, subset) in plan.label_sets() {
-        jobs.push(plan.labeled("supervised", labels, subset)?);
-    }
-    jobs.push(plan.pretrain());
-    jobs.push(plan.eval());
-    for (labels, subset) in plan.label_sets() {
-        jobs.push(plan.labeled("finetuned", labels, subset)?);
-        for student in &students {
-            jobs.push(plan.distill(student, labels, subset)?);
+    let once = |stage: &Stage| stage.each == Each::Experiment;
+    for neighbours in stages.chunk_by(|a, b| once(a) == once(b)) {
+        if neighbours.iter().all(once) {
+            let whole = neighbours.iter().map(|stage| plan.once(stage));
+            jobs.extend(whole.collect::<Result<Vec<_>>>()?);
+            continue;
+        }
+        for set in plan.label_sets() {
+            for stage in neighbours {
+                if stage.each == Each::LabelSet {
+                    jobs.push(plan.labeled(stage, set, None)?);
+                } else {
+                    let each = students.iter().map(|student| plan.labeled(stage, set, Some(student)));
+                    jobs.extend(each.collect::<Result<Vec<_>>>()?);
+                }
+            }
         }
     }
     Ok(jobs)
@@ -73,7 +95,7 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    /// All labels are one set, whatever the number of subsets.
+    /// Fractions, and the subsets of each. All labels are one set, whatever the number of subsets.
     fn label_sets(&self) -> Vec<(f64, usize)> {
         let sets = |&f: &f64| (0..if f < 1.0 { self.config.reproduce.subsets } else { 1 }).map(move |i| (f, i));
         self.config.reproduce.labels.iter().flat_map(sets).collect()
@@ -83,65 +105,95 @@ impl Planner<'_> {
         self.out.join(id).to_string_lossy().into_owned()
     }
 
-    fn job(&self, id: String, title: String, program: &str, args: Vec<String>, cost: f64) -> Job {
-        let dir = self.out.join(&id);
-        Job { id, title, program: program.into(), args, dir, cost, row: None }
+    /// The run of a stage that is run once for the experiment.
+    fn once(&self, stage: &'static Stage) -> Result<Job> {
+        let id = stage.folder(None);
+        Ok(Job {
+            title: stage.title.into(),
+            program: stage.program.into(),
+            args: self.args(stage, |arg| bail!("{}: no {arg:?} of a stage that is run once", stage.name))?,
+            dir: self.out.join(&id),
+            cost: self.cost_once(stage)?,
+            row: None,
+            id,
+            stage,
+        })
     }
 
-    fn labeled_job(&self, row: Row, title: &str, program: &str, args: Vec<String>, cost: f64) -> Job {
-        let mut title = format!("{title}, {} of the labels", percent(row.labels));
-        if self.config.reproduce.subsets > 1 && row.labels < 1.0 {
-            title += &format!(", subset {}", row.subset);
+    /// The run of a stage on a label set, of one student where it has students.
+    fn labeled(&self, stage: &'static Stage, (labels, subset): (f64, usize), student: Option<&String>) -> Result<Job> {
+        let config = self.config.at_labels(labels)?;
+        let mut title = stage.title.replace("{student}", student.map_or("", String::as_str));
+        title += &format!(", {} of the labels", percent(labels));
+        if self.config.reproduce.subsets > 1 && labels < 1.0 {
+            title += &format!(", subset {subset}");
         }
-        let mut all = args;
-        all.extend(["--labels".into(), row.labels.to_string(), "--subset".into(), row.subset.to_string()]);
-        Job { row: Some(row.clone()), ..self.job(id(row.labels, row.subset, &row.name), title, program, all, cost) }
+        let id = |folder: &str| format!("{}/{folder}", layout::label_set(labels, subset));
+        let mut args = self.args(stage, |arg| {
+            let student = student.with_context(|| format!("{}: {arg:?} of a stage without students", stage.name))?;
+            Ok(match arg {
+                Arg::Teacher => self.path(&id(&teacher_folder(&config.student(student)?.teacher)?)),
+                _ => student.clone(),
+            })
+        })?;
+        args.extend(["--labels".into(), labels.to_string(), "--subset".into(), subset.to_string()]);
+        let id = id(&stage.folder(student.map(String::as_str)));
+        let row = stage.own_row().map(|row| {
+            let method = Method { stage, row, student: student.cloned() };
+            Row { method, labels, subset }
+        });
+        Ok(Job {
+            title,
+            program: stage.program.into(),
+            args,
+            dir: self.out.join(&id),
+            cost: self.cost_labeled(stage, &config, labels, student)?,
+            row,
+            id,
+            stage,
+        })
     }
 
-    fn pretrain(&self) -> Job {
-        let t = &self.config.pretrain.training;
-        let cost = 2.0 * images(t, self.train) * network_cost(&self.config.model);
-        self.job("pretrain".into(), "pretraining".into(), "simclr-pretrain", vec![], cost)
-    }
-
-    fn eval(&self) -> Job {
-        let views = self.config.eval.linear.views.max(1);
-        let cost = (views * self.train + self.test) as f64 * network_cost(&self.config.model) / 3.0;
-        let args = vec!["--checkpoint".into(), self.path("pretrain"), "--linear".into(), "--knn".into()];
-        self.job("eval".into(), "linear probe and nearest neighbours".into(), "simclr-eval", args, cost)
-    }
-
-    fn labeled(&self, name: &str, labels: f64, subset: usize) -> Result<Job> {
-        let config = self.config.at_labels(labels)?;
-        let (stage, title, from) = match name {
-            "supervised" => (&config.supervised, "supervised from scratch", "scratch".to_string()),
-            _ => (&config.finetune, "fine-tuned", self.path("pretrain")),
+    /// The arguments of a stage, where `of` knows what depends on the student.
+    fn args(&self, stage: &Stage, of: impl Fn(Arg) -> Result<String>) -> Result<Vec<String>> {
+        let word = |arg: &Arg| match *arg {
+            Arg::Word(word) => Ok(word.into()),
+            Arg::Run(other) => Ok(self.path(&stages::named(other).map_or(other.into(), |stage| stage.folder(None)))),
+            arg => of(arg),
         };
-        let examples = (self.train as f64 * labels) as usize;
-        let cost =
-            (images(&stage.training, examples) + self.checks(&stage.training, examples)) * network_cost(&config.model);
-        let row = Row { name: name.into(), labels, subset };
-        Ok(self.labeled_job(row, title, "simclr-finetune", vec!["--from".into(), from], cost))
+        stage.args.iter().map(word).collect()
     }
 
-    fn distill(&self, student: &str, labels: f64, subset: usize) -> Result<Job> {
-        let config = self.config.at_labels(labels)?;
-        let stage = config.student(student)?;
-        let teacher = match stage.teacher.as_str() {
-            "finetuned" => "finetuned".to_string(),
-            name => format!("distilled-{name}"),
+    fn cost_once(&self, stage: &Stage) -> Result<f64> {
+        let network = network_cost(&self.config.model);
+        Ok(match stage.work {
+            // The whole training is so long that the test images beside it do not count.
+            Work::Train { views } => views * images(&self.config.training(stage.name, None)?, self.train) * network,
+            Work::Measure => {
+                let views = self.config.eval.linear.views.max(1);
+                (views * self.train + self.test) as f64 * network / 3.0
+            }
+        })
+    }
+
+    /// `config` is that of the label fraction. A student sees all images.
+    fn cost_labeled(&self, stage: &Stage, config: &Config, labels: f64, student: Option<&String>) -> Result<f64> {
+        let Work::Train { views } = stage.work else {
+            return Ok(self.test as f64 * network_cost(&config.model) / 3.0);
         };
-        let network = network_cost(&network_of(&config, student)?);
-        let teaching = match stage.teacher.as_str() {
-            "finetuned" => network_cost(&config.model),
-            name => network_cost(&network_of(&config, name)?),
+        let training = &config.training(stage.name, student.map(String::as_str))?;
+        let Some(student) = student else {
+            let examples = (self.train as f64 * labels) as usize;
+            let seen = views * images(training, examples) + self.checks(training, examples);
+            return Ok(seen * network_cost(&config.model));
         };
-        let seen = images(&stage.training, self.train);
-        let cost = seen * (network + teaching / 3.0) + self.checks(&stage.training, self.train) * network;
-        let args =
-            vec!["--teacher".into(), self.path(&id(labels, subset, &teacher)), "--student".into(), student.into()];
-        let row = Row { name: format!("distilled-{student}"), labels, subset };
-        Ok(self.labeled_job(row, &format!("student `{student}`"), "simclr-distill", args, cost))
+        let network = network_cost(&network_of(config, student)?);
+        let teaching = match config.student(student)?.teacher.as_str() {
+            FINETUNED => network_cost(&config.model),
+            name => network_cost(&network_of(config, name)?),
+        };
+        let seen = views * images(training, self.train);
+        Ok(seen * (network + teaching / 3.0) + self.checks(training, self.train) * network)
     }
 
     /// The test images that a stage looks at, in units of training images (a forward pass is a third of a step).
@@ -152,8 +204,11 @@ impl Planner<'_> {
     }
 }
 
-fn id(labels: f64, subset: usize, name: &str) -> String {
-    format!("labels-{labels}/subset-{subset}/{name}")
+/// The folder of a teacher in its label set.
+fn teacher_folder(teacher: &str) -> Result<String> {
+    let (name, student) =
+        if teacher == FINETUNED { (stages::FINETUNE, None) } else { (stages::DISTILL, Some(teacher)) };
+    Ok(stages::named(name).with_context(|| format!("the table of stages lacks {name}"))?.folder(student))
 }
 
 /// The images that a stage trains on, each time that it sees one.
@@ -166,7 +221,7 @@ fn network_of(config: &Config, student: &str) -> Result<ModelConfig> {
     let stage = config.student(student)?;
     match (&stage.model, stage.teacher.as_str()) {
         (Some(model), _) => Ok(model.clone()),
-        (None, "finetuned") => Ok(config.model.clone()),
+        (None, FINETUNED) => Ok(config.model.clone()),
         (None, teacher) => network_of(config, teacher),
     }
 }
@@ -189,14 +244,14 @@ fn network_cost(model: &ModelConfig) -> f64 {
 fn students_in_order(config: &Config) -> Result<Vec<String>> {
     let mut order: Vec<String> = Vec::new();
     while order.len() < config.distill.len() {
-        let ready = |teacher: &str| teacher == "finetuned" || order.iter().any(|done| done == teacher);
+        let ready = |teacher: &str| teacher == FINETUNED || order.iter().any(|done| done == teacher);
         let waiting: Vec<_> = config.distill.iter().filter(|(name, _)| !order.contains(name)).collect();
         match waiting.iter().find(|(_, student)| ready(&student.teacher)) {
             Some((name, _)) => order.push((*name).clone()),
             None => {
                 let names: Vec<_> = waiting.iter().map(|(name, s)| format!("{name} from {}", s.teacher)).collect();
                 bail!(
-                    "distill.*.teacher: students teach one another in a circle ({}); one must learn from \"finetuned\"",
+                    "distill.*.teacher: students teach one another in a circle ({}); one must learn from \"{FINETUNED}\"",
                     names.join(", ")
                 )
             }
@@ -274,6 +329,43 @@ mod tests {
         let circle = config(&["distill.self.teacher=small", "distill.self.temperature=1.0"]);
         let message = jobs(&circle, Path::new("out")).unwrap_err().to_string();
         assert!(message.contains("circle") && message.contains("self from small"), "{message}");
+    }
+
+    #[test]
+    fn a_new_stage_is_one_entry_of_the_table() {
+        static WITH_ONE_MORE: [Stage; 2] = [
+            Stage {
+                name: "adapt",
+                program: "simclr-adapt",
+                title: "adapted",
+                each: Each::LabelSet,
+                args: &[Arg::Word("--from"), Arg::Run(stages::PRETRAIN)],
+                work: Work::Train { views: 2.0 },
+                rows: &[stages::Row { key: "", name: "adapted", title: "Adapted" }],
+                curves: ["loss", "test top-1"],
+                summary: "adapted to {labels} of {data}",
+            },
+            Stage {
+                name: "weigh",
+                program: "simclr-weigh",
+                title: "weighing",
+                each: Each::Experiment,
+                args: &[],
+                work: Work::Measure,
+                rows: &[],
+                curves: ["loss", "test top-1"],
+                summary: "",
+            },
+        ];
+        let mut config = config(&["reproduce.labels=[0.1]", "reproduce.subsets=1"]);
+        let table = "training = { length = { steps = 10 }, batch = 8, learning_rate = 0.1 }";
+        config.stage.insert("adapt".into(), table.parse().unwrap());
+        let jobs = jobs_of(&WITH_ONE_MORE, &config, Path::new("out")).unwrap();
+        assert_eq!(ids(&jobs), ["labels-0.1/subset-0/adapted", "weigh"]);
+        assert_eq!((jobs[0].title.as_str(), jobs[0].program.as_str()), ("adapted, 10 % of the labels", "simclr-adapt"));
+        assert_eq!(jobs[0].args.join(" "), "--from out/pretrain --labels 0.1 --subset 0");
+        assert_eq!(jobs[0].row.as_ref().unwrap().method.to_string(), "adapted");
+        assert!(jobs.iter().all(|job| job.cost > 0.0));
     }
 
     #[test]
