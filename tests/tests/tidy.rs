@@ -1,6 +1,9 @@
 //! The house rules that a machine can check.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod imports;
+
+use imports::Imports;
 use std::path::{Path, PathBuf};
 
 /// Most lines of a source file: past it, there is a seam to look for.
@@ -54,6 +57,124 @@ fn sources_keep_the_house_rules() {
             }
             if line.ends_with(' ') {
                 complain(format!("line {}: space at the end", i + 1));
+            }
+        }
+    }
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
+
+/// Crates with circles of files. The list may only shrink.
+const CIRCLES: [&str; 2] = ["ops", "data"];
+
+/// Which of our crates each may depend on. One that is not listed is a stage.
+const MAY_USE: &[(&str, &[&str])] = &[
+    ("align", &[]),
+    ("alloc", &[]),
+    ("emulator", &[]),
+    ("ops", &["alloc"]),
+    ("core", &["align", "ops"]),
+    ("data", &["ops", "core"]),
+    ("model", &["ops", "core"]),
+    ("stage", &["ops", "core", "data", "model"]),
+    ("report", &["core", "data"]),
+    ("publish", &["core", "data", "model"]),
+    ("eval", &["alloc", "ops", "core", "data", "model", "stage", "report", "publish"]),
+    ("xtask", &["align"]),
+];
+const A_STAGE_MAY_USE: &[&str] = &["alloc", "ops", "core", "data", "model", "stage"];
+
+/// The folders of the packages, with their names.
+fn packages() -> Vec<(String, PathBuf)> {
+    let crates = std::fs::read_dir(root().join("crates")).unwrap().map(|entry| entry.unwrap().path());
+    let mut found: Vec<_> = crates.map(|dir| (dir.file_name().unwrap().to_str().unwrap().to_string(), dir)).collect();
+    found.push(("xtask".into(), root().join("xtask")));
+    found.sort();
+    found
+}
+
+/// What each library and program of a package imports.
+fn imports(package: &Path) -> Vec<Imports> {
+    let workspace = root().canonicalize().unwrap();
+    let source = package.canonicalize().unwrap().join("src");
+    let mut roots = vec![source.join("lib.rs"), source.join("main.rs")];
+    if let Ok(programs) = std::fs::read_dir(source.join("bin")) {
+        roots.extend(programs.map(|entry| entry.unwrap().path()));
+    }
+    let roots = roots.into_iter().filter(|root| root.is_file());
+    roots.map(|root| Imports::read(&root, &workspace)).collect()
+}
+
+#[test]
+fn files_import_one_another_in_no_circle() {
+    let mut complaints = Vec::new();
+    for (name, package) in packages() {
+        let circles: Vec<String> = imports(&package).iter().flat_map(Imports::circles).collect();
+        match (circles.is_empty(), CIRCLES.contains(&name.as_str())) {
+            (true, true) => complaints.push(format!("{name} has no circle any more: take it off the list CIRCLES")),
+            (false, false) => complaints.extend(circles),
+            _ => {}
+        }
+    }
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
+
+/// A kernel computes; it does not know what is recorded for the backward pass. The tape knows no op.
+#[test]
+fn kernels_and_the_tape_do_not_know_each_other() {
+    if CIRCLES.contains(&"ops") {
+        return simclr_tests::skipped("directions in ops", "its files stand in circles");
+    }
+    let package = root().join("crates/ops");
+    let mut complaints = Vec::new();
+    for (from, to, path) in imports(&package).iter().flat_map(Imports::edges) {
+        let parts = |file: &Path| -> Vec<String> {
+            let below = file.strip_prefix("crates/ops/src").unwrap().with_extension("");
+            below.iter().map(|part| part.to_str().unwrap().to_string()).collect()
+        };
+        let (from_parts, to_parts) = (parts(from), parts(to));
+        // `OP/cpu.rs`, `OP/gpu/step.rs`; not what all ops share of a GPU.
+        let kernel = from_parts[1..].iter().any(|part| part == "cpu" || part == "gpu");
+        let allowed = match (from_parts[0].as_str(), to_parts[0].as_str()) {
+            (_, "tape") if kernel => false,
+            ("tape", to) => ["tape", "tensor", "simd"].contains(&to),
+            _ => true,
+        };
+        if !allowed {
+            complaints.push(format!("{} imports {} ({path})", from.display(), to.display()));
+        }
+    }
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
+
+#[test]
+fn crates_depend_on_those_below_them() {
+    let mut complaints = Vec::new();
+    for (name, package) in packages() {
+        let manifest = std::fs::read_to_string(package.join("Cargo.toml")).unwrap();
+        let manifest: toml::Table = manifest.parse().unwrap();
+        let dependencies = manifest.get("dependencies").and_then(toml::Value::as_table).into_iter().flatten();
+        let ours = dependencies.filter_map(|(name, _)| name.strip_prefix("simclr-"));
+        let allowed = MAY_USE.iter().find(|(known, _)| *known == name).map_or(A_STAGE_MAY_USE, |(_, allowed)| allowed);
+        let wrong = ours.filter(|other| !allowed.contains(other));
+        complaints.extend(wrong.map(|other| format!("{name} depends on {other}; it may on {allowed:?}")));
+    }
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
+
+#[test]
+fn files_of_a_run_are_named_in_one_place() {
+    let layout = Path::new("crates/core/src/run/layout.rs");
+    let core = imports(&root().join("crates/core"));
+    let own =
+        core.iter().flat_map(|crate_| crate_.files.iter().zip(&crate_.literals)).find(|(file, _)| *file == layout);
+    let names: Vec<&String> = own.unwrap().1.iter().filter(|name| name.contains('.') && !name.contains('{')).collect();
+    assert!(names.len() > 8, "{names:?}");
+    let mut complaints = Vec::new();
+    for (_, package) in packages() {
+        for program in imports(&package) {
+            for (file, literals) in program.files.iter().zip(&program.literals).filter(|(file, _)| *file != layout) {
+                let named = literals.iter().filter(|text| text.split('/').any(|part| names.iter().any(|n| *n == part)));
+                complaints.extend(named.map(|text| format!("{}: \"{text}\" is a name of run::layout", file.display())));
             }
         }
     }
