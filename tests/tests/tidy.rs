@@ -104,6 +104,41 @@ fn imports(package: &Path) -> Vec<Imports> {
     roots.map(|root| Imports::read(&root, &workspace)).collect()
 }
 
+/// The reader of imports is held to a small crate that has each of their forms.
+#[test]
+fn imports_of_every_form_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    write(
+        "lib.rs",
+        "mod a; mod b; #[path = \"other.rs\"] mod c; mod d; pub use a::One; pub(crate) use b::*; fn shared() {}",
+    );
+    write("a.rs", "//! \"in a comment\" crate::d\npub struct One; #[cfg(test)] mod tests { use crate::b::Two; }");
+    write("b/mod.rs", "mod deep; pub use deep::Two; #[cfg(not(test))] fn f() -> &'static str { \"text\" }");
+    write("b/deep.rs", "use crate::One; pub enum Two { X }");
+    write("other.rs", "use super::{One, Two::X, d::{self, Four}}; fn f() { crate::shared(); }");
+    write("d.rs", "pub struct Four; fn f() { println!(\"{}\", crate::c::f()); } mod inner { use super::super::a; }");
+    let read = Imports::read(&dir.path().canonicalize().unwrap().join("lib.rs"), &dir.path().canonicalize().unwrap());
+    let edges: Vec<String> = read.edges().map(|(from, to, _)| format!("{} {}", from.display(), to.display())).collect();
+    let expected = [
+        "b/deep.rs a.rs",
+        "d.rs a.rs",
+        "d.rs other.rs",
+        "other.rs a.rs",
+        "other.rs b/deep.rs",
+        "other.rs d.rs",
+        "other.rs lib.rs",
+    ];
+    assert_eq!(edges, expected);
+    assert_eq!(read.circles(), ["d.rs\n    imports other.rs (crate::c::f)\n    imports d.rs (super::d)"]);
+    assert!(read.literals.concat().contains(&"text".to_string()), "{:?}", read.literals);
+    assert!(!read.literals.concat().iter().any(|text| text.contains("comment")));
+}
+
 #[test]
 fn files_import_one_another_in_no_circle() {
     let mut complaints = Vec::new();
