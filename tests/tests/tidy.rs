@@ -74,14 +74,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("ops", &["alloc"]),
     ("core", &["align", "ops"]),
     ("data", &["ops", "core"]),
+    ("data-tools", &["core", "data"]),
     ("model", &["ops", "core"]),
     ("stage", &["ops", "core", "data", "model"]),
-    ("report", &["core", "data"]),
+    ("report", &["core", "data", "data-tools"]),
     ("publish", &["core", "data", "model"]),
     ("eval", &["alloc", "ops", "core", "data", "model", "stage", "report", "publish"]),
-    ("xtask", &["align"]),
+    ("xtask", &["align", "emulator"]),
 ];
-const A_STAGE_MAY_USE: &[&str] = &["alloc", "ops", "core", "data", "model", "stage"];
+const A_STAGE_MAY_USE: &[&str] = &["alloc", "ops", "core", "data", "data-tools", "model", "stage"];
 
 /// The folders of the packages, with their names.
 fn packages() -> Vec<(String, PathBuf)> {

@@ -215,7 +215,7 @@ fn training(run: &RunFacts) -> String {
 fn plain(value: &Json) -> String {
     match (value, value.as_f64()) {
         (Json::String(text), _) => text.clone(),
-        // Single precision went through double on its way: the digits that it does not have are left out.
+        // A number of single precision that was kept as a double: the digits that it does not have are left out.
         (Json::Number(_), Some(v)) if value.is_f64() && f64::from(v as f32) == v => (v as f32).to_string(),
         (Json::Object(map), _) if map.len() == 1 => map.iter().map(|(unit, n)| format!("{n} {unit}")).collect(),
         _ => value.to_string(),

@@ -65,6 +65,7 @@ impl Config {
         let table = file::read(path, set)?;
         Self::from_table(table)
             .and_then(|config| config.check_overrides().map(|()| config))
+            .and_then(|config| config.check_stages().map(|()| config))
             .with_context(|| format!("in {}", path.display()))
     }
 
@@ -87,6 +88,12 @@ impl Config {
         Ok(config)
     }
 
+    /// Nobody reads the table of an unknown stage: it is a typing error.
+    fn check_stages(&self) -> Result<()> {
+        let further = stages::STAGES.iter().map(|stage| stage.name).filter(|name| !OWN_TABLE.contains(name));
+        known_stages(&self.stage, &further.collect::<Vec<_>>())
+    }
+
     /// Checks every value that its type does not.
     fn check(&self) -> Result<()> {
         self.data.check()?;
@@ -103,8 +110,6 @@ impl Config {
                 bail!("distill.{name}.teacher = \"{teacher}\": must be \"{FINETUNED}\" or another student")
             }
         }
-        let further = stages::STAGES.iter().map(|stage| stage.name).filter(|name| !OWN_TABLE.contains(name));
-        known_stages(&self.stage, &further.collect::<Vec<_>>())?;
         self.eval.check()
     }
 
@@ -181,7 +186,6 @@ impl Config {
     }
 }
 
-/// Nobody reads the table of an unknown stage: it is a typing error.
 fn known_stages(tables: &BTreeMap<String, toml::Table>, known: &[&str]) -> Result<()> {
     match tables.keys().find(|name| !known.contains(&name.as_str())) {
         None => Ok(()),
@@ -227,7 +231,10 @@ mod tests {
 
         known_stages(&config.stage, &["adapt"]).unwrap();
         assert!(known_stages(&config.stage, &["adopt"]).unwrap_err().to_string().contains("[stage.adapt]; valid ones"));
-        assert!(config.check().unwrap_err().to_string().contains("[stage.adapt]"), "the table of stages lacks it");
+        assert!(
+            config.check_stages().unwrap_err().to_string().contains("[stage.adapt]"),
+            "the table of stages lacks it"
+        );
         config.stage.get_mut("adapt").unwrap().insert("strenght".into(), 1.into());
         let message = config.further::<Further>("adapt").err().unwrap().to_string();
         assert!(message.contains("unknown key stage.adapt.strenght; did you mean strength?"), "{message}");
