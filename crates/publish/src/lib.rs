@@ -14,10 +14,10 @@ mod upload;
 mod upload;
 
 pub use describe::describe;
+pub use place::{Outcome, Place};
 
 use anyhow::{Context, Result, ensure};
 use facts::Facts;
-use place::{Outcome, Place};
 use simclr_core::hub::RepoId;
 use std::path::{Path, PathBuf};
 

@@ -6,7 +6,8 @@
 mod source;
 
 use source::{Module, Use, modules};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::path::{Path, PathBuf};
 
 /// One program or library, from its root file.
@@ -85,8 +86,8 @@ impl Imports {
                         way.reverse();
                         return Some(way);
                     }
-                    if before.get(&to).is_none() {
-                        before.insert(to, from);
+                    if let Entry::Vacant(unseen) = before.entry(to) {
+                        unseen.insert(from);
                         further.push(to);
                     }
                 }
