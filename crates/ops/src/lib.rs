@@ -16,6 +16,7 @@ macro_rules! on_gpu {
 
 pub mod alloc;
 mod augment;
+mod bridge;
 mod contrastive;
 mod conv;
 pub mod cpu;
