@@ -52,7 +52,7 @@ CUresult cuModuleGetFunction(CUfunction *function, CUmodule module, const char *
   } else if (candles != candle::kernels().end()) {
     found.candles = candles->second;
   } else {
-    driver::complain("kernel " + found.name + " is not emulated: it is candle's; see emulated/candle.hpp");
+    driver::complain("kernel " + found.name + " is not emulated: it is candle's; see emulator/cpp/candle.hpp");
     return CUDA_ERROR_NOT_FOUND;
   }
   std::lock_guard<std::mutex> held(one_launch);

@@ -78,7 +78,7 @@ fn measure<S, T>(
     best.get().is_finite().then_some(best.get())
 }
 
-/// Measures the way back alone from what `forward` computes.
+/// Measures the backward pass alone from what `forward` computes.
 fn measure_back(
     group: &mut Group<'_>,
     name: &str,

@@ -1,4 +1,4 @@
-// Colour jitter, grayscale and blur of views [N, H, W, C] f32, as data/src/color.rs and data/src/blur.rs do it.
+// Colour jitter, grayscale and blur of views [N, H, W, C] f32, by TensorFlow's definitions.
 //
 // A table says what becomes of each view, a row a view: four operations, each with its factor; whether it turns gray; the
 // number of the blur's weights; these weights, from the middle outwards.

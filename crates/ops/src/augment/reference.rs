@@ -48,7 +48,7 @@ fn rgb([h, s, v]: [f64; 3]) -> [f64; 3] {
 
 /// A Gaussian's weights from its middle outwards, of a kernel of `2 radius + 1`.
 pub fn weights(radius: usize, sigma: f32) -> Vec<f32> {
-    let weight = |distance: usize| (-(distance as f64).powi(2) / (2.0 * f64::from(sigma).powi(2))).exp();
+    let weight = |distance: usize| libm::exp(-(distance as f64).powi(2) / (2.0 * f64::from(sigma).powi(2)));
     let sum = 1.0 + 2.0 * (1..=radius).map(weight).sum::<f64>();
     (0..=radius).map(|distance| (weight(distance) / sum) as f32).collect()
 }

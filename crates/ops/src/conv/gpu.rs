@@ -60,7 +60,7 @@ struct Owned<T: Copy>(T, unsafe fn(T) -> std::result::Result<(), CudnnError>);
 
 impl<T: Copy> Drop for Owned<T> {
     fn drop(&mut self) {
-        // SAFETY: made once, freed here. An error has nobody to go to.
+        // SAFETY: the object was made by its constructor and is freed here alone. An error has nobody to go to.
         let _ = unsafe { (self.1)(self.0) };
     }
 }
@@ -88,9 +88,9 @@ struct Plan {
 macro_rules! choose {
     ($what:literal, $ask:path, $($argument:expr),*) => {{
         let mut count: c_int = 0;
-        // SAFETY: an array of plain numbers, which the call fills.
+        // SAFETY: an array of C structs of plain numbers, for which all zeros are valid.
         let mut answers = [unsafe { std::mem::zeroed() }; CHOICES];
-        // SAFETY: all objects are alive, and there is room for as many answers.
+        // SAFETY: handle and descriptors are alive, and there is room for `CHOICES` answers.
         checked(unsafe { $ask($($argument,)* CHOICES as c_int, &mut count, answers.as_mut_ptr()) })?;
         match answers[..count as usize].iter().find(|a| sound(a.status, a.determinism) && a.memory <= WORKSPACE) {
             Some(a) => (a.algo, a.memory),
@@ -201,7 +201,7 @@ impl Library {
         if kept.as_ref().is_none_or(|w| w.len() < bytes) {
             // The smaller one goes first; earlier work on it is done before the memory is used again.
             *kept = None;
-            // SAFETY: cuDNN writes before it reads.
+            // SAFETY: bytes of any value are valid, and cuDNN writes the workspace before it reads it.
             *kept = Some(unsafe { gpu.0.alloc::<u8>(bytes.max(1)) }?);
         }
         use candle_core::cuda_backend::cudarc::driver::DevicePtr;
@@ -271,7 +271,8 @@ fn backward_data<T: Number>(
     };
     let (dy, w, to) = (pointer::<T>(dy)?, pointer::<T>(&weight)?, pointer::<T>(&out)?);
     let space = library.workspace(gpu, bytes)?;
-    // SAFETY: as in `forward`; a gradient that waits has no other owner.
+    // SAFETY: the tensors have the shapes and elements of the descriptors, and live until their work is in the stream. The
+    // output is new, or a gradient that waits and has no other owner.
     checked(unsafe {
         result::convolution_backward_data(
             library.handle.0,
@@ -299,7 +300,7 @@ fn backward_filter<T: Number>(gpu: &Gpu, g: &Geometry, x: &Tensor, dy: &Tensor) 
     let (algorithm, bytes) = plan.filter;
     let (out, to) = gpu.new_tensor::<T>((g.o, g.k, g.k, g.c))?;
     let (x, dy, space) = (pointer::<T>(x)?, pointer::<T>(dy)?, library.workspace(gpu, bytes)?);
-    // SAFETY: as in `forward`.
+    // SAFETY: the tensors have the shapes and elements of the descriptors, and live until their work is in the stream.
     checked(unsafe {
         result::convolution_backward_filter(
             library.handle.0,

@@ -25,8 +25,8 @@ impl Gpu {
         match self.0 {}
     }
 
-    /// Copies `len` numbers, which do not overlap.
-    pub fn copy<T: Number>(&self, _: At<T>, _: At<T>, _: usize) -> Result<()> {
+    /// Copies the numbers of one tensor over those of another.
+    pub fn copy<T: Number>(&self, _: &Tensor, _: &Tensor) -> Result<()> {
         match self.0 {}
     }
 
@@ -65,34 +65,39 @@ impl Machine for Gpu {
 }
 
 /// What uploads to a GPU.
-pub struct Lane(Infallible);
+pub struct UploadStream(Infallible);
 
-impl Lane {
+impl UploadStream {
     /// None: there is no GPU to upload to.
     pub fn to(_: &Device) -> Result<Option<Self>> {
         Ok(None)
     }
 
     /// Sends `len` numbers that `fill` writes.
-    pub fn send<T: Number>(&mut self, _: usize, _: impl Into<Shape>, _: impl FnOnce(&mut [T])) -> Result<Parcel> {
+    pub fn send<T: Number>(
+        &mut self,
+        _: usize,
+        _: impl Into<Shape>,
+        _: impl FnOnce(&mut [T]),
+    ) -> Result<PendingUpload> {
         match self.0 {}
     }
 }
 
-/// Numbers in a GPU's memory, or on their way there.
-pub struct Parcel(Infallible);
+/// Numbers in a GPU's memory, or in flight to it.
+pub struct PendingUpload(Infallible);
 
-impl Parcel {
+impl PendingUpload {
     /// The numbers as a tensor.
     pub fn tensor(self) -> Result<Tensor> {
         match self.0 {}
     }
 }
 
-/// Scalars on their way to the host.
-pub struct Reading(Infallible);
+/// Scalars in flight to the host.
+pub struct PendingRead(Infallible);
 
-impl Reading {
+impl PendingRead {
     /// Asks a GPU for scalars on it.
     pub fn of(gpu: &Gpu, _: &[&Tensor]) -> Result<Self> {
         match gpu.0 {}

@@ -65,15 +65,19 @@ impl Gpu {
         Tensor::from_storage(storage, shape.into(), BackpropOp::none(), false)
     }
 
-    /// Copies `len` numbers, which do not overlap.
+    /// Copies the numbers of one tensor over those of another, both on this GPU.
     ///
     /// # Errors
-    /// When the GPU refuses.
-    pub fn copy<T: Number>(&self, from: At<T>, to: At<T>, len: usize) -> Result<()> {
+    /// When a tensor is not contiguous, of another dtype or number of elements, or elsewhere.
+    pub fn copy<T: Number>(&self, from: &Tensor, to: &Tensor) -> Result<()> {
+        let (source, target, len) = (at::<T>(from)?, at::<T>(to)?, to.elem_count());
+        if from.elem_count() != len {
+            bail!("cannot copy {} numbers over {len}", from.elem_count())
+        }
         let stream = self.0.cuda_stream();
         stream.context().bind_to_thread().w()?;
-        // SAFETY: both are memory of that many numbers on this GPU, which the caller holds until the copy is launched.
-        unsafe { result::memcpy_dtod_async(to.0, from.0, len * size_of::<T>(), stream.cu_stream()) }.w()
+        // SAFETY: `at` has found `len` contiguous numbers at both addresses, of tensors that live until the copy is launched.
+        unsafe { result::memcpy_dtod_async(target.0, source.0, len * size_of::<T>(), stream.cu_stream()) }.w()
     }
 
     /// A tensor with arbitrary contents, and where it stands.
@@ -137,7 +141,8 @@ impl Machine for Gpu {
         }
         let config =
             LaunchConfig { grid_dim: (grid[0], grid[1], 1), block_dim: (block[0], block[1], 1), shared_mem_bytes: 0 };
-        // SAFETY: the tests run these launches on an emulator, which checks kinds of arguments and bounds of memory.
+        // SAFETY: the arguments are those that the kernel declares, and addresses are of memory of the sizes that it is told:
+        // the tests run the same launches on an emulator, which checks kinds of arguments and bounds of memory.
         unsafe { builder.launch(config) }.w()?;
         Ok(())
     }

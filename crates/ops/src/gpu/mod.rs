@@ -14,14 +14,14 @@ mod precision;
 mod transfer;
 
 #[cfg(not(feature = "cuda"))]
-pub(crate) use absent::{Gpu, Lane, Parcel, Reading, at};
+pub(crate) use absent::{Gpu, PendingRead, PendingUpload, UploadStream, at};
 #[cfg(feature = "cuda")]
 pub use device::open;
 #[cfg(feature = "cuda")]
 pub(crate) use device::{Gpu, at};
 pub use precision::Precision;
 #[cfg(feature = "cuda")]
-pub(crate) use transfer::{Lane, Parcel, Reading};
+pub(crate) use transfer::{PendingRead, PendingUpload, UploadStream};
 
 /// Calls an op's kernel where a tensor is: `cpu::kernel(...)`, or `gpu::kernel(&gpu, ...)`, which take the same arguments
 /// and give the same results.

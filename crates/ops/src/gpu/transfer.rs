@@ -1,4 +1,4 @@
-//! Numbers on their way to a GPU and back while it works.
+//! Numbers in flight to a GPU and back while it works.
 
 #![allow(unsafe_code)]
 
@@ -12,15 +12,15 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 /// A stream for uploads, and two pinned buffers: one is filled while the other is read by the GPU.
-pub struct Lane {
+pub struct UploadStream {
     gpu: Gpu,
     stream: Arc<CudaStream>,
     buffers: [Option<PinnedHostSlice<u8>>; 2],
     next: usize,
 }
 
-/// Numbers in a GPU's memory, or on their way there.
-pub struct Parcel {
+/// Numbers in a GPU's memory, or in flight to it.
+pub struct PendingUpload {
     gpu: Gpu,
     memory: CudaSlice<u8>,
     arrived: CudaEvent,
@@ -28,7 +28,7 @@ pub struct Parcel {
     shape: Shape,
 }
 
-impl Lane {
+impl UploadStream {
     /// To a GPU; none to the CPU.
     ///
     /// # Errors
@@ -39,7 +39,7 @@ impl Lane {
         Ok(Some(Self { gpu: Gpu(device.clone()), stream, buffers: [None, None], next: 0 }))
     }
 
-    /// Sends `len` numbers that `fill` writes, every one of them; waits where the buffer's last content is still on its way.
+    /// Sends `len` numbers that `fill` writes, every one of them; waits where the buffer's last content is still in flight.
     ///
     /// # Errors
     /// When memory is short.
@@ -48,7 +48,7 @@ impl Lane {
         len: usize,
         shape: impl Into<Shape>,
         fill: impl FnOnce(&mut [T]),
-    ) -> Result<Parcel> {
+    ) -> Result<PendingUpload> {
         let bytes = len * size_of::<T>();
         let slot = &mut self.buffers[self.next];
         self.next = 1 - self.next;
@@ -64,11 +64,11 @@ impl Lane {
         let mut memory = unsafe { self.stream.alloc::<u8>(bytes) }.w()?;
         self.stream.memcpy_htod(&*buffer, &mut memory).w()?;
         let arrived = self.stream.record_event(None).w()?;
-        Ok(Parcel { gpu: self.gpu.clone(), memory, arrived, dtype: T::DTYPE, shape: shape.into() })
+        Ok(PendingUpload { gpu: self.gpu.clone(), memory, arrived, dtype: T::DTYPE, shape: shape.into() })
     }
 }
 
-impl Parcel {
+impl PendingUpload {
     /// The numbers as a tensor; the GPU's stream waits for their arrival, the host does not.
     ///
     /// # Errors
@@ -101,14 +101,14 @@ thread_local! {
     static IDLE: RefCell<Vec<PinnedHostSlice<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Scalars on their way to the host.
-pub struct Reading {
+/// Scalars in flight to the host.
+pub struct PendingRead {
     buffer: PinnedHostSlice<u8>,
     dtypes: Vec<DType>,
     arrived: CudaEvent,
 }
 
-impl Reading {
+impl PendingRead {
     /// Asks a GPU for scalars on it, f32 or f64, behind all work that it was given.
     ///
     /// # Errors

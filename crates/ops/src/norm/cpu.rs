@@ -111,7 +111,7 @@ impl<T: Element> Kernel for Forward<'_, T> {
     }
 }
 
-/// Sums for the way back; see [`Affine::gradient_sums`].
+/// Sums for the backward pass; see [`Affine::gradient_sums`].
 struct GradientSums<'a, T> {
     affine: &'a Affine,
     x: &'a [T],
@@ -242,7 +242,7 @@ impl Affine {
         wide(Forward { affine: self, x: from, residual: None, floor: 0.0, out: to });
     }
 
-    /// Sums for the way back: `[sum of g, sum of g * (x - mean)]` for each channel, `g` being `dy` where ReLU let
+    /// Sums for the backward pass: `[sum of g, sum of g * (x - mean)]` for each channel, `g` being `dy` where ReLU let
     /// through. With `y`, the output of the ReLU, `dy` becomes `g`; else ReLU's mask is found again from `x`.
     fn gradient_sums<T: Element>(&self, x: &[T], y: Option<&[T]>, dy: &mut [T], relu: bool) -> [Vec<f32>; 2] {
         let (chunk, c) = (self.columns.chunk(), self.columns.channels);
@@ -324,23 +324,15 @@ pub fn backward(
     dy: &Tensor,
     flags: (bool, bool),
 ) -> Result<(Option<Tensor>, [Tensor; 2])> {
-    fn run<T: Element>(
-        affine: &Affine,
-        x: &Tensor,
-        (y, keep): (Option<&Tensor>, bool),
-        dy: &Tensor,
-        flags: (bool, bool),
-    ) -> Result<(Option<Vec<T>>, [Vec<f32>; 2])> {
-        update_elements_with(dy, x, |dy: &mut [T], x: &[T]| match y {
+    let c = x.dim(D::Minus1)?;
+    by_element!(x, T => {
+        let (dx, [gamma, beta]) = update_elements_with(dy, x, |dy: &mut [T], x: &[T]| match y {
             Some(y) => with_elements(y, |y| Ok(affine.backward(x, (Some(y), keep), dy, flags))),
             None => Ok(affine.backward(x, (None, keep), dy, flags)),
-        })?
-    }
-    let c = x.dim(D::Minus1)?;
-    let (dx, [gamma, beta]) = by_element!(x, T => run::<T>(affine, x, (y, keep), dy, flags).and_then(|(dx, sums)| {
-        Ok((dx.map(|dx| from_vec(dx, x.shape())).transpose()?, sums))
-    }))?;
-    Ok((dx, [from_vec(gamma, c)?, from_vec(beta, c)?]))
+        })??;
+        let dx = dx.map(|dx| from_vec(dx, x.shape())).transpose()?;
+        Ok((dx, [from_vec(gamma, c)?, from_vec(beta, c)?]))
+    })
 }
 
 /// Moves a running statistic towards the batch's: `keep * running + (1 - keep) * batch`.

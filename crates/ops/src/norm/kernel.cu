@@ -1,4 +1,4 @@
-// Batch normalisation over rows of [R, C], with residual add and ReLU: as ops/src/cpu/norm.rs does it.
+// Batch normalisation over rows of [R, C], with residual add and ReLU: as norm/cpu.rs does it.
 #include "../gpu/device.cuh"
 
 // Rows that a thread holds at a time.

@@ -106,5 +106,5 @@ pub fn sum_of_squares(gpu: &Gpu, tensors: &[&Tensor]) -> Result<Tensor> {
 /// # Errors
 /// When the two are on different devices.
 pub fn assign(gpu: &Gpu, to: &Tensor, from: &Tensor) -> Result<()> {
-    gpu.copy(at::<f32>(from)?, at::<f32>(to)?, to.elem_count())
+    gpu.copy::<f32>(from, to)
 }

@@ -1,4 +1,4 @@
-// LARS, SGD and Adam over all parameters in one launch, and sums over them: as ops/src/cpu/step.rs does it.
+// LARS, SGD and Adam over all parameters in one launch, and sums over them: as optim/*.rs do it.
 //
 // A block takes one chunk of one tensor. Momentum and weights change in place.
 #include "../gpu/device.cuh"

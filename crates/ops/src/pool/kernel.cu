@@ -1,4 +1,4 @@
-// Pooling of [N, H, W, C]: as ops/src/cpu/pool.rs does it. One thread an element of what is written.
+// Pooling of [N, H, W, C]: as pool/cpu.rs does it. One thread an element of what is written.
 #include "../gpu/device.cuh"
 
 // A pooling window; padding cells lie outside the image.

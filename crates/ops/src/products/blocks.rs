@@ -158,7 +158,7 @@ impl<const P: usize, const B: usize> Kernel for Rows<'_, P, B> {
                 d += UNROLL;
             }
             while d < segment.depth {
-                // SAFETY: as above.
+                // SAFETY: the panel holds `B` vectors for each step of the depth, and each window its floats.
                 weights = unsafe { advance::<S, P, B>(&mut sum, &at, d, weights) };
                 d += 1;
             }

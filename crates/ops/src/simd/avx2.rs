@@ -31,7 +31,7 @@ impl Avx2 {
 /// The processor has AVX2.
 #[inline(always)]
 unsafe fn mask(first: usize, lanes: usize) -> __m256i {
-    // SAFETY: AVX2 is there.
+    // SAFETY: AVX2 is there, as this function's contract says; no memory is touched.
     unsafe {
         let places = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
         _mm256_cmpgt_epi32(_mm256_set1_epi32(lanes as i32 - first as i32), places)
@@ -44,7 +44,7 @@ unsafe fn mask(first: usize, lanes: usize) -> __m256i {
 /// The processor has AVX2.
 #[inline(always)]
 unsafe fn narrow(x: __m256) -> __m256i {
-    // SAFETY: AVX2 is there.
+    // SAFETY: AVX2 is there, as this function's contract says; no memory is touched.
     unsafe {
         let bits = _mm256_castps_si256(x);
         let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
@@ -66,12 +66,12 @@ impl Wide for Avx2 {
         fn run<K: Kernel>(kernel: K) -> K::Output {
             kernel.run::<Avx2>()
         }
-        // SAFETY: the processor has the unit.
+        // SAFETY: the processor has the unit, as the contract of `enter` says.
         unsafe { run(kernel) }
     }
     #[inline(always)]
     fn splat(value: f32) -> Self {
-        // SAFETY: AVX2 is there, here and below: vectors are made inside `enter` alone.
+        // SAFETY: AVX2 and FMA are there: vectors of this type are made inside `enter` alone.
         let one = unsafe { _mm256_set1_ps(value) };
         Self(one, one)
     }
@@ -94,7 +94,7 @@ impl Wide for Avx2 {
             // SAFETY: all sixteen can be read.
             return unsafe { Self::load(at) };
         }
-        // SAFETY: masked lanes are not read.
+        // SAFETY: the first `lanes` numbers can be read at `at`, and masked lanes are not read.
         unsafe {
             let second = _mm256_maskload_ps(at.wrapping_add(HALF), mask(HALF, lanes));
             Self(_mm256_maskload_ps(at, mask(0, lanes)), second)
@@ -107,7 +107,7 @@ impl Wide for Avx2 {
             // SAFETY: all sixteen can be written.
             return unsafe { self.store(at) };
         }
-        // SAFETY: masked lanes are not written.
+        // SAFETY: the first `lanes` numbers can be written at `at`, and masked lanes are not written.
         unsafe {
             _mm256_maskstore_ps(at, mask(0, lanes), self.0);
             _mm256_maskstore_ps(at.wrapping_add(HALF), mask(HALF, lanes), self.1);
@@ -137,10 +137,10 @@ impl Wide for Avx2 {
     }
     #[inline(always)]
     fn plus(self, other: Self) -> Self {
-        // SAFETY: as in `splat`, here and below.
         self.zip(
             other,
             #[inline(always)]
+            // SAFETY: AVX2 and FMA are there: vectors of this type are made inside `enter` alone.
             |a, b| unsafe { _mm256_add_ps(a, b) },
         )
     }
@@ -149,6 +149,7 @@ impl Wide for Avx2 {
         self.zip(
             other,
             #[inline(always)]
+            // SAFETY: AVX2 and FMA are there: vectors of this type are made inside `enter` alone.
             |a, b| unsafe { _mm256_sub_ps(a, b) },
         )
     }
@@ -157,11 +158,13 @@ impl Wide for Avx2 {
         self.zip(
             other,
             #[inline(always)]
+            // SAFETY: AVX2 and FMA are there: vectors of this type are made inside `enter` alone.
             |a, b| unsafe { _mm256_mul_ps(a, b) },
         )
     }
     #[inline(always)]
     fn times_plus(self, factor: Self, term: Self) -> Self {
+        // SAFETY: AVX2 and FMA are there: vectors of this type are made inside `enter` alone.
         unsafe { Self(_mm256_fmadd_ps(self.0, factor.0, term.0), _mm256_fmadd_ps(self.1, factor.1, term.1)) }
     }
     #[inline(always)]
@@ -170,6 +173,7 @@ impl Wide for Avx2 {
         self.zip(
             other,
             #[inline(always)]
+            // SAFETY: AVX2 and FMA are there: vectors of this type are made inside `enter` alone.
             |a, b| unsafe { _mm256_max_ps(b, a) },
         )
     }
@@ -178,6 +182,7 @@ impl Wide for Avx2 {
         self.zip(
             gate,
             #[inline(always)]
+            // SAFETY: AVX2 and FMA are there: vectors of this type are made inside `enter` alone.
             |a, g| unsafe { _mm256_and_ps(a, _mm256_cmp_ps::<_CMP_GT_OQ>(g, _mm256_setzero_ps())) },
         )
     }
@@ -186,11 +191,13 @@ impl Wide for Avx2 {
         let equal = a.zip(
             b,
             #[inline(always)]
+            // SAFETY: AVX2 and FMA are there: vectors of this type are made inside `enter` alone.
             |a, b| unsafe { _mm256_cmp_ps::<_CMP_EQ_OQ>(a, b) },
         );
         self.zip(
             equal,
             #[inline(always)]
+            // SAFETY: AVX2 and FMA are there: vectors of this type are made inside `enter` alone.
             |own, equal| unsafe { _mm256_and_ps(own, equal) },
         )
     }

@@ -32,12 +32,12 @@ impl Wide for Avx512 {
         fn run<K: Kernel>(kernel: K) -> K::Output {
             kernel.run::<Avx512>()
         }
-        // SAFETY: the processor has the unit.
+        // SAFETY: the processor has the unit, as the contract of `enter` says.
         unsafe { run(kernel) }
     }
     #[inline(always)]
     fn splat(value: f32) -> Self {
-        // SAFETY: AVX-512 is there, here and below: vectors are made inside `enter` alone.
+        // SAFETY: AVX-512 is there: vectors of this type are made inside `enter` alone.
         Self(unsafe { _mm512_set1_ps(value) })
     }
     #[inline(always)]
@@ -52,12 +52,12 @@ impl Wide for Avx512 {
     }
     #[inline(always)]
     unsafe fn load_part(at: *const f32, lanes: usize) -> Self {
-        // SAFETY: masked lanes are not read.
+        // SAFETY: the first `lanes` numbers can be read at `at`, and masked lanes are not read.
         Self(unsafe { _mm512_maskz_loadu_ps(mask(lanes), at) })
     }
     #[inline(always)]
     unsafe fn store_part(self, at: *mut f32, lanes: usize) {
-        // SAFETY: masked lanes are not written.
+        // SAFETY: the first `lanes` numbers can be written at `at`, and masked lanes are not written.
         unsafe { _mm512_mask_storeu_ps(at, mask(lanes), self.0) }
     }
     #[inline(always)]
@@ -89,28 +89,33 @@ impl Wide for Avx512 {
     }
     #[inline(always)]
     fn plus(self, other: Self) -> Self {
-        // SAFETY: as in `splat`, here and below.
+        // SAFETY: AVX-512 is there: vectors of this type are made inside `enter` alone.
         Self(unsafe { _mm512_add_ps(self.0, other.0) })
     }
     #[inline(always)]
     fn minus(self, other: Self) -> Self {
+        // SAFETY: AVX-512 is there: vectors of this type are made inside `enter` alone.
         Self(unsafe { _mm512_sub_ps(self.0, other.0) })
     }
     #[inline(always)]
     fn times(self, other: Self) -> Self {
+        // SAFETY: AVX-512 is there: vectors of this type are made inside `enter` alone.
         Self(unsafe { _mm512_mul_ps(self.0, other.0) })
     }
     #[inline(always)]
     fn times_plus(self, factor: Self, term: Self) -> Self {
+        // SAFETY: AVX-512 is there: vectors of this type are made inside `enter` alone.
         Self(unsafe { _mm512_fmadd_ps(self.0, factor.0, term.0) })
     }
     #[inline(always)]
     fn at_least(self, other: Self) -> Self {
         // The instruction gives its second operand where one is a NaN or both are zero: a NaN stays one.
+        // SAFETY: AVX-512 is there: vectors of this type are made inside `enter` alone.
         Self(unsafe { _mm512_max_ps(other.0, self.0) })
     }
     #[inline(always)]
     fn where_positive(self, gate: Self) -> Self {
+        // SAFETY: AVX-512 is there: vectors of this type are made inside `enter` alone.
         unsafe {
             let open = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(gate.0, _mm512_setzero_ps());
             Self(_mm512_maskz_mov_ps(open, self.0))
@@ -118,6 +123,7 @@ impl Wide for Avx512 {
     }
     #[inline(always)]
     fn where_equal(self, a: Self, b: Self) -> Self {
+        // SAFETY: AVX-512 is there: vectors of this type are made inside `enter` alone.
         unsafe {
             let equal = _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a.0, b.0);
             Self(_mm512_maskz_mov_ps(equal, self.0))

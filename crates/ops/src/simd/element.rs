@@ -60,12 +60,12 @@ impl Element for f32 {
     scratch!(f32);
     #[inline(always)]
     unsafe fn load<S: Wide>(at: *const Self) -> S {
-        // SAFETY: sixteen numbers can be read or written at `at`, as the caller has seen to.
+        // SAFETY: the contract of this function is that of what it calls: sixteen numbers at `at`.
         unsafe { S::load(at) }
     }
     #[inline(always)]
     unsafe fn store<S: Wide>(value: S, at: *mut Self) {
-        // SAFETY: sixteen numbers can be read or written at `at`, as the caller has seen to.
+        // SAFETY: the contract of this function is that of what it calls: sixteen numbers at `at`.
         unsafe { value.store(at) }
     }
 }
@@ -88,12 +88,12 @@ impl Element for bf16 {
     scratch!(bf16);
     #[inline(always)]
     unsafe fn load<S: Wide>(at: *const Self) -> S {
-        // SAFETY: sixteen numbers can be read or written at `at`, as the caller has seen to.
+        // SAFETY: the contract of this function is that of what it calls: sixteen numbers at `at`.
         unsafe { S::load_bf16(at) }
     }
     #[inline(always)]
     unsafe fn store<S: Wide>(value: S, at: *mut Self) {
-        // SAFETY: sixteen numbers can be read or written at `at`, as the caller has seen to.
+        // SAFETY: the contract of this function is that of what it calls: sixteen numbers at `at`.
         unsafe { value.store_bf16(at) }
     }
 }

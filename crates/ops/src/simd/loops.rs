@@ -88,7 +88,7 @@ pub fn update<S: Wide, T: Element, const I: usize>(
 unsafe fn load_all<S: Wide, T: Element, const I: usize>(inputs: &[&[T]; I], at: usize) -> [S; I] {
     let mut vectors = [S::splat(0.0); I];
     for (vector, input) in vectors.iter_mut().zip(inputs) {
-        // SAFETY: the caller's word.
+        // SAFETY: sixteen elements can be read at `at` in each input, as this function's contract says.
         *vector = unsafe { T::load(input.as_ptr().add(at)) };
     }
     vectors
@@ -116,7 +116,7 @@ fn part<S: Wide, T: Element>(values: &[T]) -> S {
 #[inline(always)]
 pub fn at<S: Wide>(values: &[f32], column: usize) -> S {
     assert!(column + LANES <= values.len(), "coefficients end before a vector from {column} on");
-    // SAFETY: the assertion.
+    // SAFETY: sixteen numbers from `column` on lie in `values`, by the assertion.
     unsafe { S::load(values.as_ptr().add(column)) }
 }
 

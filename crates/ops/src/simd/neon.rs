@@ -30,7 +30,7 @@ impl Neon {
 /// The processor has NEON.
 #[inline(always)]
 unsafe fn kept(x: float32x4_t, mask: uint32x4_t) -> float32x4_t {
-    // SAFETY: NEON is there.
+    // SAFETY: NEON is there, as this function's contract says; no memory is touched.
     unsafe { vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(x), mask)) }
 }
 
@@ -40,7 +40,7 @@ unsafe fn kept(x: float32x4_t, mask: uint32x4_t) -> float32x4_t {
 /// The processor has NEON.
 #[inline(always)]
 unsafe fn narrow(x: float32x4_t) -> uint16x4_t {
-    // SAFETY: NEON is there.
+    // SAFETY: NEON is there, as this function's contract says; no memory is touched.
     unsafe {
         let bits = vreinterpretq_u32_f32(x);
         let odd = vandq_u32(vshrq_n_u32::<16>(bits), vdupq_n_u32(1));
@@ -61,7 +61,7 @@ impl Wide for Neon {
     }
     #[inline(always)]
     fn splat(value: f32) -> Self {
-        // SAFETY: NEON is there, here and below.
+        // SAFETY: every 64-bit ARM processor has NEON.
         Self([unsafe { vdupq_n_f32(value) }; QUARTERS])
     }
     #[inline(always)]
@@ -104,6 +104,7 @@ impl Wide for Neon {
         self.zip(
             other,
             #[inline(always)]
+            // SAFETY: every 64-bit ARM processor has NEON.
             |a, b| unsafe { vaddq_f32(a, b) },
         )
     }
@@ -112,6 +113,7 @@ impl Wide for Neon {
         self.zip(
             other,
             #[inline(always)]
+            // SAFETY: every 64-bit ARM processor has NEON.
             |a, b| unsafe { vsubq_f32(a, b) },
         )
     }
@@ -120,6 +122,7 @@ impl Wide for Neon {
         self.zip(
             other,
             #[inline(always)]
+            // SAFETY: every 64-bit ARM processor has NEON.
             |a, b| unsafe { vmulq_f32(a, b) },
         )
     }
@@ -127,6 +130,7 @@ impl Wide for Neon {
     fn times_plus(self, factor: Self, term: Self) -> Self {
         let mut out = term;
         for ((out, a), b) in out.0.iter_mut().zip(self.0).zip(factor.0) {
+            // SAFETY: every 64-bit ARM processor has NEON.
             *out = unsafe { vfmaq_f32(*out, a, b) };
         }
         out
@@ -137,6 +141,7 @@ impl Wide for Neon {
         self.zip(
             other,
             #[inline(always)]
+            // SAFETY: every 64-bit ARM processor has NEON.
             |a, b| unsafe { vbslq_f32(vcltq_f32(a, b), b, a) },
         )
     }
@@ -145,6 +150,7 @@ impl Wide for Neon {
         self.zip(
             gate,
             #[inline(always)]
+            // SAFETY: every 64-bit ARM processor has NEON.
             |a, g| unsafe { kept(a, vcgtzq_f32(g)) },
         )
     }
@@ -152,6 +158,7 @@ impl Wide for Neon {
     fn where_equal(self, a: Self, b: Self) -> Self {
         let mut out = self;
         for ((out, a), b) in out.0.iter_mut().zip(a.0).zip(b.0) {
+            // SAFETY: every 64-bit ARM processor has NEON.
             *out = unsafe { kept(*out, vceqq_f32(a, b)) };
         }
         out

@@ -105,17 +105,17 @@ pub fn wide<K: Kernel>(kernel: K) -> K::Output {
     on(unit(), kernel)
 }
 
-/// Runs a kernel on a unit that must be here.
+/// Runs a kernel on a unit, which is here: [`choose`] gives no other, and tests ask [`Unit::is_here`] first.
 #[inline]
 pub(super) fn on<K: Kernel>(unit: Unit, kernel: K) -> K::Output {
     match unit {
         // SAFETY: `choose` hands out units that are here, and tests ask first.
         #[cfg(target_arch = "x86_64")]
         Unit::Avx512 => unsafe { avx512::Avx512::enter(kernel) },
-        // SAFETY: as above.
+        // SAFETY: the unit is here, as for `Avx512`.
         #[cfg(target_arch = "x86_64")]
         Unit::Avx2 => unsafe { avx2::Avx2::enter(kernel) },
-        // SAFETY: as above.
+        // SAFETY: the unit is here, as for `Avx512`.
         #[cfg(target_arch = "aarch64")]
         Unit::Neon => unsafe { neon::Neon::enter(kernel) },
         // SAFETY: every processor runs it.

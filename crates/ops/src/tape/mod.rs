@@ -1,10 +1,10 @@
-//! The tape: records what produced each value, and walks back through it once.
+//! The tape: records what produced each value, and walks it backward once.
 //!
 //! A node holds one `FnOnce` that turns the gradient of its output into gradients of its inputs and drops what it
 //! saved as it runs. A gradient with one consumer is moved, with more it is added in place. Nodes are visited in
 //! reverse order of recording, which is a topological order.
 //!
-//! A stretch of operations can be recomputed on the way back instead of kept ([`Tape::recomputed`]): its first forward
+//! A stretch of operations can be recomputed in the backward pass instead of kept ([`Tape::recomputed`]): its first forward
 //! runs on a tape that rehearses, where each op takes the same way as on one that records, and nothing stays.
 
 use crate::tensor::add_assign;
@@ -158,7 +158,7 @@ impl Tape {
         Value::at(tensor.clone(), node)
     }
 
-    /// Whether a gradient can flow to any of `inputs`; an op saves nothing for the way back when it cannot.
+    /// Whether a gradient can flow to any of `inputs`; an op saves nothing for the backward pass when it cannot.
     pub fn tracks(&self, inputs: &[&Value]) -> bool {
         self.kind != Kind::Silent && inputs.iter().any(|v| v.node.is_some())
     }
@@ -186,14 +186,14 @@ impl Tape {
         NodeId(nodes.len().saturating_sub(1))
     }
 
-    /// The output of `forward` over `inputs`, of which only the inputs are kept: on the way back `forward` runs again,
+    /// The output of `forward` over `inputs`, of which only the inputs are kept: in the backward pass `forward` runs again,
     /// on a tape that records and [`replays`](Self::replays). Outputs, gradients and the order of all sums are those of
     /// `forward` run on this tape itself. What comes beside the output is that of the first run.
     ///
     /// `forward` gets a tape and the inputs as values on it; whatever a gradient should reach must be among them.
     ///
     /// # Errors
-    /// When `forward` fails; on the way back also when it made a leaf of its own.
+    /// When `forward` fails; in the backward pass also when it made a leaf of its own.
     pub fn recomputed(
         &self,
         inputs: &[&Value],

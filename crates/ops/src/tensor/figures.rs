@@ -1,15 +1,15 @@
 //! Scalars that stay on their device until they are read.
 
-use crate::gpu::{Gpu, Reading};
+use crate::gpu::{Gpu, PendingRead};
 use candle_core::{DType, Result, Tensor, bail};
 
 /// Scalars that a GPU may still be working out: it goes on with what is launched next, and whoever reads waits for them
 /// alone.
-pub struct Figures(Kept);
+pub struct Figures(State);
 
-enum Kept {
-    Here(Vec<f64>),
-    OnTheWay(Reading),
+enum State {
+    Arrived(Vec<f64>),
+    InFlight(PendingRead),
 }
 
 impl Figures {
@@ -22,18 +22,18 @@ impl Figures {
             bail!("a figure is one number, not a tensor of shape {:?}", other.shape())
         }
         if let Some(gpu) = scalars.iter().find_map(|s| Gpu::of(s)) {
-            return Ok(Self(Kept::OnTheWay(Reading::of(&gpu, scalars)?)));
+            return Ok(Self(State::InFlight(PendingRead::of(&gpu, scalars)?)));
         }
         let one = |s: &&Tensor| match s.dtype() {
             DType::F64 => s.flatten_all()?.get(0)?.to_scalar::<f64>(),
             _ => Ok(f64::from(s.flatten_all()?.get(0)?.to_scalar::<f32>()?)),
         };
-        Ok(Self(Kept::Here(scalars.iter().map(one).collect::<Result<_>>()?)))
+        Ok(Self(State::Arrived(scalars.iter().map(one).collect::<Result<_>>()?)))
     }
 
     /// Whether reading would not wait.
     pub fn are_here(&self) -> bool {
-        matches!(self.0, Kept::Here(_))
+        matches!(self.0, State::Arrived(_))
     }
 
     /// The numbers, in the order of the scalars.
@@ -42,8 +42,8 @@ impl Figures {
     /// When the GPU failed at what it was doing.
     pub fn read(self) -> Result<Vec<f64>> {
         match self.0 {
-            Kept::Here(numbers) => Ok(numbers),
-            Kept::OnTheWay(reading) => reading.wait(),
+            State::Arrived(numbers) => Ok(numbers),
+            State::InFlight(pending) => pending.wait(),
         }
     }
 }

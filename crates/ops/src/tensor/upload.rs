@@ -1,6 +1,6 @@
-//! Images on their way to a device, from the thread that makes them.
+//! Images in flight to a device, from the thread that makes them.
 
-use crate::gpu::{Lane, Parcel};
+use crate::gpu::{PendingUpload, UploadStream};
 use candle_core::{DType, Device, Result, Tensor, bail};
 use half::slice::HalfFloatSliceExt;
 use std::sync::{Mutex, PoisonError};
@@ -12,10 +12,10 @@ use std::sync::{Mutex, PoisonError};
 pub struct Uploader {
     device: Device,
     maps: DType,
-    lane: Option<Mutex<Lane>>,
+    stream: Option<Mutex<UploadStream>>,
 }
 
-/// A batch that is on its way, or has arrived.
+/// A batch that is in flight, or has arrived.
 pub struct Uploaded {
     place: Place,
     then: Option<Work>,
@@ -25,15 +25,15 @@ pub struct Uploaded {
 type Work = Box<dyn FnOnce(Tensor) -> Result<Tensor> + Send>;
 
 enum Place {
-    Here(Tensor),
-    OnTheWay(Parcel),
+    Arrived(Tensor),
+    InFlight(PendingUpload),
 }
 
 impl Place {
     fn tensor(self) -> Result<Tensor> {
         match self {
-            Self::Here(tensor) => Ok(tensor),
-            Self::OnTheWay(parcel) => parcel.tensor(),
+            Self::Arrived(tensor) => Ok(tensor),
+            Self::InFlight(pending) => pending.tensor(),
         }
     }
 }
@@ -44,7 +44,7 @@ impl Uploader {
     /// # Errors
     /// When a GPU has no stream left.
     pub fn new(device: &Device, maps: DType) -> Result<Self> {
-        Ok(Self { device: device.clone(), maps, lane: Lane::to(device)?.map(Mutex::new) })
+        Ok(Self { device: device.clone(), maps, stream: UploadStream::to(device)?.map(Mutex::new) })
     }
 
     /// How images are stored there.
@@ -77,16 +77,16 @@ impl Uploader {
         if values.len() != shape.iter().product::<usize>() {
             bail!("{} numbers for images of shape {shape:?}", values.len())
         }
-        if let Some(lane) = &self.lane {
-            // A thread that failed while it held the lane left at worst an unfinished buffer, which nobody reads.
-            let mut lane = lane.lock().unwrap_or_else(PoisonError::into_inner);
-            let parcel = match stored {
+        if let Some(stream) = &self.stream {
+            // A thread that failed while it held the stream left at worst an unfinished buffer, which nobody reads.
+            let mut stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
+            let pending = match stored {
                 DType::BF16 => {
-                    lane.send(values.len(), shape, |to: &mut [half::bf16]| to.convert_from_f32_slice(&values))?
+                    stream.send(values.len(), shape, |to: &mut [half::bf16]| to.convert_from_f32_slice(&values))?
                 }
-                _ => lane.send(values.len(), shape, |to: &mut [f32]| to.copy_from_slice(&values))?,
+                _ => stream.send(values.len(), shape, |to: &mut [f32]| to.copy_from_slice(&values))?,
             };
-            return Ok(Place::OnTheWay(parcel));
+            return Ok(Place::InFlight(pending));
         }
         let tensor = match stored {
             DType::BF16 => {
@@ -96,7 +96,7 @@ impl Uploader {
             }
             _ => Tensor::from_vec(values, shape, &self.device)?,
         };
-        Ok(Place::Here(tensor))
+        Ok(Place::Arrived(tensor))
     }
 }
 

@@ -1,4 +1,4 @@
-//! A stretch of operations that is recomputed on the way back gives what it gives when it is kept, and keeps less.
+//! A stretch of operations that is recomputed in the backward pass gives what it gives when it is kept, and keeps less.
 #![allow(clippy::unwrap_used)]
 
 use super::numbers::{self, flat, on_device};
@@ -79,7 +79,7 @@ fn a_leaf_made_inside_is_refused() {
     assert!(error.contains("leaf"), "{error}");
 }
 
-/// The most tokens alive at once, of which each operation keeps one until its way back has run.
+/// The most tokens alive at once, of which each operation keeps one until its backward has run.
 fn most_kept(recompute: bool) -> usize {
     const STRETCHES: usize = 6;
     let (token, most, runs) = (Rc::new(()), Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));

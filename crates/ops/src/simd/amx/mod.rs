@@ -119,7 +119,7 @@ pub fn interleave(a: &[bf16], b: &[bf16], out: &mut [bf16]) {
 pub fn copy(from: &[bf16], to: &mut [bf16]) {
     assert!(from.len() <= to.len(), "copy: no room for {} numbers", from.len());
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: as in `interleave`.
+    // SAFETY: whoever comes here has found a unit, and with it AVX512-BW; `to` is long enough.
     unsafe {
         x86::copy(from, to);
     }
@@ -135,7 +135,7 @@ pub fn transpose(from: &[bf16], step: usize, (rows, columns): (usize, usize), ou
     assert!(rows == 0 || from.len() >= (rows - 1) * step + columns, "transpose: the block is not there");
     assert!(out.len() >= (SIDE - 1) * width + SIDE, "transpose: no room for the block");
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: as in `interleave`; the assertions keep all reads and writes inside their slices.
+    // SAFETY: whoever comes here has found a unit, and with it AVX512-BW; the assertions keep all reads and writes inside their slices.
     unsafe {
         x86::transpose(from, step, (rows, columns), out, width);
     }

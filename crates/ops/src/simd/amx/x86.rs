@@ -34,7 +34,7 @@ pub fn open_tiles() {
 
 #[cfg(target_os = "linux")]
 pub fn close_tiles() {
-    // SAFETY: as in `open_tiles`; no tile holds anything that is still wanted.
+    // SAFETY: `open_tiles` has run on this thread, so AMX is there; no tile holds anything that is still wanted.
     unsafe { asm!("tilerelease", options(nostack, nomem)) }
 }
 
@@ -47,7 +47,8 @@ pub unsafe fn tiles(block: Block<'_>, sum: &mut [f32], width: usize, accumulate:
     let Block { left, step, right, pairs, turns } = block;
     let (corner, below) = (sum.as_mut_ptr(), sum.as_mut_ptr().wrapping_add(SIDE / 2 * width));
     let stride = width * size_of::<f32>();
-    // SAFETY: the caller's word.
+    // SAFETY: `SIDE` rows of `left` and of `sum`, and the pairs of all turns of `right`, lie in their slices, as
+    // `Ready::multiply` has asserted; tiles of 16 rows by 64 bytes are shaped on this thread. Only `sum` is written.
     unsafe {
         if accumulate {
             asm!(
@@ -107,7 +108,8 @@ pub unsafe fn dots(block: Block<'_>, sum: &mut [f32], width: usize, accumulate: 
     const ROWS: usize = 8;
     let Block { left, step, right, pairs, turns } = block;
     for first in (0..SIDE).step_by(ROWS) {
-        // SAFETY: the caller's word, for all pointers below.
+        // SAFETY: AVX512-BF16 is there. Rows `first..first + ROWS` of `left` and of `sum`, and the pairs of all turns of `right`,
+        // lie in their slices, as `Ready::multiply` has asserted.
         unsafe {
             let to = sum.as_mut_ptr().add(first * width);
             let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
@@ -150,7 +152,7 @@ fn lanes(count: usize) -> __mmask32 {
 pub unsafe fn copy(from: &[bf16], to: &mut [bf16]) {
     for j in (0..from.len()).step_by(SIDE) {
         let mask = lanes(from.len() - j);
-        // SAFETY: the caller's word; lanes past the end are neither read nor written.
+        // SAFETY: AVX512-BW is there; lanes past the end of `from`, and with it of what `to` holds at least, are masked.
         unsafe {
             let value = _mm512_maskz_loadu_epi16(mask, from.as_ptr().add(j).cast());
             _mm512_mask_storeu_epi16(to.as_mut_ptr().add(j).cast(), mask, value);
@@ -227,7 +229,7 @@ pub unsafe fn interleave(a: &[bf16], b: &[bf16], out: &mut [bf16]) {
         order
     };
     let (low, high) = (order(0), order(SIDE as i16 / 2));
-    // SAFETY: the caller's word.
+    // SAFETY: AVX512-BW is there; lanes past the ends of `a`, `b` and `out`, which is twice as long, are masked.
     unsafe {
         let (low, high) = (_mm512_loadu_si512(low.as_ptr().cast()), _mm512_loadu_si512(high.as_ptr().cast()));
         for j in (0..a.len()).step_by(SIDE) {
