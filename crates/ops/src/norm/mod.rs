@@ -132,7 +132,7 @@ pub fn batch_norm_relu(
 /// What normalises, as its device keeps it.
 enum Affine {
     Cpu(Rc<cpu::Affine>),
-    Gpu(Gpu, gpu::Normaliser),
+    Gpu(Gpu, Box<gpu::Normaliser>),
 }
 
 /// A batch norm of one input: what its forward and backward passes need.
@@ -177,7 +177,7 @@ impl Norm {
         let affine = match Gpu::of(input) {
             None => Affine::Cpu(Rc::new(cpu::Affine::of(found, learned, eps)?)),
             Some(gpu) => {
-                let normaliser = gpu::Normaliser::of(&gpu, found, learned, eps)?;
+                let normaliser = Box::new(gpu::Normaliser::of(&gpu, found, learned, eps)?);
                 Affine::Gpu(gpu, normaliser)
             }
         };
