@@ -82,7 +82,7 @@ fn networks() {
         assert!(error <= TOLERANCE as f64, "{file} train.loss {loss}, expected {want}");
         log(&format!("{file} train.loss"), 1, "of the absolute terms", error, TOLERANCE as f64);
         drop(pass);
-        let grads = tape.backward_from(&[(&pooled, tensor(&golden, "c"))]).unwrap();
+        let grads = tape.backward_over([(&pooled, tensor(&golden, "c"))]).unwrap();
         assert_close(
             &format!("{file} train.grad.x"),
             &flat(grads.get(&x).unwrap()),

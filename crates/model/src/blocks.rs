@@ -6,7 +6,7 @@ use crate::outline::{Op, Outline};
 use crate::pass::Pass;
 use anyhow::Result;
 use simclr_ops::{
-    Fused, Input, PoolPadding, Value, add_relu, avg_pool2d, global_avg_pool, relu, sigmoid_gate, stream_mean,
+    ConvInput, Fused, PoolPadding, Value, add_relu, avg_pool2d, global_avg_pool, relu, sigmoid_gate, stream_mean,
     stream_select,
 };
 use std::ops::Range;
@@ -54,7 +54,7 @@ impl SelectiveKernel {
         o.push(Op::Gate { from, to: o.map });
     }
 
-    fn forward(&self, pass: &Pass<'_>, x: Input) -> Result<Value> {
+    fn forward(&self, pass: &Pass<'_>, x: ConvInput) -> Result<Value> {
         let streams = self.bn.relu(pass, &self.conv.forward(pass, x)?)?;
         let pooled = stream_mean(pass.tape, &streams)?;
         let hidden = self.bn_reduce.relu(pass, &self.reduce.forward_rows(pass, &pooled)?)?;
@@ -207,13 +207,13 @@ impl Block {
             Some(s) => s.forward(pass, x)?,
             None => x.clone(),
         };
-        let mut y = Input::from(x);
+        let mut y = ConvInput::from(x);
         if let Some((conv, bn)) = &self.first {
-            y = Input::from(&bn.relu_into(pass, &conv.forward(pass, y)?)?);
+            y = ConvInput::from(&bn.relu_into(pass, &conv.forward(pass, y)?)?);
         }
         y = match &self.middle {
-            Middle::Plain(conv, bn) => Input::from(&bn.relu_into(pass, &conv.forward(pass, y)?)?),
-            Middle::Selective(unit) => Input::from(&unit.forward(pass, y)?),
+            Middle::Plain(conv, bn) => ConvInput::from(&bn.relu_into(pass, &conv.forward(pass, y)?)?),
+            Middle::Selective(unit) => ConvInput::from(&unit.forward(pass, y)?),
         };
         let (conv, bn) = &self.last;
         let y = conv.forward(pass, y)?;
