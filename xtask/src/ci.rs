@@ -69,7 +69,8 @@ fn other_units() -> Result<()> {
 
 /// Tests that run on the emulated GPU as well: operations, networks, optimisers, whole trainings.
 const EMULATED: [&[&str]; 2] = [
-    &["-p", "simclr-ops", "--lib"],
+    // `simclr-core` opens the device for tests of `simclr-ops`.
+    &["-p", "simclr-ops", "-p", "simclr-core", "--lib"],
     &["-p", "simclr-tests", "--test", "golden_core", "--test", "golden_networks", "--test", "golden_trajectory"],
 ];
 

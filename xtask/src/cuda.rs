@@ -75,7 +75,8 @@ pub fn check(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Runs cargo with the feature on, in the whole workspace unless `after` names a package. What does not depend on the feature is shared with ordinary builds.
+/// Runs cargo with the feature on, in the whole workspace unless `after` names a package. What does not depend on the
+/// feature is shared with ordinary builds.
 fn cargo(toolkit: &Toolkit, before: &[&str], after: &[&str], gpu: Option<&Emulated>) -> Result<()> {
     let mut command = workspace::cargo();
     let picks = after.iter().take_while(|a| **a != "--").any(|a| ["-p", "--package", "--workspace"].contains(a));
