@@ -7,6 +7,7 @@ use desk::Desk;
 use serde_json::Value as Json;
 use simclr_core::params::Match;
 use simclr_data::LabelSubset;
+use simclr_eval::EvalArgs;
 use simclr_model::{ModelSpec, SimClr};
 use simclr_stage::Checkpoint;
 use std::collections::BTreeMap;
@@ -117,6 +118,37 @@ fn every_stage_gives_the_same_bits_on_any_number_of_threads() {
         };
         assert_eq!(figures(&one), figures(&three), "{run}: figures");
     }
+}
+
+/// Features of a network whose maps are bf16 are other ones, in the last digits; and the run says what was computed.
+#[test]
+fn evaluation_computes_in_the_dtype_that_it_is_asked_for() {
+    let desk = Desk::new();
+    desk.pretrain("pretrained", &[]).unwrap();
+    let eval = |dtype: &str| {
+        let config = desk.config(&[&format!("dtype={dtype}")]).unwrap();
+        let (common, checkpoint) = (desk.args(dtype), desk.path("pretrained"));
+        simclr_eval::run(&EvalArgs { common, checkpoint, linear: true, knn: true }, &config).unwrap();
+        (result(&desk, dtype), json(&desk.path(dtype).join("neighbours.json")))
+    };
+    let ((plain, near), (half, near_in_half)) = (eval("f32"), eval("bf16"));
+    assert_eq!(plain.get("dtype"), None, "results in f32 are as they were before there was a choice");
+    if simclr_ops::cpu::multiplies_bf16().is_none() {
+        assert_eq!(half["dtype"], "f32");
+        assert_eq!(near, near_in_half);
+        return simclr_tests::skipped("evaluation in bf16", "this processor does not multiply bf16");
+    }
+    assert_eq!(half["dtype"], "bf16");
+    let similarities = |near: &Json| -> Vec<f64> {
+        let queries = near.as_array().unwrap().iter();
+        let all = queries.flat_map(|query| query["neighbours"].as_array().unwrap());
+        all.map(|neighbour| neighbour[2].as_f64().unwrap()).collect()
+    };
+    let (plain, half) = (similarities(&near), similarities(&near_in_half));
+    assert_eq!(plain.len(), half.len());
+    assert!(plain != half, "bf16 was not computed");
+    let apart = plain.iter().zip(&half).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    assert!(apart < 0.05, "bf16 is {apart} from f32");
 }
 
 #[test]

@@ -36,7 +36,8 @@ fn configurations() {
     expect(desk.config(&["pretrain.training.learning_rate=-1.0"]), &["pretrain.training.learning_rate"]);
     expect(desk.config(&["pretrain.training"]), &["key=value"]);
     expect(desk.config(&["data.dataset=\"mnist\""]).and_then(|c| simclr_data::load(&c.data)), &["mnist", "textures"]);
-    expect(DeviceChoice::Cuda(0).open(), &["--device cuda", "--device cpu"]);
+    // No machine has so many GPUs.
+    expect(DeviceChoice::Cuda(9999).open(), &["--device cuda:9999", "--device cpu"]);
 }
 
 #[test]
@@ -112,6 +113,11 @@ fn teachers_and_students() {
     expect(desk.distill("gray", "self", "c"), &["gray takes images of 1 channels", "has 3"]);
     expect(desk.distill("gray", "tiny", "d"), &["[distill.tiny]", "self, small"]);
     expect(desk.eval("headless", false, "e"), &["headless", "classifier", "--linear"]);
+    expect(desk.eval("of three", false, "f"), &["of three knows 3 classes", "has 10", "--linear"]);
+    // What an evaluation leaves is no checkpoint.
+    desk.eval("of three", true, "g").unwrap();
+    assert!(desk.path("g/probe.safetensors").is_file() && !desk.path("g/checkpoint").exists());
+    expect(desk.finetune("g", (1.0, 0), "h", &[]), &["g: this run measured a checkpoint"]);
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! The house rules that a machine can check.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod imports;
+
+use imports::Imports;
 use std::path::{Path, PathBuf};
 
 /// Most lines of a source file: past it, there is a seam to look for.
@@ -56,6 +59,160 @@ fn sources_keep_the_house_rules() {
             }
             if line.ends_with(' ') {
                 complain(format!("line {}: space at the end", i + 1));
+            }
+        }
+    }
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
+
+/// Crates with circles of files. The list may only shrink.
+const CIRCLES: [&str; 2] = ["ops", "data"];
+
+/// Which of our crates each may depend on. One that is not listed is a stage.
+const MAY_USE: &[(&str, &[&str])] = &[
+    ("align", &[]),
+    ("alloc", &[]),
+    ("emulator", &[]),
+    ("ops", &["alloc"]),
+    ("core", &["align", "ops"]),
+    ("data", &["ops", "core"]),
+    ("data-tools", &["core", "data"]),
+    ("model", &["ops", "core"]),
+    ("stage", &["ops", "core", "data", "model"]),
+    ("report", &["core", "data", "data-tools"]),
+    ("publish", &["core", "data", "model"]),
+    ("eval", &["alloc", "ops", "core", "data", "model", "stage", "report", "publish"]),
+    ("xtask", &["align", "emulator"]),
+];
+const A_STAGE_MAY_USE: &[&str] = &["alloc", "ops", "core", "data", "data-tools", "model", "stage"];
+
+/// The folders of the packages, with their names.
+fn packages() -> Vec<(String, PathBuf)> {
+    let crates = std::fs::read_dir(root().join("crates")).unwrap().map(|entry| entry.unwrap().path());
+    let mut found: Vec<_> = crates.map(|dir| (dir.file_name().unwrap().to_str().unwrap().to_string(), dir)).collect();
+    found.push(("xtask".into(), root().join("xtask")));
+    found.sort();
+    found
+}
+
+/// What each library and program of a package imports.
+fn imports(package: &Path) -> Vec<Imports> {
+    let workspace = root().canonicalize().unwrap();
+    let source = package.canonicalize().unwrap().join("src");
+    let mut roots = vec![source.join("lib.rs"), source.join("main.rs")];
+    if let Ok(programs) = std::fs::read_dir(source.join("bin")) {
+        roots.extend(programs.map(|entry| entry.unwrap().path()));
+    }
+    let roots = roots.into_iter().filter(|root| root.is_file());
+    roots.map(|root| Imports::read(&root, &workspace)).collect()
+}
+
+/// The reader of imports is held to a small crate that has each of their forms.
+#[test]
+fn imports_of_every_form_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    write(
+        "lib.rs",
+        "mod a; mod b; #[path = \"other.rs\"] mod c; mod d; pub use a::One; pub(crate) use b::*; fn shared() {}",
+    );
+    write("a.rs", "//! \"in a comment\" crate::d\npub struct One; #[cfg(test)] mod tests { use crate::b::Two; }");
+    write("b/mod.rs", "mod deep; pub use deep::Two; #[cfg(not(test))] fn f() -> &'static str { \"text\" }");
+    write("b/deep.rs", "use crate::One; pub enum Two { X }");
+    write("other.rs", "use super::{One, Two::X, d::{self, Four}}; fn f() { crate::shared(); }");
+    write("d.rs", "pub struct Four; fn f() { println!(\"{}\", crate::c::f()); } mod inner { use super::super::a; }");
+    let read = Imports::read(&dir.path().canonicalize().unwrap().join("lib.rs"), &dir.path().canonicalize().unwrap());
+    let edges: Vec<String> = read.edges().map(|(from, to, _)| format!("{} {}", from.display(), to.display())).collect();
+    let expected = [
+        "b/deep.rs a.rs",
+        "d.rs a.rs",
+        "d.rs other.rs",
+        "other.rs a.rs",
+        "other.rs b/deep.rs",
+        "other.rs d.rs",
+        "other.rs lib.rs",
+    ];
+    assert_eq!(edges, expected);
+    assert_eq!(read.circles(), ["d.rs\n    imports other.rs (crate::c::f)\n    imports d.rs (super::d)"]);
+    assert!(read.literals.concat().contains(&"text".to_string()), "{:?}", read.literals);
+    assert!(!read.literals.concat().iter().any(|text| text.contains("comment")));
+}
+
+#[test]
+fn files_import_one_another_in_no_circle() {
+    let mut complaints = Vec::new();
+    for (name, package) in packages() {
+        let circles: Vec<String> = imports(&package).iter().flat_map(Imports::circles).collect();
+        match (circles.is_empty(), CIRCLES.contains(&name.as_str())) {
+            (true, true) => complaints.push(format!("{name} has no circle any more: take it off the list CIRCLES")),
+            (false, false) => complaints.extend(circles),
+            _ => {}
+        }
+    }
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
+
+/// A kernel computes; it does not know what is recorded for the backward pass. The tape knows no op.
+#[test]
+fn kernels_and_the_tape_do_not_know_each_other() {
+    if CIRCLES.contains(&"ops") {
+        return simclr_tests::skipped("directions in ops", "its files stand in circles");
+    }
+    let package = root().join("crates/ops");
+    let mut complaints = Vec::new();
+    for (from, to, path) in imports(&package).iter().flat_map(Imports::edges) {
+        let parts = |file: &Path| -> Vec<String> {
+            let below = file.strip_prefix("crates/ops/src").unwrap().with_extension("");
+            below.iter().map(|part| part.to_str().unwrap().to_string()).collect()
+        };
+        let (from_parts, to_parts) = (parts(from), parts(to));
+        // `OP/cpu.rs`, `OP/gpu/step.rs`; not what all ops share of a GPU.
+        let kernel = from_parts[1..].iter().any(|part| part == "cpu" || part == "gpu");
+        let allowed = match (from_parts[0].as_str(), to_parts[0].as_str()) {
+            (_, "tape") if kernel => false,
+            ("tape", to) => ["tape", "tensor", "simd"].contains(&to),
+            _ => true,
+        };
+        if !allowed {
+            complaints.push(format!("{} imports {} ({path})", from.display(), to.display()));
+        }
+    }
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
+
+#[test]
+fn crates_depend_on_those_below_them() {
+    let mut complaints = Vec::new();
+    for (name, package) in packages() {
+        let manifest = std::fs::read_to_string(package.join("Cargo.toml")).unwrap();
+        let manifest: toml::Table = manifest.parse().unwrap();
+        let dependencies = manifest.get("dependencies").and_then(toml::Value::as_table).into_iter().flatten();
+        let ours = dependencies.filter_map(|(name, _)| name.strip_prefix("simclr-"));
+        let allowed = MAY_USE.iter().find(|(known, _)| *known == name).map_or(A_STAGE_MAY_USE, |(_, allowed)| allowed);
+        let wrong = ours.filter(|other| !allowed.contains(other));
+        complaints.extend(wrong.map(|other| format!("{name} depends on {other}; it may on {allowed:?}")));
+    }
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
+
+#[test]
+fn files_of_a_run_are_named_in_one_place() {
+    let layout = Path::new("crates/core/src/run/layout.rs");
+    let core = imports(&root().join("crates/core"));
+    let own =
+        core.iter().flat_map(|crate_| crate_.files.iter().zip(&crate_.literals)).find(|(file, _)| *file == layout);
+    let names: Vec<&String> = own.unwrap().1.iter().filter(|name| name.contains('.') && !name.contains('{')).collect();
+    assert!(names.len() > 8, "{names:?}");
+    let mut complaints = Vec::new();
+    for (_, package) in packages() {
+        for program in imports(&package) {
+            for (file, literals) in program.files.iter().zip(&program.literals).filter(|(file, _)| *file != layout) {
+                let named = literals.iter().filter(|text| text.split('/').any(|part| names.iter().any(|n| *n == part)));
+                complaints.extend(named.map(|text| format!("{}: \"{text}\" is a name of run::layout", file.display())));
             }
         }
     }

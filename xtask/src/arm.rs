@@ -3,7 +3,7 @@
 //! The standard library for ARM is rustup's where that is installed, or else Debian's: its package `rustc-web` is a current
 //! compiler, and exists for every processor. What the tests do without, the hub and parquet, is not compiled.
 
-use crate::reproduce::duration;
+use crate::readable::duration;
 use crate::workspace::{self, output};
 use anyhow::{Context, Result, ensure};
 use std::path::Path;

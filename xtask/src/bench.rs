@@ -1,6 +1,7 @@
 //! `bench`: builds `simclr-bench` and hands its arguments on, or compares it with PyTorch.
 
 mod compare;
+mod figures;
 mod record;
 
 use crate::workspace::{Binaries, Extras};

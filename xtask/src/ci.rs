@@ -1,6 +1,7 @@
 //! `ci`: what a change must pass, step by step.
 
-use crate::{arm, cuda, doctor, layout, reproduce, workspace};
+use crate::readable::duration;
+use crate::{arm, cuda, doctor, layout, reproduce, stages, workspace};
 use anyhow::{Context, Result, ensure};
 use std::path::PathBuf;
 use std::process::Command;
@@ -20,7 +21,7 @@ pub fn run() -> Result<()> {
     step("CUDA without a GPU", cuda_without_gpu)?;
     step("ARM, emulated", arm_emulated)?;
     step("a tiny experiment", experiment)?;
-    println!("\nall passed in {}", reproduce::duration(start.elapsed().as_secs_f64()));
+    println!("\nall passed in {}", duration(start.elapsed().as_secs_f64()));
     Ok(())
 }
 
@@ -28,13 +29,13 @@ fn step(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
     println!("\n=== {name} ===");
     let start = Instant::now();
     work().with_context(|| format!("step `{name}`"))?;
-    println!("=== {name}: passed in {} ===", reproduce::duration(start.elapsed().as_secs_f64()));
+    println!("=== {name}: passed in {} ===", duration(start.elapsed().as_secs_f64()));
     Ok(())
 }
 
 /// What `reproduce` builds for most experiments, and nothing else does: the stages without the hub and parquet.
 fn lints_without_extras() -> Result<()> {
-    let packages = workspace::STAGES.iter().flat_map(|package| ["--package", package]);
+    let packages = stages::programs().into_iter().flat_map(|package| ["--package", package]);
     let args = ["clippy", "--no-default-features"].into_iter().chain(packages).chain(["--", "-D", "warnings"]);
     cargo(&args.collect::<Vec<_>>())
 }
@@ -111,7 +112,7 @@ fn experiment() -> Result<()> {
     let out = std::env::temp_dir().join(format!("simclr-ci-{}", std::process::id()));
     let args = reproduce::Args::new(PathBuf::from("configs/smoke.toml"), out.clone());
     let report = reproduce::run(&args)?;
-    for name in [layout::REPORT, layout::RESULTS] {
+    for name in [layout::PAGE, layout::RESULTS] {
         let path = report.join(name);
         ensure!(std::fs::metadata(&path).is_ok_and(|m| m.len() > 100), "no report at {}", path.display());
     }

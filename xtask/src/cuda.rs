@@ -5,7 +5,7 @@
 mod emulated;
 mod toolkit;
 
-use crate::{reproduce::duration, workspace};
+use crate::{readable::duration, workspace};
 use anyhow::{Context, Result, ensure};
 use emulated::Emulated;
 use std::time::Instant;

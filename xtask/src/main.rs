@@ -8,13 +8,19 @@ mod ci;
 mod cuda;
 mod doctor;
 mod import;
-// The names alone: this program starts stages and links none of them.
+// Files of `core` that use the standard library alone: this program starts stages and links none of them.
 #[allow(dead_code)]
 #[path = "../../crates/core/src/run/layout.rs"]
 mod layout;
 mod parity;
 mod publish;
+#[allow(dead_code)]
+#[path = "../../crates/core/src/readable.rs"]
+mod readable;
 mod reproduce;
+#[allow(dead_code)]
+#[path = "../../crates/core/src/stages.rs"]
+mod stages;
 mod synth;
 mod workspace;
 

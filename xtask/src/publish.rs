@@ -1,5 +1,6 @@
 //! `publish`: builds `simclr-eval` and hands the arguments on to its `publish`.
 
+use crate::stages::TOOL;
 use crate::workspace::{Binaries, Extras};
 use anyhow::{Context, Result, ensure};
 
@@ -16,9 +17,9 @@ pub struct Args {
 /// # Errors
 /// When the build fails, or the hub does not take the checkpoint.
 pub fn run(args: &Args) -> Result<()> {
-    let binaries = Binaries::build(&["simclr-eval"], "cpu", Extras::With)?;
-    let mut command = binaries.command("simclr-eval");
-    let status = command.arg("publish").args(&args.arguments).status().context("starting simclr-eval")?;
+    let binaries = Binaries::build(&[TOOL], "cpu", Extras::With)?;
+    let mut command = binaries.command(TOOL);
+    let status = command.arg("publish").args(&args.arguments).status().with_context(|| format!("starting {TOOL}"))?;
     ensure!(status.success(), "nothing was published; the reason is above");
     Ok(())
 }

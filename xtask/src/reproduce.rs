@@ -7,15 +7,15 @@ mod pace;
 mod table;
 
 use crate::layout;
-use crate::workspace::{self, Binaries, Extras, STAGES};
+use crate::readable::duration;
+use crate::stages::{self, TOOL};
+use crate::workspace::{self, Binaries, Extras};
 use anyhow::{Context, Result, ensure};
 use display::Display;
 use job::{Common, Job};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
-
-pub use pace::duration;
 
 /// Arguments of `reproduce`.
 #[derive(clap::Args)]
@@ -57,16 +57,17 @@ pub fn run(args: &Args) -> Result<PathBuf> {
         Some(out) => out.clone(),
         None => Path::new("runs").join(name_of(&config, &args.set)?),
     };
+    let programs = stages::programs();
     let binaries = match extras::reason(&read(&config)?, &args.set) {
         Some(key) => {
             println!("building the stages, the Hugging Face hub and parquet files included: {key}");
-            Binaries::build(&STAGES, &args.device, Extras::With)?
+            Binaries::build(&programs, &args.device, Extras::With)?
         }
         None => {
             println!(
                 "building the stages without the Hugging Face hub and parquet files, which this experiment does not need"
             );
-            Binaries::build(&STAGES, &args.device, Extras::Without)?
+            Binaries::build(&programs, &args.device, Extras::Without)?
         }
     };
     // The plan comes first: a mistake in the configuration must not move an earlier run.
@@ -75,7 +76,7 @@ pub fn run(args: &Args) -> Result<PathBuf> {
     if args.fresh {
         set_aside(&out)?;
     }
-    let logs = out.join("log");
+    let logs = out.join(layout::LOGS);
     std::fs::create_dir_all(&logs).with_context(|| format!("creating {}", logs.display()))?;
     println!("{} stages into {}; stop at any time, the same command goes on", jobs.len(), out.display());
 
@@ -94,21 +95,21 @@ pub fn run(args: &Args) -> Result<PathBuf> {
     }
     display.clear();
 
-    let report = out.join("report");
-    let mut command = binaries.command("simclr-eval");
+    let report = out.join(layout::REPORT);
+    let mut command = binaries.command(TOOL);
     command.arg("report").arg("--config").arg(&common.config).arg("--run").arg(&out);
     output_of(with_set(&mut command, &common.set), "the report")?;
     println!("\n{}", table::render(&report.join(layout::RESULTS))?);
-    println!("{} in all; report: {}", duration(start.elapsed().as_secs_f64()), report.join(layout::REPORT).display());
+    println!("{} in all; report: {}", duration(start.elapsed().as_secs_f64()), report.join(layout::PAGE).display());
     Ok(report)
 }
 
 /// The jobs, as `simclr-eval plan` lists them; it checks the configuration, too.
 fn plan(binaries: &Binaries, common: &Common, out: &Path) -> Result<Vec<Job>> {
-    let mut command = binaries.command("simclr-eval");
+    let mut command = binaries.command(TOOL);
     command.arg("plan").arg("--config").arg(&common.config).arg("--out").arg(out);
     let json = output_of(with_set(&mut command, &common.set), "the plan")?;
-    serde_json::from_str(&json).context("simclr-eval plan printed no list of jobs")
+    serde_json::from_str(&json).with_context(|| format!("{TOOL} plan printed no list of jobs"))
 }
 
 fn with_set<'a>(command: &'a mut Command, set: &[String]) -> &'a mut Command {
@@ -120,7 +121,7 @@ fn with_set<'a>(command: &'a mut Command, set: &[String]) -> &'a mut Command {
 
 /// What a short command prints; where it fails, its message is the error.
 fn output_of(command: &mut Command, what: &str) -> Result<String> {
-    let output = command.output().with_context(|| format!("starting simclr-eval for {what}"))?;
+    let output = command.output().with_context(|| format!("starting {TOOL} for {what}"))?;
     let message = String::from_utf8_lossy(&output.stderr);
     let message = message.trim();
     ensure!(output.status.success(), "{}", message.strip_prefix("error: ").unwrap_or(message));

@@ -28,9 +28,6 @@ pub fn cargo() -> Command {
     command
 }
 
-/// Packages whose binaries an experiment runs.
-pub const STAGES: [&str; 4] = ["simclr-pretrain", "simclr-finetune", "simclr-distill", "simclr-eval"];
-
 /// Whether binaries can read parquet files and talk to the Hugging Face hub. That takes nearly twice the crates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extras {

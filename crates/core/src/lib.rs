@@ -1,7 +1,7 @@
 //! What every stage shares: configuration, parameters, optimisers, the training loop, run folders.
 //!
-//! Later modules use earlier ones: `disk`, `rng`, `params`, `optim`, `config` come first; `hub` and `run` store; `train` trains;
-//! `cli` is what a program begins with.
+//! Later modules use earlier ones: `stages`, `disk`, `rng`, `params`, `optim`, `config` come first; `hub` and `run` store;
+//! `train` trains; `cli` is what a program begins with.
 #![forbid(unsafe_code)]
 
 pub mod cli;
@@ -11,7 +11,9 @@ pub mod features;
 pub mod hub;
 pub mod optim;
 pub mod params;
+pub mod readable;
 pub mod rng;
 pub mod run;
+pub mod stages;
 pub mod testing;
 pub mod train;

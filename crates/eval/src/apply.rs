@@ -1,25 +1,15 @@
-//! What a downstream user does with a checkpoint: features and predictions for a folder of pictures.
+//! A checkpoint applied to a folder of pictures: what `embed` and `classify` share.
 
-use anyhow::{Context, Result, bail, ensure};
-use candle_core::{Device, Tensor};
-use serde_json::json;
-use simclr_core::cli::{DeviceChoice, compute_with};
-use simclr_core::cli::{Progress, ProgressMode};
+use anyhow::{Context, Result, ensure};
+use candle_core::Tensor;
+use simclr_core::cli::{DeviceChoice, Progress, ProgressMode, compute_with};
 use simclr_core::config::{Corrupt, EvalConfig, Resize};
-use simclr_core::disk;
-use simclr_core::run::checkpoint;
 use simclr_data::sources::below::pictures_below;
 use simclr_data::{Pictures, ViewMaker, eval_batches};
 use simclr_model::SimClr;
 use simclr_stage::{Checkpoint, uploader};
-use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-
-/// Names of the tensor of features, and of the list of files in the metadata of its file.
-const FEATURES: &str = "features";
-const FILES: &str = "files";
 
 /// A checkpoint, pictures, and how it is shown them.
 #[derive(Clone, Debug, clap::Args)]
@@ -65,42 +55,6 @@ pub struct ApplyArgs {
     pub progress: ProgressMode,
 }
 
-/// Options of `simclr-eval embed`.
-#[derive(Clone, Debug, clap::Args)]
-pub struct EmbedArgs {
-    /// What is embedded by what
-    #[command(flatten)]
-    pub apply: ApplyArgs,
-
-    /// Layer of the projection head: 0 for the encoder's features, -1 for the head's output
-    #[arg(long, value_name = "LAYER", default_value_t = 0, allow_negative_numbers = true)]
-    pub layer: i64,
-
-    /// The file that is written, .safetensors or .csv
-    #[arg(long, value_name = "FILE")]
-    pub out: PathBuf,
-}
-
-/// Options of `simclr-eval classify`.
-#[derive(Clone, Debug, clap::Args)]
-pub struct ClassifyArgs {
-    /// What is classified by what
-    #[command(flatten)]
-    pub apply: ApplyArgs,
-
-    /// How many of the likeliest classes are written
-    #[arg(long, value_name = "K", default_value_t = 1)]
-    pub top: usize,
-
-    /// A text file with the name of a class in each line, written in the place of its number
-    #[arg(long, value_name = "FILE")]
-    pub names: Option<PathBuf>,
-
-    /// The CSV file that is written [default: standard output]
-    #[arg(long, value_name = "FILE")]
-    pub out: Option<PathBuf>,
-}
-
 fn resize(text: &str) -> Result<Resize, String> {
     match text {
         "tf2" => Ok(Resize::Tf2),
@@ -110,13 +64,19 @@ fn resize(text: &str) -> Result<Resize, String> {
 }
 
 /// One row of numbers for each picture that could be decoded, and the picture's path below the folder.
-struct Rows {
-    files: Vec<String>,
-    numbers: Vec<f32>,
+pub struct Rows {
+    /// Paths below the folder, with `/` between their parts.
+    pub files: Vec<String>,
+    /// Row-major.
+    pub numbers: Vec<f32>,
 }
 
 impl ApplyArgs {
-    fn load(&self) -> Result<SimClr> {
+    /// The network, on the device of the command line.
+    ///
+    /// # Errors
+    /// When an option is out of range, or the checkpoint cannot be read.
+    pub fn load(&self) -> Result<SimClr> {
         ensure!(self.batch > 0, "--batch 0: must be at least 1");
         ensure!(self.image_size != Some(0), "--image-size 0: must be at least 1");
         ensure!(self.crop > 0.0 && self.crop <= 1.0, "--crop {}: must be in (0, 1]", self.crop);
@@ -124,7 +84,11 @@ impl ApplyArgs {
         Checkpoint::load(&self.checkpoint)?.model()?.on(&self.device.open()?)
     }
 
-    fn rows(&self, model: &SimClr, title: &str, run: impl Fn(&SimClr, Tensor) -> Result<Vec<f32>>) -> Result<Rows> {
+    /// What `run` makes of the pictures, a batch of views `[N, S, S, C]` at a time.
+    ///
+    /// # Errors
+    /// When no picture can be decoded, or with `--strict` when one cannot.
+    pub fn rows(&self, model: &SimClr, title: &str, run: impl Fn(&SimClr, Tensor) -> Result<Vec<f32>>) -> Result<Rows> {
         let corrupt = if self.strict { Corrupt::Fail } else { Corrupt::Skip };
         let pictures = pictures_below(&self.images, model.spec.in_channels, corrupt).context("--images")?;
         let eval = EvalConfig { crop: self.crop, resize: self.resize, ..EvalConfig::default() };
@@ -155,98 +119,32 @@ impl ApplyArgs {
     }
 }
 
-/// Writes the features of all pictures.
-///
-/// # Errors
-/// When the checkpoint or the pictures cannot be read, or the file not be written.
-pub fn embed(args: &EmbedArgs) -> Result<()> {
-    let kind = args.out.extension().and_then(|end| end.to_str()).unwrap_or_default();
-    ensure!(["csv", "safetensors"].contains(&kind), "--out {}: must end in .safetensors or .csv", args.out.display());
-    let model = args.apply.load()?;
-    let width = model.projection.width(args.layer).context("--layer")?;
-    let rows = args.apply.rows(&model, "embed", |model, images| model.features(once(images), args.layer))?;
-    folder_of(&args.out)?;
-    if kind == "csv" {
-        let columns: Vec<String> = (0..width).map(|i| i.to_string()).collect();
-        let mut text = format!("file,{}\n", columns.join(","));
-        for (file, numbers) in rows.files.iter().zip(rows.numbers.chunks(width)) {
-            let numbers: Vec<String> = numbers.iter().map(f32::to_string).collect();
-            let _ = writeln!(text, "{},{}", field(file), numbers.join(","));
-        }
-        return disk::write(&args.out, text.as_bytes());
-    }
-    let tensor = Tensor::from_vec(rows.numbers, (rows.files.len(), width), &Device::Cpu)?;
-    let tensors = BTreeMap::from([(FEATURES.to_string(), tensor)]);
-    checkpoint::write_tensors(&args.out, &tensors, (FILES, &json!(rows.files).to_string()))
-}
-
-/// Writes the likeliest classes of all pictures.
-///
-/// # Errors
-/// When the checkpoint has no classifier, or files cannot be read or written.
-pub fn classify(args: &ClassifyArgs) -> Result<()> {
-    let model = args.apply.load()?;
-    let classes = model.spec.classes;
-    ensure!(classes > 0, "{}: this network has no classifier; fine-tune it first", args.apply.checkpoint.display());
-    ensure!((1..=classes).contains(&args.top), "--top {}: must be 1 to {classes}, the number of classes", args.top);
-    let names = class_names(args.names.as_deref(), classes)?;
-    let rows = args.apply.rows(&model, "classify", |model, images| model.predict(once(images)))?;
-    let more: String = (2..=args.top).map(|k| format!(",class_{k},probability_{k}")).collect();
-    let mut text = format!("file,class,probability{more}\n");
-    for (file, logits) in rows.files.iter().zip(rows.numbers.chunks(classes)) {
-        text += &field(file);
-        for (class, probability) in likeliest(logits, args.top) {
-            let _ = write!(text, ",{},{probability}", field(&names[class]));
-        }
-        text.push('\n');
-    }
-    match &args.out {
-        None => print!("{text}"),
-        Some(out) => {
-            folder_of(out)?;
-            disk::write(out, text.as_bytes())?;
-        }
-    }
-    Ok(())
-}
-
-fn once(images: Tensor) -> impl Iterator<Item = Result<Tensor>> {
+/// One batch, as the network takes its batches.
+pub fn once(images: Tensor) -> impl Iterator<Item = Result<Tensor>> {
     std::iter::once(Ok(images))
 }
 
-fn folder_of(file: &Path) -> Result<()> {
+/// Makes the folder that `file` stands in.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn make_folder_of(file: &Path) -> Result<()> {
     match file.parent() {
         Some(dir) => std::fs::create_dir_all(dir).with_context(|| format!("cannot make the folder {}", dir.display())),
         None => Ok(()),
     }
 }
 
-fn class_names(file: Option<&Path>, classes: usize) -> Result<Vec<String>> {
-    let Some(file) = file else { return Ok((0..classes).map(|class| class.to_string()).collect()) };
-    let text = std::fs::read_to_string(file).with_context(|| format!("--names: cannot read {}", file.display()))?;
-    let names: Vec<String> = text.lines().map(|line| line.trim().to_string()).collect();
-    if names.len() != classes {
-        bail!("--names: {} names {} classes, the network knows {classes}", file.display(), names.len())
+/// Rows of fields as CSV.
+///
+/// # Errors
+/// When rows differ in length.
+pub fn csv(rows: impl IntoIterator<Item = Vec<String>>) -> Result<Vec<u8>> {
+    let mut out = csv::Writer::from_writer(Vec::new());
+    for row in rows {
+        out.write_record(row).context("writing CSV")?;
     }
-    Ok(names)
-}
-
-/// Classes by falling logit with their softmax; of equal ones the lower number first.
-fn likeliest(logits: &[f32], count: usize) -> Vec<(usize, f32)> {
-    let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let odds: Vec<f64> = logits.iter().map(|logit| libm::exp(f64::from(logit - most))).collect();
-    let sum: f64 = odds.iter().sum();
-    let mut order: Vec<usize> = (0..logits.len()).collect();
-    order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]));
-    order.into_iter().take(count).map(|class| (class, (odds[class] / sum) as f32)).collect()
-}
-
-/// A field of a CSV file, in quotes where it needs them (RFC 4180).
-fn field(text: &str) -> String {
-    match text.contains([',', '"', '\n', '\r']) {
-        true => format!("\"{}\"", text.replace('"', "\"\"")),
-        false => text.into(),
-    }
+    Ok(out.into_inner()?)
 }
 
 #[cfg(test)]
@@ -255,24 +153,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn probabilities() {
-        let rows = likeliest(&[0.0, 2.0, 0.0, 1000.0], 3);
-        assert_eq!(rows.iter().map(|(class, _)| *class).collect::<Vec<_>>(), [3, 1, 0]);
-        assert_eq!(rows[0].1, 1.0, "large logits do not overflow");
-        let [(one, p), (zero, q)] = likeliest(&[1.0, libm::logf(3.0) + 1.0], 2)[..] else { panic!("two classes") };
-        assert_eq!((one, zero), (1, 0));
-        assert!((p - 0.75).abs() < 1e-6 && (q - 0.25).abs() < 1e-6);
-    }
-
-    #[test]
-    fn fields_and_names() {
-        assert_eq!(field("a b.png"), "a b.png");
-        assert_eq!(field("a,\"b\".png"), "\"a,\"\"b\"\".png\"");
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("names.txt");
-        std::fs::write(&file, "cat\ndog\n").unwrap();
-        assert_eq!(class_names(Some(&file), 2).unwrap(), ["cat", "dog"]);
-        assert_eq!(class_names(None, 2).unwrap(), ["0", "1"]);
-        assert!(class_names(Some(&file), 3).unwrap_err().to_string().contains("names 2 classes, the network knows 3"));
+    fn fields_are_quoted_where_they_need_it() {
+        let row = |file: &str| vec![file.to_string(), "0.5".to_string()];
+        let bytes = csv([row("file"), row("a b.png"), row("a,\"b\".png"), row("two\nlines"), row("ä#;'.png")]).unwrap();
+        let expected = "file,0.5\na b.png,0.5\n\"a,\"\"b\"\".png\",0.5\n\"two\nlines\",0.5\nä#;'.png,0.5\n";
+        assert_eq!(String::from_utf8(bytes).unwrap(), expected);
     }
 }

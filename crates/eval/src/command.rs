@@ -1,12 +1,15 @@
 //! The command line of `simclr-eval`.
 
-use crate::inspect::{self, InspectArgs};
-use crate::publish::{self, PublishArgs};
-use crate::{ClassifyArgs, EmbedArgs, EvalArgs, classify, embed, plan, report};
+use crate::classify::{ClassifyArgs, classify};
+use crate::embed::{EmbedArgs, embed};
+use crate::evaluate::{self, EvalArgs};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use simclr_core::cli::init_log;
 use simclr_core::config::Config;
+use simclr_publish::PublishArgs;
+use simclr_report::inspect::{self, InspectArgs};
+use simclr_report::plan;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -64,13 +67,13 @@ struct Experiment {
 /// # Errors
 /// What the command failed of. A command line that is none, and a question for help, end the process.
 pub fn run(line: Vec<OsString>) -> Result<()> {
-    // The evaluation itself has no name, and options alone.
+    // Evaluation has no subcommand: its command line begins with an option.
     let named = line.get(1).and_then(|word| word.to_str()).is_some_and(More::has_subcommand);
     if named { more(More::parse_from(line)) } else { evaluate(&Evaluate::parse_from(line).args) }
 }
 
 fn evaluate(args: &EvalArgs) -> Result<()> {
-    crate::evaluate::run(args, &args.common.prepare()?)
+    evaluate::run(args, &args.common.prepare()?)
 }
 
 fn more(command: More) -> Result<()> {
@@ -85,11 +88,11 @@ fn more(command: More) -> Result<()> {
         }
         More::Publish(args) => {
             init_log();
-            publish::run(&args)?;
+            simclr_publish::run(&args)?;
         }
         More::InspectData(args) => inspect::run(&args)?,
         More::Plan(e) => println!("{}", plan::json(&Config::load(&e.config, &e.set)?, &e.run)?),
-        More::Report(e) => println!("{}", report::write(&Config::load(&e.config, &e.set)?, &e.run)?.display()),
+        More::Report(e) => println!("{}", simclr_report::write(&Config::load(&e.config, &e.set)?, &e.run)?.display()),
     }
     Ok(())
 }

@@ -5,22 +5,21 @@ use crate::probe::{Features, Probe, standardise, training};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Map, json};
 use simclr_core::cli::{CommonArgs, device_name};
-use simclr_core::config::Config;
+use simclr_core::config::{Config, Dtype};
 use simclr_core::disk;
 use simclr_core::rng::Purpose;
-use simclr_core::run::Run;
+use simclr_core::run::{Run, layout};
+use simclr_core::stages::EVAL;
 use simclr_core::train::{TrainOptions, train};
 use simclr_data::{Dataset, Loader, Pictures, ViewMaker};
 use simclr_model::{Accuracy, SimClr};
-use simclr_stage::{Checkpoint, HeldOut, Launch, Seen, open, uploader, used_parameters};
+use simclr_stage::{Checkpoint, HeldOut, Launch, Seen, maps, open, uploader, used_parameters};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 /// Test images whose neighbours are shown in the report, and how many of each.
 const SHOWN: (usize, usize) = (10, 8);
-/// The list of them in the run folder.
-const NEIGHBOURS: &str = "neighbours.json";
 
 /// Options of this stage.
 #[derive(Clone, Debug, clap::Args)]
@@ -54,7 +53,7 @@ pub fn run(args: &EvalArgs, config: &Config) -> Result<()> {
     extra.insert("linear".into(), json!(args.linear));
     extra.insert("knn".into(), json!(args.knn));
     let inputs = vec![("checkpoint".to_string(), checkpoint.sha256.clone())];
-    let start = Launch { args: &args.common, config, stage: "eval", matters, inputs, extra };
+    let start = Launch { args: &args.common, config, stage: EVAL, matters, inputs, extra };
     let device = args.common.device.open()?;
     let Some(mut run) = open(start)? else { return Ok(()) };
     let clock = Instant::now();
@@ -65,8 +64,11 @@ pub fn run(args: &EvalArgs, config: &Config) -> Result<()> {
         data.expect_test("evaluation")?;
     }
     checkpoint.expect_channels(data.train.channels())?;
-    let model = checkpoint.model()?.on(&device)?;
-    let mut result = json!({"stage": "eval", "device": device_name(&device), "params": used_parameters(&model)});
+    let model = checkpoint.model()?.on(&device)?.with_maps(maps(config, &device));
+    let mut result = json!({"stage": EVAL, "device": device_name(&device), "params": used_parameters(&model)});
+    if config.dtype != Dtype::default() {
+        result["dtype"] = json!(model.maps().as_str());
+    }
     if args.linear || args.knn {
         let figures = features_figures(args, config, &model, data, &mut run)?;
         result["params"] = json!(model.store.count(|n| !n.starts_with("projection.") && !n.starts_with("fc.")));
@@ -74,6 +76,12 @@ pub fn run(args: &EvalArgs, config: &Config) -> Result<()> {
             result[name] = json!(accuracy);
         }
     } else {
+        let (known, classes) = (model.spec.classes, data.classes.len());
+        ensure!(
+            [0, classes].contains(&known),
+            "{} knows {known} classes, the dataset has {classes}: measure its features by --linear or --knn",
+            args.checkpoint.display()
+        );
         let accuracy = HeldOut::new(config, Arc::new(data.test)).accuracy(&model).with_context(|| {
             format!("{}: measure a checkpoint without a classifier by --linear or --knn", args.checkpoint.display())
         })?;
@@ -114,7 +122,7 @@ fn features_figures(
             near.query = test_samples[near.query] as usize;
             near.neighbours.iter_mut().for_each(|(i, ..)| *i = train_samples[*i] as usize);
         }
-        disk::write_json(&run.dir().join(NEIGHBOURS), &json!(shown))?;
+        disk::write_json(&run.dir().join(layout::NEIGHBOURS), &json!(shown))?;
     }
     if args.linear {
         for view in 1..eval.linear.views {

@@ -1,17 +1,19 @@
-//! Accuracy, linear probe, nearest neighbours, the plan of an experiment and its report.
+//! What a checkpoint is worth: accuracy, linear probe, nearest neighbours; and what it makes of pictures: features, classes.
+//!
+//! The command `simclr-eval` has the report's and the publisher's commands besides.
 #![forbid(unsafe_code)]
 
 mod apply;
+mod classify;
 pub mod command;
+mod embed;
 mod evaluate;
-pub mod inspect;
 mod knn;
-pub mod plan;
 mod probe;
-pub mod publish;
-pub mod report;
 
-pub use apply::{ApplyArgs, ClassifyArgs, EmbedArgs, classify, embed};
+pub use apply::ApplyArgs;
+pub use classify::{ClassifyArgs, classify};
+pub use embed::{EmbedArgs, embed};
 pub use evaluate::{EvalArgs, run};
 pub use knn::{Gallery, Neighbours};
 pub use probe::{Features, Probe};

@@ -1,4 +1,4 @@
-//! The linear probe: a classifier trained on features that stay as they are.
+//! The linear probe: a classifier trained on frozen features.
 
 use anyhow::{Result, ensure};
 use candle_core::{DType, Device, Tensor};
@@ -6,6 +6,7 @@ use serde_json::{Value as Json, json};
 use simclr_core::config::{Duration, LinearConfig, OptimizerConfig, Scaling, TrainingConfig};
 use simclr_core::params::{Kind, ParamStore};
 use simclr_core::rng::{Purpose, Rng};
+use simclr_core::run::{Run, checkpoint, layout};
 use simclr_core::train::{Batches, Loss, Task};
 use simclr_model::Accuracy;
 use simclr_ops::{Tape, Value, cross_entropy, linear};
@@ -19,8 +20,8 @@ pub struct Features {
     pub labels: Vec<u32>,
 }
 
-/// Standardises every column of `train` and of `test` by mean and deviation over `train`, so that one learning rate suits
-/// every encoder. A linear classifier can express it, so it changes what is reachable in no way.
+/// Scales every column of `train` and of `test` to mean 0 and deviation 1 over `train`, so that one learning rate suits
+/// every encoder. A linear classifier could do the same scaling itself: it can learn neither more nor less than before.
 pub fn standardise(train: &mut Features, test: &mut Features) {
     let (n, dim) = (train.labels.len() as f64, train.rows.len() / train.labels.len().max(1));
     let (mut mean, mut square) = (vec![0.0f64; dim], vec![0.0f64; dim]);
@@ -56,7 +57,7 @@ pub struct Rows {
     labels: Vec<u32>,
 }
 
-/// The probe's table as the training loop wants it.
+/// How the probe trains: SGD with Nesterov momentum, without warm-up.
 pub fn training(config: &LinearConfig) -> TrainingConfig {
     TrainingConfig {
         length: Duration::Epochs(config.epochs as f64),
@@ -144,5 +145,11 @@ impl Task for Probe {
 
     fn model_config(&self) -> Json {
         json!({"kind": "linear probe", "features": self.dim, "classes": self.classes})
+    }
+
+    /// Not as a checkpoint: its weights belong to the features that it was trained on, standardised.
+    fn save(&self, run: &Run) -> Result<()> {
+        let about = self.model_config().to_string();
+        checkpoint::write_tensors(&run.dir().join(layout::PROBE), &self.store.save_map()?, ("probe", &about))
     }
 }

@@ -1,5 +1,6 @@
 //! `bench compare`: training steps and augmentation beside PyTorch, in turn, on the same machine.
 
+use super::figures::Figures;
 use super::record::{self, Machine};
 use crate::workspace::{Binaries, Extras, root};
 use anyhow::{Context, Result, bail, ensure};
@@ -37,11 +38,11 @@ pub struct Args {
 }
 
 /// Something that both sides do: a subcommand of `simclr-bench`, and the script of that name.
-pub struct Task {
+struct Task {
     /// As the table calls it.
-    pub name: String,
+    name: String,
     /// Numbers that it computes with.
-    pub dtype: String,
+    dtype: String,
     what: &'static str,
     options: String,
     /// Source images of either side, ours first, where a run is measured in them.
@@ -56,30 +57,6 @@ impl Task {
             all.extend(["--count".into(), counts[side].to_string()]);
         }
         all
-    }
-}
-
-/// What one task came to, a figure a round.
-#[derive(Default)]
-pub struct Figures {
-    /// Our images a second.
-    pub ours: Vec<f64>,
-    /// Theirs.
-    pub theirs: Vec<f64>,
-    /// Our most memory in MiB, where it is measured.
-    pub our_memory: Vec<f64>,
-    /// Theirs.
-    pub their_memory: Vec<f64>,
-}
-
-impl Figures {
-    fn add(&mut self, ours: &Value, theirs: &Value) -> Result<()> {
-        let rate = |line: &Value| line["images_per_s"].as_f64().context("a benchmark printed no images_per_s");
-        self.ours.push(rate(ours)?);
-        self.theirs.push(rate(theirs)?);
-        self.our_memory.extend(ours["peak_rss_mib"].as_f64());
-        self.their_memory.extend(theirs["peak_rss_mib"].as_f64());
-        Ok(())
     }
 }
 
@@ -126,7 +103,7 @@ fn tasks(args: &Args, threads: usize) -> Vec<Task> {
 pub fn run(args: &Args) -> Result<()> {
     ensure!(args.rounds > 0 && args.steps > 0, "--rounds and --steps must be at least 1");
     let forced = args.simd.as_ref().map_or(String::new(), |unit| format!("; both sides with {unit}"));
-    let machine = Machine::here(&(versions(&args.python)? + &forced))?;
+    let machine = Machine::here(&(versions(&args.python)? + &forced));
     let tasks = tasks(args, machine.threads);
     ensure!(!tasks.is_empty(), "--only {}: no such shape", args.only.join(","));
     let binaries = Binaries::build(&["simclr-pretrain"], "cpu", Extras::Without)?;
@@ -134,7 +111,7 @@ pub fn run(args: &Args) -> Result<()> {
     let folder = record::folder(args.out.as_deref(), &machine)?;
     let mut results = Vec::new();
     for task in tasks {
-        let mut figures = Figures::default();
+        let mut figures = Figures::of(&task.name, &task.dtype);
         for round in 1..=args.rounds {
             let one = |side: usize, command: &mut Command| -> Result<Value> {
                 let (name, arguments) = (SIDES[side], task.arguments(side));
@@ -160,7 +137,7 @@ pub fn run(args: &Args) -> Result<()> {
                 figures.theirs[round - 1]
             );
         }
-        results.push((task, figures));
+        results.push(figures);
     }
     let table = record::table(&results);
     println!("{table}");

@@ -1,17 +1,16 @@
 //! A comparison's folder: raw figures, and a page with the table and what it was measured with.
 
-use super::compare::{Figures, Task};
+use super::figures::Figures;
 use crate::workspace::root;
 use anyhow::{Context, Result, ensure};
+use jiff::{Timestamp, tz::TimeZone};
 use serde_json::Value;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 const RAW: &str = "raw.jsonl";
 const PAGE: &str = "README.md";
-const SECONDS_A_DAY: u64 = 86_400;
 
 /// What a figure depends on besides the code's own doing.
 pub struct Machine {
@@ -25,24 +24,20 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// This machine, today; `peer` has the versions of the other side.
-    ///
-    /// # Errors
-    /// When the clock is before 1970.
-    pub fn here(peer: &str) -> Result<Self> {
-        let seconds = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock")?.as_secs();
+    /// This machine, today (UTC); `peer` has the versions of the other side.
+    pub fn here(peer: &str) -> Self {
         let information = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let name = information.lines().find(|l| l.starts_with("model name")).and_then(|l| l.split_once(": "));
         let changed = output("git", &["status", "--porcelain"]).is_some_and(|changes| !changes.is_empty());
         let commit = output("git", &["rev-parse", "HEAD"]).unwrap_or_else(|| "unknown".into());
-        Ok(Self {
-            date: date(seconds / SECONDS_A_DAY),
+        Self {
+            date: Timestamp::now().to_zoned_datetime(TimeZone::UTC).date().to_string(),
             processor: name.map_or_else(|| std::env::consts::ARCH.to_string(), |(_, name)| name.trim().to_string()),
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             rustc: output("rustc", &["--version"]).unwrap_or_else(|| "unknown".into()),
             peer: peer.into(),
             commit: if changed { format!("{commit} and uncommitted changes") } else { commit },
-        })
+        }
     }
 
     /// Date and machine as the name of a folder.
@@ -56,26 +51,6 @@ impl Machine {
 fn output(program: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program).args(arguments).current_dir(root()).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_string())
-}
-
-/// The date so many days after 1 January 1970, as YYYY-MM-DD.
-fn date(days: u64) -> String {
-    let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    let (mut year, mut day) = (1970, days);
-    while day >= 365 + u64::from(leap(year)) {
-        day -= 365 + u64::from(leap(year));
-        year += 1;
-    }
-    let lengths = [31, 28 + u64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
-    let mut month = 1;
-    for length in lengths {
-        if day < length {
-            break;
-        }
-        day -= length;
-        month += 1;
-    }
-    format!("{year}-{month:02}-{:02}", day + 1)
 }
 
 /// A new folder: `chosen`, or one for today and this machine. Runs are kept side by side, none is written over.
@@ -119,18 +94,18 @@ fn median(values: &[f64]) -> Option<f64> {
 
 /// The comparison in Markdown. A ratio is the median of the rounds' own ratios: both runs of a round see the same
 /// weather on the machine.
-pub fn table(results: &[(Task, Figures)]) -> String {
+pub fn table(results: &[Figures]) -> String {
     let mut out = String::from(
         "| task | numbers | ours, images/s | torch, images/s | ours / torch | ours, MiB | torch, MiB | memory, ours / torch |\n\
          |---|---|---:|---:|---:|---:|---:|---:|\n",
     );
-    for (task, f) in results {
+    for f in results {
         let cell = |value: Option<f64>, digits: usize| value.map_or_else(String::new, |v| format!("{v:.digits$}"));
         let ratio = |a: &[f64], b: &[f64]| median(&a.iter().zip(b).map(|(a, b)| a / b).collect::<Vec<_>>());
         out += &format!(
             "| {} | {} | {} | {} | {} | {} | {} | {} |\n",
-            task.name,
-            task.dtype,
+            f.task,
+            f.dtype,
             cell(median(&f.ours), 1),
             cell(median(&f.theirs), 1),
             cell(ratio(&f.ours, &f.theirs), 2),
@@ -174,10 +149,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dates() {
-        for (days, want) in [(0, "1970-01-01"), (59, "1970-03-01"), (11_016, "2000-02-29"), (20_818, "2026-12-31")] {
-            assert_eq!(date(days), want);
-        }
+    fn a_folder_is_called_after_date_and_machine() {
+        let slug = Machine::here("").slug();
+        let date: Vec<&str> = slug.split('-').take(3).collect();
+        assert!(date.join("-").parse::<jiff::civil::Date>().is_ok() && slug.ends_with("-cores"), "{slug}");
     }
 
     #[test]

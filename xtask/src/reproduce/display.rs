@@ -1,7 +1,8 @@
 //! What a run shows: two bars on a terminal, lines elsewhere.
 
 use super::job::{Job, Progress};
-use super::pace::{Pace, duration};
+use super::pace::Pace;
+use crate::readable::duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};

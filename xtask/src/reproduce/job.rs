@@ -1,6 +1,7 @@
 //! One stage of a run: its process, its progress and its log.
 
 use crate::layout;
+use crate::stages::STAGES;
 use crate::workspace::Binaries;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
@@ -148,19 +149,14 @@ impl Job {
     pub fn outcome(&self) -> Option<String> {
         let text = std::fs::read_to_string(self.dir.join(layout::RESULT)).ok()?;
         let result: serde_json::Value = serde_json::from_str(&text).ok()?;
-        let top1 = |name: &str, at: &str| {
-            let share = result.pointer(at)?.as_f64()?;
-            Some(format!("{name} {:.2} %", 100.0 * share))
-        };
-        let parts = [
-            top1("top-1", "/top1"),
-            top1("linear probe", "/linear/top1"),
-            top1("nearest neighbours", "/knn/top1"),
-            result.get("stage").filter(|s| *s == "pretrain").and_then(|_| {
-                result.get("loss").and_then(serde_json::Value::as_f64).map(|loss| format!("loss {loss:.4}"))
-            }),
-        ];
-        let known: Vec<_> = parts.into_iter().flatten().collect();
+        let share = |of: &serde_json::Value| Some(100.0 * of.get("top1")?.as_f64()?);
+        let mut known: Vec<_> = share(&result).map(|top1| format!("top-1 {top1:.2} %")).into_iter().collect();
+        for row in STAGES.iter().flat_map(|stage| stage.rows).filter(|row| !row.key.is_empty()) {
+            let top1 = result.get(row.key).and_then(share);
+            known.extend(top1.map(|top1| format!("{} {top1:.2} %", row.title.to_lowercase())));
+        }
+        let loss = result.get("loss").and_then(serde_json::Value::as_f64);
+        known.extend(loss.map(|loss| format!("loss {loss:.4}")));
         (!known.is_empty()).then(|| known.join(", "))
     }
 }

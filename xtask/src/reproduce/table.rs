@@ -1,6 +1,6 @@
 //! The results as a table for the terminal.
 
-use super::pace::duration;
+use crate::readable::{duration, percent};
 use anyhow::{Context, Result};
 use serde::Deserialize;
 use std::path::Path;
@@ -50,7 +50,7 @@ fn cells(row: &Row) -> [String; 6] {
     let spread = row.top1_std.map_or_else(String::new, |d| format!(" ± {:.2} (n = {})", 100.0 * d, row.n));
     [
         row.name.clone(),
-        format!("{} %", (row.labels * 1e6).round() / 1e4),
+        percent(row.labels),
         format!("{:.2} %{spread}", 100.0 * row.top1),
         format!("{:.2} %", 100.0 * row.top5),
         format!("{:.2} M", row.params as f64 / 1e6),

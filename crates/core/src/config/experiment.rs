@@ -6,8 +6,10 @@ use super::eval::EvalConfig;
 use super::file;
 use super::model::ModelConfig;
 use super::stages::{DistillConfig, FinetuneConfig, PretrainConfig, ReproduceConfig};
-use super::training::Dtype;
+use super::training::{Dtype, TrainingConfig};
+use crate::stages::{self, FINETUNED};
 use anyhow::{Context, Result, bail};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -46,7 +48,13 @@ pub struct Config {
     /// Linear probe and nearest neighbours.
     #[serde(default)]
     pub eval: EvalConfig,
+    /// Tables `[stage.NAME]` of further stages, whose crates know their keys.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub stage: BTreeMap<String, toml::Table>,
 }
+
+/// The stages whose tables are fields of [`Config`].
+const OWN_TABLE: [&str; 5] = [stages::SUPERVISED, stages::PRETRAIN, stages::EVAL, stages::FINETUNE, stages::DISTILL];
 
 impl Config {
     /// Reads `path`, applies `--set key=value` pairs, and checks every value.
@@ -57,6 +65,7 @@ impl Config {
         let table = file::read(path, set)?;
         Self::from_table(table)
             .and_then(|config| config.check_overrides().map(|()| config))
+            .and_then(|config| config.check_stages().map(|()| config))
             .with_context(|| format!("in {}", path.display()))
     }
 
@@ -79,6 +88,12 @@ impl Config {
         Ok(config)
     }
 
+    /// Nobody reads the table of an unknown stage: it is a typing error.
+    fn check_stages(&self) -> Result<()> {
+        let further = stages::STAGES.iter().map(|stage| stage.name).filter(|name| !OWN_TABLE.contains(name));
+        known_stages(&self.stage, &further.collect::<Vec<_>>())
+    }
+
     /// Checks every value that its type does not.
     fn check(&self) -> Result<()> {
         self.data.check()?;
@@ -91,8 +106,8 @@ impl Config {
         for (name, student) in &self.distill {
             student.check(&format!("distill.{name}"))?;
             let (teacher, known) = (&student.teacher, self.distill.contains_key(&student.teacher));
-            if teacher != "finetuned" && (teacher == name || !known) {
-                bail!("distill.{name}.teacher = \"{teacher}\": must be \"finetuned\" or another student")
+            if teacher != FINETUNED && (teacher == name || !known) {
+                bail!("distill.{name}.teacher = \"{teacher}\": must be \"{FINETUNED}\" or another student")
             }
         }
         self.eval.check()
@@ -109,6 +124,9 @@ impl Config {
         }
         for student in self.distill.keys() {
             file::apply_overrides(&mut table, &["distill", student], fraction)?;
+        }
+        for name in self.stage.keys() {
+            file::apply_overrides(&mut table, &["stage", name], fraction)?;
         }
         Self::from_table(table)
     }
@@ -130,5 +148,96 @@ impl Config {
             let known: Vec<_> = self.distill.keys().map(String::as_str).collect();
             format!("no table [distill.{name}] in the configuration; it has: {}", known.join(", "))
         })
+    }
+
+    /// The table `[stage.NAME]` as the crate of that stage knows it. Overrides by label fraction, which
+    /// [`at_labels`](Self::at_labels) merges, are left out. `T` should deny unknown fields.
+    ///
+    /// # Errors
+    /// When there is none, or a key of it is unknown, missing or of a wrong type.
+    pub fn further<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
+        let table = self.stage.get(name);
+        let mut table = table.with_context(|| format!("no table [stage.{name}] in the configuration"))?.clone();
+        table.remove("at");
+        file::typed_at(&format!("stage.{name}"), table)
+    }
+
+    /// How a stage trains, by the name that [`stages`] has for it; `student` is the one that it trains, where it trains
+    /// students.
+    ///
+    /// # Errors
+    /// When the configuration has no table of it.
+    pub fn training(&self, stage: &str, student: Option<&str>) -> Result<TrainingConfig> {
+        #[derive(Deserialize)]
+        struct Trains {
+            training: TrainingConfig,
+        }
+        Ok(match (stage, student) {
+            (_, Some(student)) => self.student(student)?.training.clone(),
+            (stages::PRETRAIN, _) => self.pretrain.training.clone(),
+            (stages::SUPERVISED, _) => self.supervised.training.clone(),
+            (stages::FINETUNE, _) => self.finetune.training.clone(),
+            (name, _) => {
+                let Trains { training } = self.further(name)?;
+                training.check(&format!("stage.{name}"), false)?;
+                training
+            }
+        })
+    }
+}
+
+fn known_stages(tables: &BTreeMap<String, toml::Table>, known: &[&str]) -> Result<()> {
+    match tables.keys().find(|name| !known.contains(&name.as_str())) {
+        None => Ok(()),
+        Some(name) if known.is_empty() => bail!("unknown table [stage.{name}]: no stage has a table of this kind"),
+        Some(name) => bail!("unknown table [stage.{name}]; valid ones: {}", known.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::config::Duration;
+
+    const FURTHER: &str = r#"
+        strength = 0.5
+        training = { length = { epochs = 2 }, batch = 8, learning_rate = 0.1 }
+        [[at]]
+        labels = 0.1
+        strength = 0.25
+    "#;
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Further {
+        strength: f64,
+        #[serde(rename = "training")]
+        _training: TrainingConfig,
+    }
+
+    #[test]
+    fn a_further_stage_has_a_table_that_its_crate_reads() {
+        let mut config = crate::run::folder_tests::config();
+        assert!(!config.to_toml().unwrap().contains("stage"), "no trace where there is none");
+        config.stage.insert("adapt".into(), FURTHER.parse().unwrap());
+        let again: Config = toml::from_str(&config.to_toml().unwrap()).unwrap();
+        assert_eq!(again.further::<Further>("adapt").unwrap().strength, 0.5);
+        assert_eq!(again.training("adapt", None).unwrap().length, Duration::Epochs(2.0));
+        let mut table = toml::Table::try_from(&again).unwrap();
+        file::apply_overrides(&mut table, &["stage", "adapt"], 0.1).unwrap();
+        let tenth: Config = file::typed(table).unwrap();
+        assert_eq!(tenth.further::<Further>("adapt").unwrap().strength, 0.25);
+
+        known_stages(&config.stage, &["adapt"]).unwrap();
+        assert!(known_stages(&config.stage, &["adopt"]).unwrap_err().to_string().contains("[stage.adapt]; valid ones"));
+        assert!(
+            config.check_stages().unwrap_err().to_string().contains("[stage.adapt]"),
+            "the table of stages lacks it"
+        );
+        config.stage.get_mut("adapt").unwrap().insert("strenght".into(), 1.into());
+        let message = config.further::<Further>("adapt").err().unwrap().to_string();
+        assert!(message.contains("unknown key stage.adapt.strenght; did you mean strength?"), "{message}");
+        assert!(config.further::<Further>("other").err().unwrap().to_string().contains("no table [stage.other]"));
     }
 }

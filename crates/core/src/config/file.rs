@@ -102,12 +102,27 @@ fn merge(into: &mut Table, from: Table) {
 /// # Errors
 /// Names the dotted path of the key that is unknown (with the nearest valid one), missing or of a wrong type.
 pub fn typed<T: DeserializeOwned>(table: Table) -> Result<T> {
-    serde_path_to_error::deserialize(Value::Table(table))
-        .map_err(|e| explain(&e.path().to_string(), e.inner().message()))
+    typed_at("", table)
+}
+
+/// As [`typed`], for a table that stands at the dotted path `key` of the experiment file.
+///
+/// # Errors
+/// As there.
+pub fn typed_at<T: DeserializeOwned>(key: &str, table: Table) -> Result<T> {
+    serde_path_to_error::deserialize(Value::Table(table)).map_err(|e| {
+        let path = e.path().to_string();
+        let path = match (key, path.as_str()) {
+            ("", _) => path,
+            (_, ".") => key.to_string(),
+            _ => format!("{key}.{path}"),
+        };
+        explain(&path, e.inner().message())
+    })
 }
 
 /// Serde's message, reworded; `path` is the dotted path where it stopped.
-pub fn explain(path: &str, message: &str) -> anyhow::Error {
+fn explain(path: &str, message: &str) -> anyhow::Error {
     let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
     let parent = match path {
         "." => "",

@@ -2,7 +2,7 @@
 //!
 //! Who offers the choice knows the settings' type: this module knows the form in the experiment file alone.
 
-use super::file::explain;
+use super::file::typed_at;
 use anyhow::{Error, Result, anyhow};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -33,11 +33,7 @@ impl Named {
     /// # Errors
     /// Names the dotted path of a key that is unknown (with the nearest valid one), missing or of a wrong type.
     pub fn settings<T: DeserializeOwned>(&self, key: &str) -> Result<T> {
-        serde_path_to_error::deserialize(Value::Table(self.settings.clone())).map_err(|e| {
-            let path = e.path().to_string();
-            let path = if path == "." { key.to_string() } else { format!("{key}.{path}") };
-            explain(&path, e.inner().message())
-        })
+        typed_at(key, self.settings.clone())
     }
 
     /// The error for a name that is none of `known`; `key` is where the choice stands in the experiment file.

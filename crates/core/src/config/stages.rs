@@ -4,6 +4,7 @@
 use super::model::ModelConfig;
 use super::training::TrainingConfig;
 use super::value::{at_least_one, check_fraction, not_negative, positive, share};
+use crate::stages::FINETUNED;
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 
@@ -115,7 +116,7 @@ pub struct DistillConfig {
 }
 
 fn finetuned() -> String {
-    "finetuned".into()
+    FINETUNED.into()
 }
 
 fn one() -> f64 {

@@ -2,9 +2,9 @@
 //!
 //! Every file carries one metadata key only, and tensors in one order, so that equal contents give equal bytes.
 
-use super::layout::{CHECKPOINT, CONFIG, MODEL, STATE};
+use super::layout::{CHECKPOINT, CONFIG, MANIFEST, MODEL, STATE};
 use crate::params::ParamStore;
-use crate::{disk, hub};
+use crate::{disk, hub, stages};
 use anyhow::{Context, Result, bail};
 use candle_core::{Device, Tensor};
 use safetensors::SafeTensors;
@@ -52,11 +52,21 @@ pub fn find(path: &Path) -> Result<PathBuf> {
     let places = [path.join(MODEL), path.join(CHECKPOINT).join(MODEL)];
     match places.iter().find(|place| place.is_file()) {
         Some(place) => Ok(place.clone()),
+        None if measures(path) => bail!(
+            "{}: this run measured a checkpoint and has none of its own; name the one that it measured",
+            path.display()
+        ),
         None if path.join(STATE).is_file() => {
             bail!("{}: this run is not finished and has no {MODEL} yet; resume it first", path.display())
         }
         None => bail!("{}: holds neither {MODEL} nor {CHECKPOINT}/{MODEL}", path.display()),
     }
+}
+
+/// Whether the folder holds a run of a stage that trains no network.
+fn measures(run: &Path) -> bool {
+    let manifest = disk::read_json(&run.join(MANIFEST)).unwrap_or_default();
+    manifest["stage"].as_str().and_then(stages::named).is_some_and(|stage| stage.measured().is_some())
 }
 
 /// Reads the weights (layout of files) and the description beside them from a run folder, a checkpoint folder or a
@@ -180,5 +190,7 @@ mod tests {
         let (tensors, state) = load_state(dir.path()).unwrap().unwrap();
         assert_eq!((tensors.len(), state["step"].as_u64()), (3, Some(7)));
         assert!(message(dir.path()).contains("not finished"));
+        std::fs::write(dir.path().join(MANIFEST), "{\"stage\": \"eval\"}").unwrap();
+        assert!(message(dir.path()).contains("measured a checkpoint"));
     }
 }

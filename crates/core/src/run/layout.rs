@@ -9,7 +9,11 @@
 //!     state.safetensors      what resumes the run
 //!     checkpoint/            what the next stage takes: model.safetensors, config.json
 //!     result.json            written last: the run is complete
-//! EXPERIMENT/STAGE...        the runs of `cargo xtask reproduce`, and their report: index.html, results.json
+//!
+//! EXPERIMENT/pretrain, eval            runs of the stages that `cargo xtask reproduce` runs once
+//!     labels-0.1/subset-0/finetuned    and of those that it runs for each label set; `stages` has their names
+//!     log/                             what they said
+//!     report/                          index.html for people, results.json for programs
 //! ```
 
 /// What decides the result of a run.
@@ -36,9 +40,24 @@ pub const CONFIG: &str = "config.json";
 
 /// The nearest images of some test images, which an evaluation leaves for the report.
 pub const NEIGHBOURS: &str = "neighbours.json";
+/// The linear probe of an evaluation, which no network loads: it reads standardised features.
+pub const PROBE: &str = "probe.safetensors";
+
 /// What an inspection of a dataset came to.
 pub const INSPECTED: &str = "data.json";
-/// The report of an experiment.
-pub const REPORT: &str = "index.html";
-/// The figures of an experiment's report.
+/// Pictures of the dataset and their views.
+pub const SHEET: &str = "sheet.png";
+
+/// Where an experiment keeps what its stages said.
+pub const LOGS: &str = "log";
+/// Where an experiment keeps its report.
+pub const REPORT: &str = "report";
+/// The report for people.
+pub const PAGE: &str = "index.html";
+/// The report for programs.
 pub const RESULTS: &str = "results.json";
+
+/// Where an experiment keeps the runs on one subset of a share of the labels.
+pub fn label_set(labels: f64, subset: usize) -> String {
+    format!("labels-{labels}/subset-{subset}")
+}

@@ -2,6 +2,7 @@
 
 use super::prefetch::Batches;
 use crate::params::{Param, ParamStore};
+use crate::run::{Run, checkpoint};
 use anyhow::Result;
 use candle_core::Tensor;
 use serde_json::Value as Json;
@@ -56,6 +57,14 @@ pub trait Task {
 
     /// What `config.json` says about the network.
     fn model_config(&self) -> Json;
+
+    /// Writes what training came to into the run's folder: the checkpoint that the next stage takes.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    fn save(&self, run: &Run) -> Result<()> {
+        checkpoint::save(&run.checkpoint_dir(), self.store(), &self.model_config())
+    }
 
     /// Whether training may move a trainable parameter; one that is frozen is left out of weight decay too.
     fn trains(&self, _parameter: &Param) -> bool {

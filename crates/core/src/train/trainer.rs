@@ -9,7 +9,7 @@ use super::step::{Pending, advance, of_memory};
 use super::task::Task;
 use crate::cli::{Progress, ProgressMode};
 use crate::config::{Duration, TrainingConfig};
-use crate::run::{Run, checkpoint};
+use crate::run::Run;
 use anyhow::{Context, Result, ensure};
 use std::time::Instant;
 
@@ -135,7 +135,7 @@ pub fn train<T: Task>(task: &mut T, options: &TrainOptions<'_>, run: &mut Run) -
         None => task.evaluate().context("evaluating at the end")?,
     };
     task.finish()?;
-    checkpoint::save(&run.checkpoint_dir(), task.store(), &task.model_config())?;
+    task.save(run)?;
     let shown: Vec<_> = metrics.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
     progress.finish(&shown.join("  "));
     Ok(Outcome { steps: total, seconds: seconds(), metrics, last_step })

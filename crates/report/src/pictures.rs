@@ -1,12 +1,14 @@
 //! Pictures of the report as inline PNGs: augmented views, and test images with their nearest training images.
 
-use super::chart::escape;
+use crate::html::escape;
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
 use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 use serde::Deserialize;
 use simclr_core::config::Config;
 use simclr_core::rng::{Purpose, Rng};
+use simclr_core::run::layout;
+use simclr_core::stages;
 use simclr_data::{Dataset, ViewMaker, sheet::contact_sheet};
 use std::fmt::Write;
 use std::path::Path;
@@ -94,7 +96,7 @@ fn views(config: &Config, data: &Dataset) -> Result<String> {
 }
 
 fn neighbours(data: &Dataset, run: &Path) -> Result<String> {
-    let path = run.join("eval/neighbours.json");
+    let path = run.join(stages::EVAL).join(layout::NEIGHBOURS);
     let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
     let queries: Vec<Query> =
         serde_json::from_str(&text).with_context(|| format!("{} holds no neighbours", path.display()))?;
@@ -125,7 +127,8 @@ fn neighbours(data: &Dataset, run: &Path) -> Result<String> {
 fn png(images: &simclr_data::Pictures, index: usize) -> Result<Vec<u8>> {
     ensure!(
         index < images.len(),
-        "neighbours.json names image {index} of {}; was the run made of other data?",
+        "{} names image {index} of {}; was the run made of other data?",
+        layout::NEIGHBOURS,
         images.len()
     );
     let picture = images.get(index)?;

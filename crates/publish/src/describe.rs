@@ -4,8 +4,8 @@ use serde_json::{Value as Json, json};
 use simclr_core::config::Stem;
 use simclr_model::ModelSpec;
 
-/// Whether timm's `resnetDEPTH` has the same weights: a plain bottleneck ResNet of width 1 with the ImageNet stem. Of
-/// shallower ones the first block has a projection that timm's lacks; other stems and widths it cannot be told.
+/// Whether timm's `resnetDEPTH` has the same weights: a plain bottleneck ResNet of width 1 with the ImageNet stem. In
+/// shallower networks our first block has a projection and timm's has none; timm has no names for other stems and widths.
 pub fn timm_has(spec: &ModelSpec) -> bool {
     let m = &spec.model;
     m.depth >= 50 && m.width == 1.0 && m.sk_ratio == 0.0 && m.se_ratio == 0.0 && m.stem == Stem::Imagenet

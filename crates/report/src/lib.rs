@@ -1,16 +1,23 @@
-//! The report of a run: `report/results.json` for programs and `report/index.html`, one file without network, for people.
+//! An experiment for people: the plan of its jobs, a look at its data, and the report of its results.
+//!
+//! The report is `report/results.json` for programs and `report/index.html`, one file that needs no network, for people.
+
+#![forbid(unsafe_code)]
 
 mod chart;
 mod curves;
+mod html;
+pub mod inspect;
 mod page;
 mod pictures;
+pub mod plan;
 mod results;
 
 pub use results::{ResultRow, Results};
 
-use crate::plan;
 use anyhow::{Context, Result};
 use simclr_core::config::Config;
+use simclr_core::run::layout;
 use std::path::{Path, PathBuf};
 
 /// Gathers what the stages left below the folder `run` and writes its report. Gives the path of `index.html`.
@@ -22,17 +29,17 @@ use std::path::{Path, PathBuf};
 pub fn write(config: &Config, run: &Path) -> Result<PathBuf> {
     let jobs = plan::jobs(config, run)?;
     let results = Results::gather(config, &jobs, run)?;
-    let folder = run.join("report");
+    let folder = run.join(layout::REPORT);
     std::fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
     let json = serde_json::to_string_pretty(&results).context("writing the results")? + "\n";
-    save(&folder.join("results.json"), &json)?;
+    save(&folder.join(layout::RESULTS), &json)?;
     let page = page::Page {
         config,
         results: &results,
         curves: curves::read_all(&jobs)?,
         pictures: pictures::Pictures::draw(config, run),
     };
-    let index = folder.join("index.html");
+    let index = folder.join(layout::PAGE);
     save(&index, &page.html()?)?;
     Ok(index)
 }

@@ -1,7 +1,7 @@
 //! One commit on the hub with whatever differs from what it holds.
 
-use super::folder::{Content, Published};
-use super::{Outcome, Place};
+use crate::folder::{Content, Published};
+use crate::place::{Outcome, Place};
 use anyhow::{Context, Result, anyhow, bail};
 use hf_hub::repository::{CommitOperation, RepoTreeEntry, RepoTypeModel};
 use hf_hub::{HFError, HFRepositorySync};

@@ -1,10 +1,12 @@
 //! The model card: metadata that the hub reads, and what a person should know, from the run's own files alone.
 
-use super::describe::timm_has;
-use super::facts::{Facts, RunFacts};
+use crate::describe::timm_has;
+use crate::facts::{Facts, RunFacts};
 use serde_json::Value as Json;
 use simclr_core::config::Stem;
 use simclr_core::hub::RepoId;
+use simclr_core::readable::percent;
+use simclr_core::stages::Method;
 use simclr_model::ModelSpec;
 use std::fmt::Write;
 
@@ -58,14 +60,11 @@ fn figures(run: &RunFacts) -> Vec<Figure> {
             |(key, kind, name): (&str, &'static str, &str)| Some((kind, format!("{name}{what}"), value[key].as_f64()?));
         kinds.into_iter().filter_map(of).collect()
     };
-    if run.stage() != "pretrain" {
+    if run.stage.own_row().is_some() {
         return own(&run.result, "");
     }
-    let title = |row: &Json| match row["name"].as_str() {
-        Some("knn") => " (nearest neighbours)",
-        _ => " (linear probe)",
-    };
-    run.rows.iter().flat_map(|row| own(row, title(row))).collect()
+    let title = |method: &Method| format!(" ({})", method.title().to_lowercase());
+    run.rows.iter().flat_map(|(method, row)| own(row, &title(method))).collect()
 }
 
 fn metadata(facts: &Facts, repo: &RepoId, license: &str) -> String {
@@ -109,20 +108,9 @@ fn summary(facts: &Facts) -> String {
     let Some(run) = &facts.run else {
         return format!("A {} of {link}.", title(&facts.spec));
     };
-    let (name, network) = (dataset(run).0, title(&facts.spec));
-    let labels = run.labels().map(crate::plan::percent).unwrap_or_default();
-    match run.stage() {
-        "pretrain" => format!("A {network}, pretrained on {name} without labels: step one of {link}."),
-        "finetune" => format!(
-            "A {network}, fine-tuned on {labels} of the labels of {name} from the checkpoint named below: step two of \
-             {link}."
-        ),
-        "distill" => format!("A {network}, distilled on {name} from the teacher named below: step three of {link}."),
-        _ => format!(
-            "A {network}, trained on {labels} of the labels of {name} from scratch: the baseline that {link} is \
-            compared with."
-        ),
-    }
+    let labels = run.labels().map(percent).unwrap_or_default();
+    let about = run.stage.summary.replace("{labels}", &labels).replace("{data}", &dataset(run).0);
+    format!("A {}, {}.", title(&facts.spec), about.replace("{method}", link))
 }
 
 fn title(spec: &ModelSpec) -> String {
@@ -147,7 +135,7 @@ fn network(facts: &Facts) -> String {
         _ if m.sk_ratio > 0.0 => "three 3x3 convolutions, the first strided, and a max pool",
         _ => "a strided 7x7 convolution and a max pool",
     };
-    let online = facts.run.as_ref().is_some_and(|run| run.stage() == "pretrain");
+    let online = facts.run.as_ref().is_some_and(|run| run.stage.own_row().is_none());
     let classifier = match (spec.classes, spec.proj_selector) {
         (0, _) => "none".to_string(),
         (n, _) if online => format!(
@@ -180,7 +168,7 @@ fn measured(run: &RunFacts) -> String {
     for (_, name, value) in figures {
         let _ = writeln!(out, "| {name} | {:.2} |", 100.0 * value);
     }
-    for row in run.rows.iter().filter(|row| row["n"].as_u64().is_some_and(|n| n > 1)) {
+    for row in run.rows.iter().map(|(_, row)| row).filter(|row| row["n"].as_u64().is_some_and(|n| n > 1)) {
         let percent = |key: &str| 100.0 * row[key].as_f64().unwrap_or(f64::NAN);
         let _ = writeln!(
             out,
@@ -196,13 +184,13 @@ fn measured(run: &RunFacts) -> String {
 fn training(run: &RunFacts) -> String {
     let (manifest, result) = (&run.manifest, &run.result);
     let mut rows = vec![
-        ("stage".to_string(), run.stage().to_string()),
+        ("stage".to_string(), run.stage.name.to_string()),
         ("images".into(), format!("{} of {}", result["examples"], dataset(run).0)),
     ];
     if let Some(labels) = run.labels() {
-        rows.push(("labels".into(), format!("{} (subset {})", crate::plan::percent(labels), manifest["subset"])));
+        rows.push(("labels".into(), format!("{} (subset {})", percent(labels), manifest["subset"])));
     }
-    for (name, value) in manifest["config"][run.stage()].as_object().into_iter().flatten() {
+    for (name, value) in manifest["config"][run.stage.name].as_object().into_iter().flatten() {
         match value {
             Json::Object(inner) if name == "training" => rows.extend(inner.iter().map(|(k, v)| (k.clone(), plain(v)))),
             Json::Object(_) | Json::Null | Json::Array(_) => {}
@@ -227,7 +215,7 @@ fn training(run: &RunFacts) -> String {
 fn plain(value: &Json) -> String {
     match (value, value.as_f64()) {
         (Json::String(text), _) => text.clone(),
-        // Single precision went through double on its way: the digits that it does not have are left out.
+        // A number of single precision that was kept as a double: the digits that it does not have are left out.
         (Json::Number(_), Some(v)) if value.is_f64() && f64::from(v as f32) == v => (v as f32).to_string(),
         (Json::Object(map), _) if map.len() == 1 => map.iter().map(|(unit, n)| format!("{n} {unit}")).collect(),
         _ => value.to_string(),
@@ -299,16 +287,19 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use serde_json::json;
+    use simclr_core::stages;
 
-    fn facts(stage: &str, labels: Json, result: Json, rows: Vec<Json>) -> Facts {
+    fn facts(name: &str, labels: Json, result: Json, rows: Vec<Json>) -> Facts {
+        let stage = stages::named(name).unwrap();
+        let rows = rows.into_iter().zip(Method::of(stage, None)).map(|(row, method)| (method, row)).collect();
         let manifest = json!({
-            "stage": stage, "labels": labels, "subset": 1, "version": "0.1.0", "numerics": 3,
+            "stage": name, "labels": labels, "subset": 1, "version": "0.1.0", "numerics": 3,
             "inputs": {"checkpoint": "abc"},
-            "config": {"seed": 5, "data": {"dataset": "cifar10"}, stage: {
+            "config": {"seed": 5, "data": {"dataset": "cifar10"}, name: {
                 "min_area": f64::from(0.08_f32), "training": {"length": {"epochs": 2.0}, "optimizer": "sgd"}
             }},
         });
-        let run = RunFacts { manifest, result, config: toml::Table::new(), rows };
+        let run = RunFacts { manifest, result, config: toml::Table::new(), rows, stage };
         let model = serde_json::from_value(json!({"depth": 50, "sk_ratio": 0.0625})).unwrap();
         let spec = ModelSpec::new(&model, 3, 32, 10, 1);
         Facts { weights: "w".into(), sha256: "5ad".into(), spec, parameters: 12, run: Some(run) }

@@ -1,7 +1,7 @@
 //! Uploads, for a binary that was built without the hub.
 
-use super::folder::Published;
-use super::{Outcome, Place};
+use crate::folder::Published;
+use crate::place::{Outcome, Place};
 use anyhow::Result;
 use simclr_core::features;
 

@@ -1,16 +1,16 @@
 //! The files that are published.
 
-use super::card;
-use super::describe::describe;
-use super::facts::Facts;
+use crate::card;
+use crate::describe::describe;
+use crate::facts::Facts;
 use anyhow::{Context, Result};
 use simclr_core::disk;
 use simclr_core::hub::RepoId;
-use simclr_core::run::layout::{CONFIG, MODEL};
+use simclr_core::run::layout::{CONFIG, EXPERIMENT, MODEL};
 use std::path::{Path, PathBuf};
 
 /// The networks in PyTorch, published beside the weights so that they load anywhere.
-const PYTHON: &str = include_str!("../../../../python/simclr_resnet.py");
+const PYTHON: &str = include_str!("../../../python/simclr_resnet.py");
 
 /// One file of a repository.
 pub struct Published {
@@ -92,7 +92,7 @@ pub fn files(facts: &Facts, repo: &RepoId, license: &str) -> Result<Vec<Publishe
         if let Some(data) = config.get_mut("data").and_then(toml::Value::as_table_mut) {
             forget_places(data);
         }
-        files.push(text("config.toml", toml::to_string(&config).context("writing the experiment")?));
+        files.push(text(EXPERIMENT, toml::to_string(&config).context("writing the experiment")?));
     }
     Ok(files)
 }

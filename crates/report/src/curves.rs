@@ -1,8 +1,10 @@
 //! Learning curves, from the `metrics.jsonl` of every stage.
 
-use crate::plan::{Job, percent};
+use crate::plan::Job;
 use anyhow::{Context, Result};
 use serde_json::Value;
+use simclr_core::readable::percent;
+use simclr_core::run::layout::METRICS;
 use std::path::Path;
 
 /// Points of a curve that are drawn; more cannot be told apart.
@@ -27,12 +29,12 @@ pub struct Curves {
 pub fn read_all(jobs: &[Job]) -> Result<Vec<Curves>> {
     let mut all: Vec<Curves> = Vec::new();
     for job in jobs {
-        let path = job.dir.join("metrics.jsonl");
+        let path = job.dir.join(METRICS);
         if !path.is_file() {
             continue;
         }
         let title = match &job.row {
-            Some(row) => format!("{}, {} of the labels", row.name, percent(row.labels)),
+            Some(row) => format!("{}, {} of the labels", row.method, percent(row.labels)),
             None => job.title.clone(),
         };
         let (loss, accuracy) = read(&path)?;
@@ -40,12 +42,7 @@ pub fn read_all(jobs: &[Job]) -> Result<Vec<Curves>> {
             continue;
         }
         let at = all.iter().position(|c| c.title == title).unwrap_or_else(|| {
-            // Pretraining lowers the contrastive loss; the accuracy is that of a head which only reads the features.
-            let names = match job.row {
-                Some(_) => ["loss", "test top-1"],
-                None => ["contrastive loss", "test top-1 of the online head"],
-            };
-            all.push(Curves { title, names, loss: vec![], accuracy: vec![] });
+            all.push(Curves { title, names: job.stage.curves, loss: vec![], accuracy: vec![] });
             all.len() - 1
         });
         all[at].loss.extend((!loss.is_empty()).then(|| thinned(&loss)));

@@ -5,6 +5,7 @@ use serde_json::Value as Json;
 use simclr_core::disk;
 use simclr_core::hub::is_hub_path;
 use simclr_core::run::{checkpoint, layout};
+use simclr_core::stages::{self, Method, Stage};
 use simclr_model::ModelSpec;
 use std::path::{Path, PathBuf};
 
@@ -34,7 +35,9 @@ pub struct RunFacts {
     /// `config.toml`: the whole experiment.
     pub config: toml::Table,
     /// Rows of the experiment's `results.json` that are about this run; none where it stands alone.
-    pub rows: Vec<Json>,
+    pub rows: Vec<(Method, Json)>,
+    /// What it is a run of.
+    pub stage: &'static Stage,
 }
 
 impl Facts {
@@ -52,7 +55,7 @@ impl Facts {
         let trained = tensors.iter().filter(|(name, _)| !name.contains(".running_"));
         let parameters = trained.map(|(_, tensor)| tensor.elem_count()).sum();
         let sha256 = disk::file_sha256(&weights)?;
-        let run = weights.parent().and_then(Path::parent).filter(|run| run.join("manifest.json").is_file());
+        let run = weights.parent().and_then(Path::parent).filter(|run| run.join(layout::MANIFEST).is_file());
         let run = match run {
             Some(run) if weights.parent().is_some_and(|p| p.ends_with(layout::CHECKPOINT)) => {
                 Some(RunFacts::read(run)?)
@@ -65,21 +68,19 @@ impl Facts {
 
 impl RunFacts {
     fn read(run: &Path) -> Result<Self> {
-        let result = run.join("result.json");
+        let result = run.join(layout::RESULT);
         if !result.is_file() {
-            bail!("{}: this run is not finished (no result.json); resume it first", run.display())
+            bail!("{}: this run is not finished (no {}); resume it first", run.display(), layout::RESULT)
         }
-        let (manifest, result) = (disk::read_json(&run.join("manifest.json"))?, disk::read_json(&result)?);
-        let path = run.join("config.toml");
+        let path = run.join(layout::MANIFEST);
+        let (manifest, result) = (disk::read_json(&path)?, disk::read_json(&result)?);
+        let name = manifest["stage"].as_str().unwrap_or_default();
+        let stage = stages::named(name).with_context(|| format!("{}: no stage called {name:?}", path.display()))?;
+        let path = run.join(layout::EXPERIMENT);
         let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let config = text.parse().with_context(|| format!("{} is damaged", path.display()))?;
-        let rows = rows(run, &manifest)?;
-        Ok(Self { manifest, result, config, rows })
-    }
-
-    /// `pretrain`, `finetune`, `supervised` or `distill`.
-    pub fn stage(&self) -> &str {
-        self.manifest["stage"].as_str().unwrap_or_default()
+        let rows = rows(run, stage, &manifest)?;
+        Ok(Self { manifest, result, config, rows, stage })
     }
 
     /// Share of the training labels that the run saw, where it saw any.
@@ -94,20 +95,18 @@ impl RunFacts {
 }
 
 /// The rows of the experiment's report that are about this run.
-fn rows(run: &Path, manifest: &Json) -> Result<Vec<Json>> {
+fn rows(run: &Path, stage: &'static Stage, manifest: &Json) -> Result<Vec<(Method, Json)>> {
     let run = std::path::absolute(run).context("the run's place")?;
-    let reports = run.ancestors().skip(1).take(LEVELS).map(|dir| dir.join("report/results.json"));
+    let place = |dir: &Path| dir.join(layout::REPORT).join(layout::RESULTS);
+    let reports = run.ancestors().skip(1).take(LEVELS).map(place);
     let Some(report) = reports.into_iter().find(|path| path.is_file()) else { return Ok(Vec::new()) };
     let all = disk::read_json(&report)?;
-    let (labels, student) = (manifest["labels"].as_f64(), manifest["student"].as_str().unwrap_or_default());
-    let names: Vec<String> = match manifest["stage"].as_str().unwrap_or_default() {
-        "pretrain" => vec!["linear-eval".into(), "knn".into()],
-        "finetune" => vec!["finetuned".into()],
-        "distill" => vec![format!("distilled-{student}")],
-        stage => vec![stage.into()],
+    let labels = manifest["labels"].as_f64();
+    let methods = Method::of(stage, manifest["student"].as_str());
+    let ours = |row: &Json| {
+        let method = methods.iter().find(|method| row["name"] == method.to_string())?;
+        let same = labels.is_none_or(|labels| row["labels"].as_f64() == Some(labels));
+        same.then(|| (method.clone(), row.clone()))
     };
-    let ours = |row: &&Json| {
-        names.iter().any(|name| row["name"] == **name) && labels.is_none_or(|l| row["labels"].as_f64() == Some(l))
-    };
-    Ok(all["rows"].as_array().into_iter().flatten().filter(ours).cloned().collect())
+    Ok(all["rows"].as_array().into_iter().flatten().filter_map(ours).collect())
 }

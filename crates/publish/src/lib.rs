@@ -1,9 +1,12 @@
 //! Publishing a checkpoint on the Hugging Face hub: what is sent, the card that describes it, one commit.
 
+#![forbid(unsafe_code)]
+
 mod card;
 mod describe;
 mod facts;
 mod folder;
+mod place;
 #[cfg(not(feature = "hub"))]
 #[path = "no_upload.rs"]
 mod upload;
@@ -14,6 +17,7 @@ pub use describe::describe;
 
 use anyhow::{Context, Result, ensure};
 use facts::Facts;
+use place::{Outcome, Place};
 use simclr_core::hub::RepoId;
 use std::path::{Path, PathBuf};
 
@@ -47,32 +51,6 @@ pub struct PublishArgs {
     /// The weights' licence, as the hub abbreviates it (mit, apache-2.0, cc-by-nc-4.0, other, ...)
     #[arg(long, value_name = "LICENSE", default_value = "mit")]
     pub license: String,
-}
-
-/// Where to commit.
-pub struct Place<'a> {
-    /// The repository.
-    pub repo: &'a RepoId,
-    /// The branch.
-    pub branch: &'a str,
-    /// Whether a new repository is private.
-    pub private: bool,
-}
-
-/// What came of it.
-pub enum Outcome {
-    /// A commit of this many files.
-    Committed {
-        /// Where it is: the hub's address of it where the hub tells.
-        url: String,
-        /// How many.
-        files: usize,
-    },
-    /// The hub has the same bytes.
-    Unchanged {
-        /// Where they are.
-        url: String,
-    },
 }
 
 /// Publishes, or writes what would be published.

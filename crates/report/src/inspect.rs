@@ -7,6 +7,7 @@ use simclr_core::cli::{compute_with, init_log, threads};
 use simclr_core::config::{Config, EvalConfig};
 use simclr_core::disk;
 use simclr_core::rng::{Purpose, Rng};
+use simclr_core::run::layout;
 use simclr_data::{Dataset, Loader, Pictures, ViewMaker, sheet::contact_sheet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -58,7 +59,7 @@ pub fn run(args: &InspectArgs) -> Result<()> {
     }
     if let Some(out) = &args.out {
         std::fs::create_dir_all(out).with_context(|| format!("cannot make the folder {}", out.display()))?;
-        let path = out.join("sheet.png");
+        let path = out.join(layout::SHEET);
         disk::write(&path, &sheet(&config, &data)?)?;
         println!("sheet     {}", path.display());
     }
@@ -66,7 +67,7 @@ pub fn run(args: &InspectArgs) -> Result<()> {
     println!("loader    {rate:.0} images/s: two views of {} pixels, {} threads", config.data.image_size, threads());
     found["loader"] = json!({"images_per_s": rate, "image_size": config.data.image_size, "threads": threads()});
     if let Some(out) = &args.out {
-        disk::write_json(&out.join("data.json"), &found)?;
+        disk::write_json(&out.join(layout::INSPECTED), &found)?;
     }
     Ok(())
 }

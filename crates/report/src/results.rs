@@ -1,9 +1,12 @@
 //! The rows of the results: what every stage measured, and mean and deviation over label subsets.
 
-use crate::plan::{Job, Row};
+use crate::plan::{Job, Row, by_name};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
 use simclr_core::config::Config;
+use simclr_core::run::layout::RESULT;
+use simclr_core::stages::{Method, STAGES};
 use std::path::Path;
 
 /// What a run measured: the contents of `results.json`.
@@ -27,7 +30,8 @@ pub struct Results {
 #[derive(Clone, Debug, Serialize)]
 pub struct ResultRow {
     /// `supervised`, `finetuned`, `distilled-NAME`, `linear-eval` or `knn`.
-    pub name: String,
+    #[serde(rename = "name", serialize_with = "by_name")]
+    pub method: Method,
     /// Share of the training labels that it saw.
     pub labels: f64,
     /// The most likely class is right.
@@ -58,11 +62,9 @@ struct StageResult {
     seconds: f64,
     #[serde(default)]
     params: u64,
-    top1: Option<f64>,
-    top5: Option<f64>,
-    linear: Option<Accuracy>,
-    knn: Option<Accuracy>,
     device: Option<String>,
+    #[serde(flatten)]
+    figures: Json,
 }
 
 impl StageResult {
@@ -75,6 +77,12 @@ impl StageResult {
         let parsed = serde_json::from_str(&text);
         parsed.map(Some).with_context(|| format!("{} is not the result of a stage", path.display()))
     }
+
+    /// The accuracy at `key`, or at the root where that is empty; none where it was not measured.
+    fn accuracy(&self, key: &str) -> Option<Accuracy> {
+        let at = if key.is_empty() { &self.figures } else { &self.figures[key] };
+        Accuracy::deserialize(at).ok()
+    }
 }
 
 impl Results {
@@ -85,39 +93,41 @@ impl Results {
     pub fn gather(config: &Config, jobs: &[Job], run: &Path) -> Result<Self> {
         let (mut seconds, mut device, mut missing) = (0.0, None, Vec::new());
         let mut rows: Vec<ResultRow> = Vec::new();
-        let mut encoder = Vec::new();
         for job in jobs {
-            let path = job.dir.join("result.json");
+            let path = job.dir.join(RESULT);
             let Some(result) = StageResult::read(&path)? else {
                 missing.push(job.id.clone());
                 continue;
             };
             seconds += result.seconds;
             device = device.or_else(|| result.device.clone());
-            if let Some(row) = &job.row {
-                let (Some(top1), Some(top5)) = (result.top1, result.top5) else {
-                    bail!("{}: no `top1` and `top5`; remove the folder {} and run again", path.display(), job.id)
-                };
-                ResultRow::add(&mut rows, row, &Accuracy { top1, top5 }, &result);
-            }
-            for (name, accuracy) in [("linear-eval", &result.linear), ("knn", &result.knn)] {
-                if let Some(accuracy) = accuracy {
-                    let row = Row { name: name.into(), labels: 1.0, subset: 0 };
-                    ResultRow::add(&mut encoder, &row, accuracy, &result);
+            for row in job.stage.rows {
+                match (result.accuracy(row.key), &job.row) {
+                    (Some(accuracy), Some(row)) => ResultRow::add(&mut rows, row, &accuracy, &result),
+                    (Some(accuracy), None) => {
+                        let method = Method { stage: job.stage, row, student: None };
+                        ResultRow::add(&mut rows, &Row { method, labels: 1.0, subset: 0 }, &accuracy, &result);
+                    }
+                    (None, None) => {}
+                    (None, Some(_)) => {
+                        bail!("{}: no `top1` and `top5`; remove the folder {} and run again", path.display(), job.id)
+                    }
                 }
             }
         }
         if missing.len() == jobs.len() {
             bail!("{}: no stage of this experiment has finished there; run it first", run.display())
         }
-        // The plan trains every baseline first; readers want the methods of one fraction together.
-        let rank = |row: &ResultRow| match row.name.as_str() {
-            "supervised" => 0,
-            "finetuned" => 1,
-            _ => 2,
-        };
-        rows.sort_by(|a, b| a.labels.total_cmp(&b.labels).then(rank(a).cmp(&rank(b))));
-        rows.append(&mut encoder);
+        // The plan trains every baseline first; readers want the methods of one fraction together, and what was measured
+        // of other stages' checkpoints last.
+        let place = |row: &ResultRow| STAGES.iter().position(|stage| stage.name == row.method.stage.name);
+        rows.sort_by(|a, b| {
+            let fractions = || a.labels.total_cmp(&b.labels).then(place(a).cmp(&place(b)));
+            match (a.is_of_others(), b.is_of_others()) {
+                (false, false) => fractions(),
+                (a, b) => a.cmp(&b),
+            }
+        });
         rows.iter_mut().for_each(ResultRow::finish);
         let device = device.unwrap_or_else(|| "unknown".into());
         Ok(Self { config: config.name.clone(), device, seed: config.seed, seconds, missing, rows })
@@ -125,11 +135,16 @@ impl Results {
 }
 
 impl ResultRow {
+    /// Whether it was measured on the checkpoint of another stage, by all labels.
+    pub fn is_of_others(&self) -> bool {
+        self.method.stage.measured().is_some()
+    }
+
     /// Adds one run to its row; sums stand in the means' places until [`finish`](Self::finish).
     fn add(rows: &mut Vec<Self>, row: &Row, accuracy: &Accuracy, result: &StageResult) {
-        let at = rows.iter().position(|r| r.name == row.name && r.labels == row.labels).unwrap_or_else(|| {
+        let at = rows.iter().position(|r| r.method == row.method && r.labels == row.labels).unwrap_or_else(|| {
             rows.push(Self {
-                name: row.name.clone(),
+                method: row.method.clone(),
                 labels: row.labels,
                 top1: 0.0,
                 top5: 0.0,
@@ -164,18 +179,12 @@ impl ResultRow {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use simclr_core::stages;
 
     fn add(rows: &mut Vec<ResultRow>, labels: f64, subset: usize, top1: f64) {
-        let row = Row { name: "finetuned".into(), labels, subset };
-        let result = StageResult {
-            seconds: 10.0,
-            params: 7,
-            top1: Some(top1),
-            top5: Some(0.9),
-            linear: None,
-            knn: None,
-            device: None,
-        };
+        let method = Method::of(stages::named(stages::FINETUNE).unwrap(), None).remove(0);
+        let row = Row { method, labels, subset };
+        let result = StageResult { seconds: 10.0, params: 7, device: None, figures: Json::Null };
         ResultRow::add(rows, &row, &Accuracy { top1, top5: 0.9 }, &result);
     }
 

@@ -1,6 +1,8 @@
 //! Line charts as inline SVG, coloured by the page's style sheet.
 #![allow(clippy::disallowed_methods, reason = "what is drawn may differ by a hair from machine to machine")]
 
+use crate::html::escape;
+use simclr_core::readable::percent;
 use std::fmt::Write;
 
 /// Width and height of a chart, and what its axes take, in SVG units.
@@ -49,11 +51,6 @@ pub struct Chart<'a> {
     pub y: Scale,
     /// The lines.
     pub series: Vec<Series>,
-}
-
-/// Text that is safe inside HTML.
-pub fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 impl Chart<'_> {
@@ -193,7 +190,7 @@ impl Axis {
         match self.scale {
             Scale::Linear => format!("{v:.*}", decimals(self.step)),
             Scale::Percent => format!("{:.*} %", decimals(100.0 * self.step), 100.0 * v),
-            Scale::LogPercent => crate::plan::percent(v),
+            Scale::LogPercent => percent(v),
         }
     }
 
@@ -203,7 +200,7 @@ impl Axis {
             Scale::Linear if v.fract() == 0.0 => format!("{v}"),
             Scale::Linear => format!("{v:.4}"),
             Scale::Percent => format!("{:.2} %", 100.0 * v),
-            Scale::LogPercent => crate::plan::percent(v),
+            Scale::LogPercent => percent(v),
         }
     }
 }

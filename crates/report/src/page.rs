@@ -1,12 +1,14 @@
 //! The page of the report: headline, table, charts, pictures, configuration.
 
-use super::chart::{Chart, Scale, Series, escape};
-use super::curves::Curves;
-use super::pictures::Pictures;
-use super::results::{ResultRow, Results};
-use crate::plan::percent;
+use crate::chart::{Chart, Scale, Series};
+use crate::curves::Curves;
+use crate::html::escape;
+use crate::pictures::Pictures;
+use crate::results::{ResultRow, Results};
 use anyhow::Result;
 use simclr_core::config::Config;
+use simclr_core::readable::{count, duration, percent};
+use simclr_core::stages::{DISTILL, FINETUNE, SUPERVISED, TOOL};
 use std::fmt::Write;
 
 /// What the page shows.
@@ -94,7 +96,7 @@ impl Page<'_> {
             let _ = writeln!(
                 out,
                 "<tr><td>{}</td><td{class}>{:.2} %{spread}</td><td>{:.2} %</td><td>{}</td><td>{}</td></tr>",
-                escape(&title_of(&row.name)),
+                escape(&row.method.title()),
                 100.0 * row.top1,
                 100.0 * row.top5,
                 count(row.params),
@@ -110,8 +112,8 @@ impl Page<'_> {
 
     fn by_labels(&self) -> String {
         let mut series: Vec<Series> = Vec::new();
-        for row in self.results.rows.iter().filter(|r| !is_probe(r)) {
-            let name = title_of(&row.name);
+        for row in self.results.rows.iter().filter(|r| !r.is_of_others()) {
+            let name = row.method.title();
             let at = series.iter().position(|s| s.name == name).unwrap_or_else(|| {
                 series.push(Series { name, points: vec![], deviations: vec![], dots: true });
                 series.len() - 1
@@ -166,7 +168,7 @@ impl Page<'_> {
         Ok(format!(
             "<section><h2>Configuration</h2>\n<details><summary>Every value, defaults written out</summary>\n\
              <pre>{}</pre></details></section>\n\
-             <footer>SimCLRv2 in Rust, simclr-eval {} on {} {}. Method: Chen et al., Big Self-Supervised Models are \
+             <footer>SimCLRv2 in Rust, {TOOL} {} on {} {}. Method: Chen et al., Big Self-Supervised Models are \
              Strong Semi-Supervised Learners, NeurIPS 2020.</footer>\n</body>\n</html>\n",
             escape(&self.config.to_toml()?),
             env!("CARGO_PKG_VERSION"),
@@ -176,33 +178,18 @@ impl Page<'_> {
     }
 }
 
-fn is_probe(row: &ResultRow) -> bool {
-    ["linear-eval", "knn"].contains(&row.name.as_str())
-}
-
 fn group_title(row: &ResultRow) -> String {
-    if is_probe(row) {
+    if row.is_of_others() {
         "Pretrained encoder, frozen, all labels".into()
     } else {
         format!("{} of the labels", percent(row.labels))
     }
 }
 
-fn title_of(row: &str) -> String {
-    match row {
-        "supervised" => "Supervised from scratch".into(),
-        "finetuned" => "Pretrained, fine-tuned".into(),
-        "linear-eval" => "Linear probe".into(),
-        "knn" => "Nearest neighbours".into(),
-        "distilled-self" => "Distilled: same network".into(),
-        other => other.strip_prefix("distilled-").map_or_else(|| other.into(), |s| format!("Distilled: {s}")),
-    }
-}
-
 /// What the run shows, in a sentence: the fewest labels, with and without pretraining, and the best student.
 fn headline(rows: &[ResultRow]) -> String {
-    let find = |name: &str| rows.iter().find(|r| r.name == name);
-    let Some(tuned) = find("finetuned") else {
+    let find = |stage: &str| rows.iter().find(|r| r.method.stage.name == stage);
+    let Some(tuned) = find(FINETUNE) else {
         return "Three steps: pretrain without labels, fine-tune on a few, distil on all images.".into();
     };
     let mut out = format!(
@@ -210,42 +197,25 @@ fn headline(rows: &[ResultRow]) -> String {
         percent(tuned.labels),
         100.0 * tuned.top1
     );
-    if let Some(base) = find("supervised").filter(|b| b.labels == tuned.labels) {
+    if let Some(base) = find(SUPERVISED).filter(|b| b.labels == tuned.labels) {
         let _ = write!(out, "; the same network from scratch reaches {:.1} %", 100.0 * base.top1);
     }
-    let students = rows.iter().filter(|r| r.labels == tuned.labels && r.name.starts_with("distilled-"));
+    let students = rows.iter().filter(|r| r.labels == tuned.labels && r.method.stage.name == DISTILL);
     if let Some(best) = students.max_by(|a, b| a.top1.total_cmp(&b.top1)) {
         let _ = write!(out, ". Distilled on images without labels: {:.1} %", 100.0 * best.top1);
     }
     out + "."
 }
 
-/// `1 h 2 min`, `3 min 4 s`, `5.6 s`.
-fn duration(seconds: f64) -> String {
-    let whole = seconds.round() as u64;
-    match whole {
-        0..60 => format!("{seconds:.1} s"),
-        60..3600 => format!("{} min {} s", whole / 60, whole % 60),
-        _ => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
-    }
-}
-
-/// `11.7 M`, `84 k`.
-fn count(n: u64) -> String {
-    match n {
-        0..10_000 => n.to_string(),
-        10_000..1_000_000 => format!("{:.0} k", n as f64 / 1e3),
-        _ => format!("{:.1} M", n as f64 / 1e6),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+    use simclr_core::stages::{self, Method};
 
-    fn row(name: &str, labels: f64, top1: f64) -> ResultRow {
+    fn row(stage: &str, student: Option<&str>, labels: f64, top1: f64) -> ResultRow {
         ResultRow {
-            name: name.into(),
+            method: Method::of(stages::named(stage).unwrap(), student).remove(0),
             labels,
             top1,
             top5: 1.0,
@@ -260,23 +230,14 @@ mod tests {
     #[test]
     fn the_headline_compares_equal_labels() {
         let rows = [
-            row("supervised", 0.01, 0.25),
-            row("finetuned", 0.01, 0.5),
-            row("distilled-self", 0.01, 0.55),
-            row("distilled-self", 0.1, 0.9),
+            row(SUPERVISED, None, 0.01, 0.25),
+            row(FINETUNE, None, 0.01, 0.5),
+            row(DISTILL, Some("self"), 0.01, 0.55),
+            row(DISTILL, Some("self"), 0.1, 0.9),
         ];
         let expected = "With 1 % of the labels, pretraining and fine-tuning reach <b>50.0 %</b>; the same network from \
             scratch reaches 25.0 %. Distilled on images without labels: 55.0 %.";
         assert_eq!(headline(&rows), expected);
         assert!(!headline(&rows[1..2]).contains("scratch"));
-    }
-
-    #[test]
-    fn numbers_for_people() {
-        assert_eq!(
-            (duration(59.4), duration(61.0), duration(7260.0)),
-            ("59.4 s".into(), "1 min 1 s".into(), "2 h 1 min".into())
-        );
-        assert_eq!((count(11_689_512), count(84_210), count(999)), ("11.7 M".into(), "84 k".into(), "999".into()));
     }
 }

@@ -1,0 +1,383 @@
+//! The jobs of a whole experiment, in order: what each runs, where it writes, and about how much work it is.
+
+use anyhow::{Context, Result, bail};
+use serde::{Serialize, Serializer};
+use simclr_core::config::{Config, DataConfig, ModelConfig, TrainingConfig};
+use simclr_core::readable::percent;
+use simclr_core::run::layout;
+use simclr_core::stages::{self, Arg, Each, FINETUNED, Method, STAGES, Stage, Work};
+use std::path::{Path, PathBuf};
+
+/// One run of one stage binary.
+#[derive(Clone, Debug, Serialize)]
+pub struct Job {
+    /// The folder below the run's, with `/` between parts: `labels-0.01/subset-0/finetuned`.
+    pub id: String,
+    /// For people: `fine-tuned, 1 % of labels`.
+    pub title: String,
+    /// The binary: `simclr-pretrain` and so on.
+    pub program: String,
+    /// Its arguments, but for those that every stage takes (`--config`, `--set`, `--device`, `--resume`, ...).
+    pub args: Vec<String>,
+    /// Where it writes.
+    pub dir: PathBuf,
+    /// Images processed x passes x relative cost of the network: only ratios mean something.
+    pub cost: f64,
+    /// The row of the results that its own checkpoint fills; pretraining fills none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub row: Option<Row>,
+    /// What it is a run of.
+    #[serde(skip)]
+    pub stage: &'static Stage,
+}
+
+/// What a training job's accuracy is reported as.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Row {
+    /// `supervised`, `finetuned` or `distilled-NAME`.
+    #[serde(rename = "name", serialize_with = "by_name")]
+    pub method: Method,
+    /// Label fraction in (0, 1].
+    pub labels: f64,
+    /// Which label subset of that fraction.
+    pub subset: usize,
+}
+
+/// A method as its name in the results.
+///
+/// # Errors
+/// Those of the serializer.
+pub fn by_name<S: Serializer>(method: &Method, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(method)
+}
+
+/// The jobs of `config` below the folder `out`, in the order of the table of stages: first the baselines, then
+/// pretraining and the encoder's evaluation, then for each label fraction and subset the fine-tuned network and its
+/// students, teachers before students.
+///
+/// # Errors
+/// When students teach one another in a circle, or an override of a label fraction is not valid.
+pub fn jobs(config: &Config, out: &Path) -> Result<Vec<Job>> {
+    jobs_of(&STAGES, config, out)
+}
+
+fn jobs_of(stages: &'static [Stage], config: &Config, out: &Path) -> Result<Vec<Job>> {
+    let plan = Planner { config, out, train: train_images(&config.data), test: test_images(&config.data) };
+    let students = students_in_order(config)?;
+    let mut jobs = Vec::new();
+    let once = |stage: &Stage| stage.each == Each::Experiment;
+    for neighbours in stages.chunk_by(|a, b| once(a) == once(b)) {
+        if neighbours.iter().all(once) {
+            let whole = neighbours.iter().map(|stage| plan.once(stage));
+            jobs.extend(whole.collect::<Result<Vec<_>>>()?);
+            continue;
+        }
+        for set in plan.label_sets() {
+            for stage in neighbours {
+                if stage.each == Each::LabelSet {
+                    jobs.push(plan.labeled(stage, set, None)?);
+                } else {
+                    let each = students.iter().map(|student| plan.labeled(stage, set, Some(student)));
+                    jobs.extend(each.collect::<Result<Vec<_>>>()?);
+                }
+            }
+        }
+    }
+    Ok(jobs)
+}
+
+/// What the jobs of one plan are made from.
+struct Planner<'a> {
+    config: &'a Config,
+    out: &'a Path,
+    train: usize,
+    test: usize,
+}
+
+impl Planner<'_> {
+    /// Fractions, and the subsets of each. All labels are one set, whatever the number of subsets.
+    fn label_sets(&self) -> Vec<(f64, usize)> {
+        let sets = |&f: &f64| (0..if f < 1.0 { self.config.reproduce.subsets } else { 1 }).map(move |i| (f, i));
+        self.config.reproduce.labels.iter().flat_map(sets).collect()
+    }
+
+    fn path(&self, id: &str) -> String {
+        self.out.join(id).to_string_lossy().into_owned()
+    }
+
+    /// The run of a stage that is run once for the experiment.
+    fn once(&self, stage: &'static Stage) -> Result<Job> {
+        let id = stage.folder(None);
+        Ok(Job {
+            title: stage.title.into(),
+            program: stage.program.into(),
+            args: self.args(stage, |arg| bail!("{}: no {arg:?} of a stage that is run once", stage.name))?,
+            dir: self.out.join(&id),
+            cost: self.cost_once(stage)?,
+            row: None,
+            id,
+            stage,
+        })
+    }
+
+    /// The run of a stage on a label set, of one student where it has students.
+    fn labeled(&self, stage: &'static Stage, (labels, subset): (f64, usize), student: Option<&String>) -> Result<Job> {
+        let config = self.config.at_labels(labels)?;
+        let mut title = stage.title.replace("{student}", student.map_or("", String::as_str));
+        title += &format!(", {} of the labels", percent(labels));
+        if self.config.reproduce.subsets > 1 && labels < 1.0 {
+            title += &format!(", subset {subset}");
+        }
+        let id = |folder: &str| format!("{}/{folder}", layout::label_set(labels, subset));
+        let mut args = self.args(stage, |arg| {
+            let student = student.with_context(|| format!("{}: {arg:?} of a stage without students", stage.name))?;
+            Ok(match arg {
+                Arg::Teacher => self.path(&id(&teacher_folder(&config.student(student)?.teacher)?)),
+                _ => student.clone(),
+            })
+        })?;
+        args.extend(["--labels".into(), labels.to_string(), "--subset".into(), subset.to_string()]);
+        let id = id(&stage.folder(student.map(String::as_str)));
+        let row = stage.own_row().map(|row| {
+            let method = Method { stage, row, student: student.cloned() };
+            Row { method, labels, subset }
+        });
+        Ok(Job {
+            title,
+            program: stage.program.into(),
+            args,
+            dir: self.out.join(&id),
+            cost: self.cost_labeled(stage, &config, labels, student)?,
+            row,
+            id,
+            stage,
+        })
+    }
+
+    /// The arguments of a stage, where `of` knows what depends on the student.
+    fn args(&self, stage: &Stage, of: impl Fn(Arg) -> Result<String>) -> Result<Vec<String>> {
+        let word = |arg: &Arg| match *arg {
+            Arg::Word(word) => Ok(word.into()),
+            Arg::Run(other) => Ok(self.path(&stages::named(other).map_or(other.into(), |stage| stage.folder(None)))),
+            arg => of(arg),
+        };
+        stage.args.iter().map(word).collect()
+    }
+
+    fn cost_once(&self, stage: &Stage) -> Result<f64> {
+        let network = network_cost(&self.config.model);
+        Ok(match stage.work {
+            // The whole training is so long that the test images beside it do not count.
+            Work::Train { views } => views * images(&self.config.training(stage.name, None)?, self.train) * network,
+            Work::Measure => {
+                let views = self.config.eval.linear.views.max(1);
+                (views * self.train + self.test) as f64 * network / 3.0
+            }
+        })
+    }
+
+    /// `config` is that of the label fraction. A student sees all images.
+    fn cost_labeled(&self, stage: &Stage, config: &Config, labels: f64, student: Option<&String>) -> Result<f64> {
+        let Work::Train { views } = stage.work else {
+            return Ok(self.test as f64 * network_cost(&config.model) / 3.0);
+        };
+        let training = &config.training(stage.name, student.map(String::as_str))?;
+        let Some(student) = student else {
+            let examples = (self.train as f64 * labels) as usize;
+            let seen = views * images(training, examples) + self.checks(training, examples);
+            return Ok(seen * network_cost(&config.model));
+        };
+        let network = network_cost(&network_of(config, student)?);
+        let teaching = match config.student(student)?.teacher.as_str() {
+            FINETUNED => network_cost(&config.model),
+            name => network_cost(&network_of(config, name)?),
+        };
+        let seen = views * images(training, self.train);
+        Ok(seen * (network + teaching / 3.0) + self.checks(training, self.train) * network)
+    }
+
+    /// The test images that a stage looks at, in units of training images (a forward pass is a third of a step).
+    fn checks(&self, t: &TrainingConfig, examples: usize) -> f64 {
+        let steps = t.length.steps(examples, t.batch);
+        let every = t.eval_every.map_or(steps, |d| d.steps(examples, t.batch)).max(1);
+        (steps.div_ceil(every) as usize * self.test) as f64 / 3.0
+    }
+}
+
+/// The folder of a teacher in its label set.
+fn teacher_folder(teacher: &str) -> Result<String> {
+    let (name, student) =
+        if teacher == FINETUNED { (stages::FINETUNE, None) } else { (stages::DISTILL, Some(teacher)) };
+    Ok(stages::named(name).with_context(|| format!("the table of stages lacks {name}"))?.folder(student))
+}
+
+/// The images that a stage trains on, each time that it sees one.
+fn images(t: &TrainingConfig, examples: usize) -> f64 {
+    t.length.steps(examples, t.batch) as f64 * t.batch as f64
+}
+
+/// A student without a network of its own has its teacher's.
+fn network_of(config: &Config, student: &str) -> Result<ModelConfig> {
+    let stage = config.student(student)?;
+    match (&stage.model, stage.teacher.as_str()) {
+        (Some(model), _) => Ok(model.clone()),
+        (None, FINETUNED) => Ok(config.model.clone()),
+        (None, teacher) => network_of(config, teacher),
+    }
+}
+
+/// Work of a training step on one image, up to a common factor. Every residual block of a family costs about the same,
+/// because a halved resolution meets doubled channels; what is not convolution grows with the width alone.
+fn network_cost(model: &ModelConfig) -> f64 {
+    let blocks = match model.depth {
+        18 => 8.0,
+        34 | 50 => 16.0,
+        101 => 33.0,
+        152 => 50.0,
+        _ => 66.0,
+    };
+    let kernels = if model.sk_ratio > 0.0 && model.depth >= 50 { 1.6 } else { 1.0 };
+    0.5 + blocks * kernels * (model.width * model.width + 0.2 * model.width)
+}
+
+/// Names of the students, every teacher before its pupils.
+fn students_in_order(config: &Config) -> Result<Vec<String>> {
+    let mut order: Vec<String> = Vec::new();
+    while order.len() < config.distill.len() {
+        let ready = |teacher: &str| teacher == FINETUNED || order.iter().any(|done| done == teacher);
+        let waiting: Vec<_> = config.distill.iter().filter(|(name, _)| !order.contains(name)).collect();
+        match waiting.iter().find(|(_, student)| ready(&student.teacher)) {
+            Some((name, _)) => order.push((*name).clone()),
+            None => {
+                let names: Vec<_> = waiting.iter().map(|(name, s)| format!("{name} from {}", s.teacher)).collect();
+                bail!(
+                    "distill.*.teacher: students teach one another in a circle ({}); one must learn from \"{FINETUNED}\"",
+                    names.join(", ")
+                )
+            }
+        }
+    }
+    Ok(order)
+}
+
+/// Training images, for the estimate of work: the loader has the true number.
+fn train_images(data: &DataConfig) -> usize {
+    let all = match data.dataset.as_str() {
+        "fashion-mnist" => 60_000,
+        // The size of ImageNet: only ratios between jobs mean something.
+        "folder" | "tar" | "parquet" => 1_281_167,
+        "stl10" => 105_000,
+        "cifar10" | "cifar100" => 50_000,
+        _ => 10_000,
+    };
+    data.limit.map_or(all, |limit| limit.min(all))
+}
+
+fn test_images(data: &DataConfig) -> usize {
+    match data.dataset.as_str() {
+        "folder" | "tar" | "parquet" => 50_000,
+        "stl10" => 8_000,
+        "fashion-mnist" | "cifar10" | "cifar100" => 10_000,
+        _ => 2_000,
+    }
+}
+
+/// The plan as JSON, the way `simclr-eval plan` prints it.
+///
+/// # Errors
+/// As [`jobs`].
+pub fn json(config: &Config, out: &Path) -> Result<String> {
+    serde_json::to_string_pretty(&jobs(config, out)?).context("writing the plan")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn config(set: &[&str]) -> Config {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/cifar10.toml");
+        Config::load(&path, &set.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap()
+    }
+
+    fn ids(jobs: &[Job]) -> Vec<&str> {
+        jobs.iter().map(|j| j.id.as_str()).collect()
+    }
+
+    #[test]
+    fn teachers_come_before_their_students() {
+        let jobs = jobs(&config(&["reproduce.labels=[0.1]", "reproduce.subsets=2"]), Path::new("out")).unwrap();
+        let expected = "labels-0.1/subset-0/supervised labels-0.1/subset-1/supervised pretrain eval \
+            labels-0.1/subset-0/finetuned labels-0.1/subset-0/distilled-self labels-0.1/subset-0/distilled-small \
+            labels-0.1/subset-1/finetuned labels-0.1/subset-1/distilled-self labels-0.1/subset-1/distilled-small";
+        assert_eq!(ids(&jobs).join(" "), expected);
+        let small = jobs.iter().find(|j| j.id.ends_with("subset-1/distilled-small")).unwrap();
+        let args = "--teacher out/labels-0.1/subset-1/distilled-self --student small --labels 0.1 --subset 1";
+        assert_eq!(small.args.join(" "), args);
+        assert_eq!(small.program, "simclr-distill");
+    }
+
+    #[test]
+    fn all_labels_are_one_set() {
+        let jobs = jobs(&config(&["reproduce.labels=[1.0]", "reproduce.subsets=3"]), Path::new("out")).unwrap();
+        assert_eq!(jobs.iter().filter(|j| j.id.ends_with("/finetuned")).count(), 1);
+        assert!(jobs.iter().any(|j| j.id == "labels-1/subset-0/finetuned"));
+    }
+
+    #[test]
+    fn a_circle_of_teachers_is_an_error() {
+        let circle = config(&["distill.self.teacher=small", "distill.self.temperature=1.0"]);
+        let message = jobs(&circle, Path::new("out")).unwrap_err().to_string();
+        assert!(message.contains("circle") && message.contains("self from small"), "{message}");
+    }
+
+    #[test]
+    fn a_new_stage_is_one_entry_of_the_table() {
+        static WITH_ONE_MORE: [Stage; 2] = [
+            Stage {
+                name: "adapt",
+                program: "simclr-adapt",
+                title: "adapted",
+                each: Each::LabelSet,
+                args: &[Arg::Word("--from"), Arg::Run(stages::PRETRAIN)],
+                work: Work::Train { views: 2.0 },
+                rows: &[stages::Row { key: "", name: "adapted", title: "Adapted" }],
+                curves: ["loss", "test top-1"],
+                summary: "adapted to {labels} of {data}",
+            },
+            Stage {
+                name: "weigh",
+                program: "simclr-weigh",
+                title: "weighing",
+                each: Each::Experiment,
+                args: &[],
+                work: Work::Measure,
+                rows: &[],
+                curves: ["loss", "test top-1"],
+                summary: "",
+            },
+        ];
+        let mut config = config(&["reproduce.labels=[0.1]", "reproduce.subsets=1"]);
+        let table = "training = { length = { steps = 10 }, batch = 8, learning_rate = 0.1 }";
+        config.stage.insert("adapt".into(), table.parse().unwrap());
+        let jobs = jobs_of(&WITH_ONE_MORE, &config, Path::new("out")).unwrap();
+        assert_eq!(ids(&jobs), ["labels-0.1/subset-0/adapted", "weigh"]);
+        assert_eq!((jobs[0].title.as_str(), jobs[0].program.as_str()), ("adapted, 10 % of the labels", "simclr-adapt"));
+        assert_eq!(jobs[0].args.join(" "), "--from out/pretrain --labels 0.1 --subset 0");
+        assert_eq!(jobs[0].row.as_ref().unwrap().method.to_string(), "adapted");
+        assert!(jobs.iter().all(|job| job.cost > 0.0));
+    }
+
+    #[test]
+    fn cost_follows_the_length_and_the_network() {
+        let cost = |set: &[&str], id: &str| {
+            let jobs = jobs(&config(set), Path::new("out")).unwrap();
+            jobs.iter().find(|j| j.id == id).unwrap().cost
+        };
+        let once = cost(&["pretrain.training.length={epochs=10}"], "pretrain");
+        let twice = cost(&["pretrain.training.length={steps=1952}"], "pretrain");
+        assert!((twice / once - 2.0).abs() < 1e-9, "{once} {twice}");
+        let wide = cost(&["pretrain.training.length={epochs=10}", "model.width=2.0"], "pretrain");
+        assert!(wide > 3.0 * once && wide < 4.5 * once, "{once} {wide}");
+    }
+}
