@@ -59,7 +59,7 @@ fn model(golden: &Golden, prefix: &str, selector: i64) -> SimClr {
         })
         .collect();
     // Fine-tuning starts from a classifier of zeros, which is what a blank network has.
-    let matching = if prefix == "init." { Match::EXACT } else { Match { may_lack: &["fc."], leave: &["fc."] } };
+    let matching = if prefix == "init." { Match::EXACT } else { Match::BUT_CLASSIFIER };
     model.store.load_map(&weights, matching).unwrap();
     model.on(&device()).unwrap()
 }

@@ -69,7 +69,7 @@ pub fn run(args: &EvalArgs, config: &Config) -> Result<()> {
     let mut result = json!({"stage": "eval", "device": device_name(&device), "params": used_parameters(&model)});
     if args.linear || args.knn {
         let figures = features_figures(args, config, &model, data, &mut run)?;
-        result["params"] = json!(model.store.count(|n| !n.starts_with("projection.") && !n.starts_with("fc.")));
+        result["params"] = json!(model.store.count(|p| p.part.in_encoder()));
         for (name, accuracy) in figures {
             result[name] = json!(accuracy);
         }

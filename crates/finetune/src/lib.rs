@@ -87,7 +87,7 @@ pub fn run(args: &FinetuneArgs, config: &Config) -> Result<()> {
                     };
                     let model = SimClr::new(&spec, seed)?;
                     model.reset_classifier()?;
-                    checkpoint.fill(&model, Match { may_lack: &[], leave: &["fc."] })?;
+                    checkpoint.fill(&model, Match::BUT_CLASSIFIER)?;
                     model
                 }
             };

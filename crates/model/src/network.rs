@@ -9,16 +9,14 @@ use crate::pass::Pass;
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
-use simclr_core::config::{ModelConfig, Stem};
-use simclr_core::params::ParamStore;
+use simclr_core::config::{BASE_CHANNELS, Layout, ModelConfig, Stem};
+use simclr_core::params::{ParamStore, Part};
 use simclr_ops::{PoolPadding, Value, global_avg_pool, join_views, max_pool2d};
 use std::ops::Range;
 use std::rc::Rc;
 
 /// Images of at most this side get the CIFAR stem when it is chosen by size.
 const CIFAR_SIDE: usize = 32;
-/// Channels of the stem at width 1.
-const BASE_CHANNELS: f64 = 64.0;
 
 /// All that determines a network; `config.json` of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -74,19 +72,12 @@ impl Encoder {
     /// Declares the encoder's parameters.
     ///
     /// # Errors
-    /// When the depth is none of 18, 34, 50, 101, 152, 200, or a name is taken.
+    /// When there is no ResNet of such a depth.
     pub fn new(b: &mut Builder<'_>, spec: &ModelSpec) -> Result<Self> {
         let m = &spec.model;
-        let blocks: [usize; 4] = match m.depth {
-            18 => [2, 2, 2, 2],
-            34 | 50 => [3, 4, 6, 3],
-            101 => [3, 4, 23, 3],
-            152 => [3, 8, 36, 3],
-            200 => [3, 24, 36, 3],
-            depth => bail!("depth {depth}: must be 18, 34, 50, 101, 152 or 200"),
-        };
-        let style = Style { bottleneck: m.depth >= 50, sk_ratio: m.sk_ratio, se_ratio: m.se_ratio };
-        let base = ((BASE_CHANNELS * m.width).round() as usize).max(1);
+        let Layout { bottleneck, blocks, .. } = Layout::of("depth", m.depth)?;
+        let style = Style { bottleneck, sk_ratio: m.sk_ratio, se_ratio: m.se_ratio };
+        let base = ((BASE_CHANNELS as f64 * m.width).round() as usize).max(1);
         let imagenet = m.stem == Stem::Imagenet;
         let input = spec.in_channels;
         let stem = if imagenet && m.sk_ratio > 0.0 {
@@ -103,6 +94,7 @@ impl Encoder {
         let (mut groups, mut channels) = (Vec::new(), base);
         for (g, &count) in blocks.iter().enumerate() {
             let (f, mut b) = (base << g, b.under(format!("layer{}", g + 1)));
+            let mut b = b.part(Part::Group(g + 1));
             let mut group = Vec::new();
             for i in 0..count {
                 let stride = if g > 0 && i == 0 { 2 } else { 1 };
@@ -229,7 +221,7 @@ impl SimClr {
     /// # Errors
     /// When the parameters cannot be changed.
     pub fn reset_classifier(&self) -> Result<()> {
-        for p in self.store.iter().filter(|p| p.name.starts_with("fc.")) {
+        for p in self.store.iter().filter(|p| p.part.in_classifier()) {
             simclr_ops::step::assign(&p.tensor, &p.tensor.zeros_like()?)?;
         }
         Ok(())
@@ -304,5 +296,35 @@ impl SimClr {
         let features = self.encoder.forward(pass, images)?;
         let selected = self.projection.forward(pass, &features, self.spec.proj_selector)?;
         self.classifier.as_ref().context("this network has no classifier")?.forward(pass, &selected)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// The checkpoint format's names tell the same as the parts, which is what everybody asks.
+    #[test]
+    fn every_parameter_knows_its_part() {
+        for json in [
+            serde_json::json!({"depth": 18, "width": 0.0625, "proj_layers": 2, "proj_dim": 4, "se_ratio": 0.25}),
+            serde_json::json!({"depth": 50, "width": 0.0625, "sk_ratio": 0.5, "stem": "imagenet"}),
+        ] {
+            let config = serde_json::from_value(json).unwrap();
+            let model = SimClr::blank(&ModelSpec::new(&config, 3, 32, 5, 1)).unwrap();
+            for p in model.store.iter() {
+                let mut words = p.name.split('.');
+                let (first, second) = (words.next().unwrap(), words.next().unwrap());
+                let part = match (first.strip_prefix("layer"), first) {
+                    (Some(group), _) => Part::Group(group.parse().unwrap()),
+                    (_, "conv1" | "bn1") => Part::Stem,
+                    (_, "projection") => Part::HeadLayer(second.parse::<usize>().unwrap() + 1),
+                    (_, "fc") => Part::Classifier,
+                    _ => panic!("{}", p.name),
+                };
+                assert_eq!(p.part, part, "{}", p.name);
+            }
+        }
     }
 }

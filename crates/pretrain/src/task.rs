@@ -57,9 +57,9 @@ impl Pretrain {
 
     /// Gives the classifier the numbers with which it reads features as they are; back come those that it trains with.
     fn fold_head(&self) -> Result<Option<Linear>> {
-        let Some(normalizer) = &self.normalizer else { return Ok(None) };
-        let head = Linear::of(&self.model.store)?;
-        normalizer.folded(&head)?.write(&self.model.store)?;
+        let (Some(normalizer), Some(classifier)) = (&self.normalizer, &self.model.classifier) else { return Ok(None) };
+        let head = Linear::of(&self.model.store, classifier)?;
+        normalizer.folded(&head)?.write(&self.model.store, classifier)?;
         Ok(Some(head))
     }
 }
@@ -111,7 +111,9 @@ impl Task for Pretrain {
         }
         let trained = self.fold_head()?;
         let metrics = self.test.metrics(&self.model);
-        trained.map_or(Ok(()), |head| head.write(&self.model.store))?;
+        if let (Some(head), Some(classifier)) = (trained, &self.model.classifier) {
+            head.write(&self.model.store, classifier)?;
+        }
         metrics
     }
 
@@ -176,7 +178,7 @@ mod tests {
             None => loss.value,
         };
         let gradients = tape.backward(&lowered).unwrap();
-        let body = task.model.store.trainable().filter(|p| !p.name.starts_with("fc."));
+        let body = task.model.store.trainable().filter(|p| !p.part.in_classifier());
         let numbers = body.map(|p| gradients.get(&p.tensor).unwrap().flatten_all().unwrap().to_vec1().unwrap());
         ((shown, contrast), numbers.collect())
     }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use candle_core::Tensor;
-use simclr_core::params::Match;
+use simclr_core::params::{Match, Part};
 use simclr_core::run::checkpoint;
 use simclr_model::{ModelSpec, SimClr};
 use std::collections::BTreeMap;
@@ -45,7 +45,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// When tensors are missing, left over or of another shape, beyond what `matching` accepts.
-    pub fn fill(&self, model: &SimClr, matching: Match<'_>) -> Result<()> {
+    pub fn fill(&self, model: &SimClr, matching: Match) -> Result<()> {
         model.store.load_map(&self.tensors, matching).with_context(|| format!("loading {}", self.path))
     }
 
@@ -64,8 +64,5 @@ impl Checkpoint {
 pub fn used_parameters(model: &SimClr) -> usize {
     let (layers, selector) = (model.spec.model.proj_layers as i64, model.spec.proj_selector);
     let used = if selector < 0 { layers } else { selector };
-    model.store.count(|name| match name.strip_prefix("projection.").and_then(|rest| rest.split('.').next()) {
-        Some(layer) => layer.parse::<i64>().is_ok_and(|layer| layer < used),
-        None => true,
-    })
+    model.store.count(|p| !matches!(p.part, Part::HeadLayer(layer) if layer as i64 > used))
 }

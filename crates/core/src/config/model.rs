@@ -1,5 +1,6 @@
 //! The table `[model]` of an experiment file: the shape of a network.
 
+use super::resnet::{BASE_CHANNELS, Layout};
 use super::value::at_least_one;
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
@@ -8,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelConfig {
-    /// 18, 34, 50, 101, 152 or 200.
+    /// A depth of the [`Layout`]s.
     pub depth: usize,
     /// Multiplies the 64 base channels; fractions are welcome.
     #[serde(default = "one")]
@@ -56,10 +57,8 @@ fn proj_dim() -> usize {
 impl ModelConfig {
     /// Checks every value that its type does not; `key` is the path of the table.
     pub(super) fn check(&self, key: &str) -> Result<()> {
-        if ![18, 34, 50, 101, 152, 200].contains(&self.depth) {
-            bail!("{key}.depth = {}: must be 18, 34, 50, 101, 152 or 200", self.depth)
-        }
-        if !(self.width.is_finite() && self.width * 64.0 >= 1.0) {
+        Layout::of(&format!("{key}.depth"), self.depth)?;
+        if !(self.width.is_finite() && self.width * BASE_CHANNELS as f64 >= 1.0) {
             bail!("{key}.width = {}: must give at least one channel (1/64)", self.width)
         }
         for (name, ratio) in [("sk_ratio", self.sk_ratio), ("se_ratio", self.se_ratio)] {

@@ -119,14 +119,14 @@ fn read_tensors(path: &Path) -> Result<(BTreeMap<String, Tensor>, HashMap<String
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::params::{Kind, Match};
+    use crate::params::{Kind, Match, Part};
     use serde_json::json;
 
     fn store(value: f32) -> ParamStore {
         let mut store = ParamStore::new(Device::Cpu);
         for name in ["b.weight", "a.weight", "c.weight"] {
             let tensor = Tensor::full(value, (3, 2, 2, 2), &Device::Cpu).unwrap();
-            store.add(name, Kind::Conv, tensor).unwrap();
+            store.add(name, Kind::Conv, Part::Stem, tensor).unwrap();
         }
         store
     }

@@ -4,7 +4,7 @@
 use super::{Batches, Loss, Outcome, Task, TrainOptions, train};
 use crate::cli::ProgressMode;
 use crate::config::{Duration, OptimizerConfig, Scaling, TrainingConfig};
-use crate::params::{Kind, ParamStore};
+use crate::params::{Kind, ParamStore, Part};
 use crate::rng::{Purpose, Rng};
 use crate::run::{Opened, layout};
 use crate::testing::assert_close;
@@ -34,11 +34,11 @@ fn random(path: &[u64], shape: &[usize]) -> Tensor {
 impl Regression {
     fn new() -> Self {
         let mut store = ParamStore::new(Device::Cpu);
-        store.add("fc.weight", Kind::Classifier, random(&[1], &[OUT, IN])).unwrap();
-        store.add("bn.weight", Kind::BatchNorm, random(&[2], &[OUT])).unwrap();
-        store.add("spare.weight", Kind::Linear, random(&[3], &[2, 2])).unwrap();
-        store.add("spare.bias", Kind::Bias, random(&[5], &[2])).unwrap();
-        store.add("running_mean", Kind::Statistic, random(&[4], &[1])).unwrap();
+        store.add("fc.weight", Kind::Classifier, Part::Classifier, random(&[1], &[OUT, IN])).unwrap();
+        store.add("bn.weight", Kind::BatchNorm, Part::Stem, random(&[2], &[OUT])).unwrap();
+        store.add("spare.weight", Kind::Linear, Part::Other, random(&[3], &[2, 2])).unwrap();
+        store.add("spare.bias", Kind::Bias, Part::Other, random(&[5], &[2])).unwrap();
+        store.add("running_mean", Kind::Statistic, Part::Stem, random(&[4], &[1])).unwrap();
         Self { store, poisoned: None }
     }
 
