@@ -21,13 +21,12 @@ fn flat(t: &Tensor) -> Vec<f32> {
 fn spec(golden: &Golden) -> ModelSpec {
     let number = |key: &str| golden.metadata.get(key).map(|v| v.parse::<f64>().unwrap());
     let model = ModelConfig {
-        depth: number("depth").unwrap() as usize,
         width: number("base_channels").unwrap() / 64.0,
         sk_ratio: number("sk_ratio").unwrap_or(0.0),
         se_ratio: number("se_ratio").unwrap_or(0.0),
-        stem: Stem::Auto,
         proj_layers: number("num_proj_layers").unwrap_or(3.0) as usize,
         proj_dim: number("proj_out_dim").unwrap_or(128.0) as usize,
+        ..ModelConfig::resnet(number("depth").unwrap() as usize)
     };
     ModelSpec::new(&model, 3, number("image_size").unwrap() as usize, 0, 0)
 }
@@ -219,13 +218,10 @@ fn parameter_counts() {
         let depth = entry["depth"].as_u64().unwrap() as usize;
         let (width, sk) = (entry["width"].as_f64().unwrap(), entry["sk"].as_bool().unwrap());
         let model = ModelConfig {
-            depth,
             width,
             sk_ratio: if sk { 0.0625 } else { 0.0 },
-            se_ratio: 0.0,
             stem: Stem::Imagenet,
-            proj_layers: 3,
-            proj_dim: 128,
+            ..ModelConfig::resnet(depth)
         };
         let model = SimClr::blank(&ModelSpec::new(&model, 3, 224, 1000, 0)).unwrap();
         let what = format!("depth {depth} width {width} sk {sk}");

@@ -69,7 +69,7 @@ fn network(model: ModelConfig, channels: usize, classes: usize, selector: i64) -
 }
 
 fn shape(depth: usize, base: usize, stem: Stem, sk_ratio: f64, se_ratio: f64) -> ModelConfig {
-    ModelConfig { depth, width: base as f64 / 64.0, sk_ratio, se_ratio, stem, proj_layers: 3, proj_dim: 6 }
+    ModelConfig { width: base as f64 / 64.0, sk_ratio, se_ratio, stem, proj_dim: 6, ..ModelConfig::resnet(depth) }
 }
 
 fn small() -> SimClr {

@@ -13,7 +13,7 @@ use simclr_core::rng::Purpose;
 use simclr_data::{LabelSubset, Loader, ViewMaker};
 use simclr_model::{ModelSpec, SimClr};
 use simclr_stage::{
-    Checkpoint, HeldOut, Launch, Plan, batches, classifier_result, label_list, launch, maps, subset_seed,
+    Checkpoint, HeldOut, Launch, Plan, batches, classifier_result, label_list, launch, map_dtype, subset_seed,
 };
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -102,9 +102,9 @@ pub fn run(args: &DistillArgs, config: &Config) -> Result<()> {
             let maker = ViewMaker::labeled(table.min_area, table.color_strength, config.augment.flip, size);
             let samples = (0..examples as u32).collect();
             let loader = Loader::new(train, samples, maker, (1, training.batch), (seed, Purpose::Distill));
-            let maps = maps(config, device);
+            let dtype = map_dtype(config, device);
             let (student, teacher) =
-                (student.on(device)?.with_maps(maps), teacher.model()?.on(device)?.with_maps(maps));
+                (student.on(device)?.with_map_dtype(dtype), teacher.model()?.on(device)?.with_map_dtype(dtype));
             let batches = batches(loader, &student)?;
             let task = Distill::new(
                 (student, teacher),

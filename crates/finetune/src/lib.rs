@@ -14,7 +14,7 @@ use simclr_core::run::layout;
 use simclr_data::{LabelSubset, Loader, ViewMaker};
 use simclr_model::{ModelSpec, SimClr};
 use simclr_stage::{
-    Checkpoint, HeldOut, Launch, Plan, batches, classifier_result, label_list, launch, maps, subset_seed,
+    Checkpoint, HeldOut, Launch, Plan, batches, classifier_result, label_list, launch, map_dtype, subset_seed,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -94,7 +94,7 @@ pub fn run(args: &FinetuneArgs, config: &Config) -> Result<()> {
             let (examples, training) = (subset.indices.len(), &table.training);
             let maker = ViewMaker::labeled(table.min_area, table.color_strength, config.augment.flip, size);
             let loader = Loader::new(train, subset.indices, maker, (1, training.batch), (seed, Purpose::Labeled));
-            let model = model.on(device)?.with_maps(maps(config, device));
+            let model = model.on(device)?.with_map_dtype(map_dtype(config, device));
             let (batches, test) = (batches(loader, &model)?, HeldOut::new(config, Arc::new(data.test)));
             let task = Finetune::new(model, batches, table.freeze_after, test);
             Ok(Plan { task, training, examples, title: stage.into() })

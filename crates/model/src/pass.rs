@@ -95,7 +95,7 @@ impl<'a> Pass<'a> {
     }
 
     /// The output of `forward`, a stretch of the network over `x` that uses the parameters of `range` alone, with all
-    /// between recomputed on the way back (see [`Tape::recomputed`]).
+    /// between recomputed in the backward pass (see [`Tape::recomputed`]).
     ///
     /// # Errors
     /// When `forward` fails.

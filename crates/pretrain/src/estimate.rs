@@ -3,7 +3,7 @@
 //! Every operation costs what its numbers take to pass through memory, or what its multiplications take, whichever is
 //! more (the roofline): a lower bound, of a GPU that always reaches its peaks. Nothing here was measured.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use simclr_core::config::{Config, Dtype};
 use simclr_model::outline::{Op, Outline};
 use simclr_model::{ModelSpec, SimClr};
@@ -153,7 +153,7 @@ impl Estimate<'_> {
     /// Bytes that are there at once: with all activations, with those of one block, or of `chunk` images at a time.
     fn memory(&self, mode: Mode, batch: f64, chunk: Option<f64>) -> f64 {
         let kept = |part: &[Op]| part.iter().map(|op| op.kept()).sum::<usize>() as f64;
-        // On the way back, part by part: what earlier parts keep, what this one does, and the gradients at hand: those of
+        // In the backward pass, part by part: what earlier parts keep, what this one does, and the gradients at hand: those of
         // an operation's two maps, and one that waits for the shortcut's.
         let (mut earlier, mut held) = (0.0, 0.0f64);
         for (i, part) in self.outline.parts.iter().enumerate() {
@@ -185,7 +185,7 @@ impl Estimate<'_> {
     }
 }
 
-/// Numbers that an operation has at hand on the way back: both of its maps.
+/// Numbers that an operation has at hand in the backward pass: both of its maps.
 fn span(op: Op) -> f64 {
     let numbers = match op {
         Op::Conv { from, to, .. } | Op::Pool { from, to } | Op::Gate { from, to } => from.numbers() + to.numbers(),
@@ -206,7 +206,13 @@ fn seconds(costs: &[Cost]) -> f64 {
 pub fn estimate(config: &Config, examples: usize, channels: usize) -> Result<String> {
     let (size, training) = (config.data.image_size, &config.pretrain.training);
     let model = SimClr::blank(&ModelSpec::new(&config.model, channels, size, 0, 0))?;
-    let outline = model.outline(size);
+    let outline = model.outline(size).with_context(|| {
+        format!(
+            "there is no estimate for the backbone \"{}\": it does not say what its layers do. A few steps of the run itself \
+             tell (images_per_s in metrics.jsonl)",
+            config.model.backbone.name
+        )
+    })?;
     let estimate = Estimate {
         outline: &outline,
         parameters: model.store.count(|_| true) as f64,
@@ -317,7 +323,7 @@ mod tests {
     fn costs_follow_sizes() {
         let config = config(50, 256);
         let model = SimClr::blank(&ModelSpec::new(&config.model, 3, 224, 0, 0)).unwrap();
-        let outline = model.outline(224);
+        let outline = model.outline(224).unwrap();
         let parameters = model.store.count(|_| true) as f64;
         let e = Estimate { outline: &outline, parameters, dim: 128.0, image: 150_528.0 };
         let mode = |dtype, recompute| Mode { dtype, recompute };

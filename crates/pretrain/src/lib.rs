@@ -15,7 +15,7 @@ use simclr_core::rng::Purpose;
 use simclr_core::train::Schedule;
 use simclr_data::{Loader, ViewMaker};
 use simclr_model::{ModelSpec, SimClr};
-use simclr_stage::{HeldOut, Launch, Plan, batches, launch, maps, used_parameters};
+use simclr_stage::{HeldOut, Launch, Plan, batches, launch, map_dtype, used_parameters};
 use std::sync::Arc;
 
 /// Prints the estimate of the experiment's pretraining; an epoch has `images`, or those of the dataset.
@@ -64,7 +64,7 @@ pub fn run(args: &CommonArgs, config: &Config) -> Result<()> {
             let samples = (0..examples as u32).collect();
             let loader = Loader::new(train, samples, maker, (2, training.batch), (config.seed, Purpose::Contrastive))
                 .colors_left(config.augment.on_device && device.is_cuda());
-            let model = SimClr::new(&spec, config.seed)?.on(device)?.with_maps(maps(config, device));
+            let model = SimClr::new(&spec, config.seed)?.on(device)?.with_map_dtype(map_dtype(config, device));
             let (batches, test) = (batches(loader, &model)?, HeldOut::new(config, Arc::new(data.test)));
             let table = &config.pretrain;
             let task = Pretrain::new(model, batches, table.temperature, test).in_chunks(training.chunk);

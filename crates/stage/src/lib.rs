@@ -6,7 +6,7 @@ mod launch;
 mod weights;
 
 pub use held_out::{HeldOut, Seen};
-pub use launch::{Launch, Plan, classifier_result, launch, maps, open};
+pub use launch::{Launch, Plan, classifier_result, launch, map_dtype, open};
 pub use weights::{Checkpoint, used_parameters};
 
 use anyhow::{Context, Result};
@@ -63,7 +63,7 @@ pub fn batches(loader: Loader, model: &SimClr) -> Result<Batches<Input>> {
 /// # Errors
 /// As [`batches`].
 pub fn uploader(model: &SimClr) -> Result<Uploader> {
-    Ok(Uploader::new(model.store.device(), model.maps())?)
+    Ok(Uploader::new(model.store.device(), model.map_dtype())?)
 }
 
 /// The list of labeled images for a label fraction, where the experiment has one, as an input of a run.

@@ -36,12 +36,14 @@ impl Layout {
     /// # Errors
     /// When there is none; the message lists those that there are.
     pub fn of(key: &str, depth: usize) -> Result<Self> {
-        Self::ALL.into_iter().find(|layout| layout.depth == depth).with_context(|| {
-            let known = Self::ALL.map(|layout| layout.depth.to_string());
-            let (last, rest) =
-                known.split_last().map_or((String::new(), String::new()), |(l, r)| (l.clone(), r.join(", ")));
-            format!("{key} = {depth}: must be {rest} or {last}")
-        })
+        let found = Self::ALL.into_iter().find(|layout| layout.depth == depth);
+        found.with_context(|| format!("{key} = {depth}: {}", Self::known()))
+    }
+
+    /// Which depths there are, in words.
+    pub fn known() -> String {
+        let [others @ .., last] = Self::ALL.map(|layout| layout.depth.to_string());
+        format!("must be {} or {last}", others.join(", "))
     }
 }
 

@@ -80,15 +80,9 @@ pub fn encoder(kernels: &[Kernel<'_>], pooled: Option<bool>) -> Result<Found> {
         (false, false) => 0.0,
     };
     let se_ratio = if gate { ratio(at(kernels.len() - 2)?[2], widest) } else { 0.0 };
-    let model = ModelConfig {
-        depth,
-        width: base as f64 / BASE_CHANNELS as f64,
-        sk_ratio,
-        se_ratio,
-        stem,
-        proj_layers: 0,
-        proj_dim: 1,
-    };
+    let width = base as f64 / BASE_CHANNELS as f64;
+    let model =
+        ModelConfig { width, sk_ratio, se_ratio, stem, proj_layers: 0, proj_dim: 1, ..ModelConfig::resnet(depth) };
     let in_channels = dims[0][1];
     let expected = Shapes { model: &model, bottleneck, units, base }.list(in_channels, &blocks);
     for ((kernel, own), want) in kernels.iter().zip(&dims).zip(&expected) {
