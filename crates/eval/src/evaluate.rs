@@ -12,7 +12,7 @@ use simclr_core::run::Run;
 use simclr_core::train::{TrainOptions, train};
 use simclr_data::{Dataset, Loader, Pictures, ViewMaker};
 use simclr_model::{Accuracy, SimClr};
-use simclr_stage::{Checkpoint, HeldOut, Launch, Seen, open, uploader, used_parameters};
+use simclr_stage::{Checkpoint, EvalSet, Launch, Seen, open, uploader, used_parameters};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -49,12 +49,12 @@ pub struct EvalArgs {
 /// When the data, the checkpoint or the folder fails.
 pub fn run(args: &EvalArgs, config: &Config) -> Result<()> {
     let checkpoint = Checkpoint::load(&args.checkpoint)?;
-    let matters = json!({"seed": config.seed, "data": config.data, "eval": config.eval});
+    let identity = json!({"seed": config.seed, "data": config.data, "eval": config.eval});
     let mut extra = Map::new();
     extra.insert("linear".into(), json!(args.linear));
     extra.insert("knn".into(), json!(args.knn));
     let inputs = vec![("checkpoint".to_string(), checkpoint.sha256.clone())];
-    let start = Launch { args: &args.common, config, stage: "eval", matters, inputs, extra };
+    let start = Launch { args: &args.common, config, stage: "eval", identity, inputs, extra };
     let device = args.common.device.open()?;
     let Some(mut run) = open(start)? else { return Ok(()) };
     let clock = Instant::now();
@@ -74,9 +74,9 @@ pub fn run(args: &EvalArgs, config: &Config) -> Result<()> {
             result[name] = json!(accuracy);
         }
     } else {
-        let accuracy = HeldOut::new(config, Arc::new(data.test)).accuracy(&model).with_context(|| {
-            format!("{}: measure a checkpoint without a classifier by --linear or --knn", args.checkpoint.display())
-        })?;
+        checkpoint.expect_classifier().context("measure a checkpoint without a classifier by --linear or --knn")?;
+        checkpoint.expect_classes(data.classes.len())?;
+        let accuracy = EvalSet::new(config, Arc::new(data.test)).accuracy(&model)?;
         result["top1"] = json!(accuracy.top1);
         result["top5"] = json!(accuracy.top5);
     }
@@ -95,7 +95,7 @@ fn features_figures(
     let (classes, eval) = (data.classes.len(), &config.eval);
     let (train_set, test_set) = (Arc::new(data.train), Arc::new(data.test));
     let encode = |pictures: &Arc<Pictures>| -> Result<(Features, Vec<u32>)> {
-        let (held, mut seen) = (HeldOut::new(config, pictures.clone()), Seen::default());
+        let (held, mut seen) = (EvalSet::new(config, pictures.clone()), Seen::default());
         let rows = model.features(held.batches(model, &mut seen)?, 0)?;
         ensure!(!seen.samples.is_empty(), "none of the labeled images can be decoded");
         Ok((Features { rows, labels: seen.labels }, seen.samples))

@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 use simclr_core::config::{Duration, LinearConfig, OptimizerConfig, Scaling, TrainingConfig};
 use simclr_core::params::{Kind, ParamStore, Part};
 use simclr_core::rng::{Purpose, Rng};
-use simclr_core::train::{Batches, Loss, Task};
+use simclr_core::train::{BatchFn, Loss, Task};
 use simclr_model::Accuracy;
 use simclr_ops::{Tape, Value, cross_entropy, linear};
 use std::sync::Arc;
@@ -122,7 +122,7 @@ impl Task for Probe {
         &self.store
     }
 
-    fn batches(&self) -> Batches<Rows> {
+    fn batches(&self) -> BatchFn<Rows> {
         let (train, dim, batch, seed) = (self.train.clone(), self.dim, self.batch, self.seed);
         Arc::new(move |step| {
             let mut rng = Rng::stream(seed, Purpose::Labeled, &[u64::MAX, step]);

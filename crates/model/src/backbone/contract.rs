@@ -6,6 +6,9 @@ use anyhow::Result;
 use candle_core::DType;
 use simclr_ops::Value;
 
+/// Where a backbone is chosen in an experiment file.
+pub const KEY: &str = "model.backbone";
+
 /// A network from images to features. It declares its parameters through a [`Builder`](crate::Builder) and holds their ids;
 /// a forward reads their numbers from its [`Pass`].
 ///

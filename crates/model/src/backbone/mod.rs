@@ -10,7 +10,7 @@ mod resnet;
 #[cfg(test)]
 mod tests;
 
-pub use contract::Backbone;
+pub use contract::{Backbone, KEY};
 
 use crate::init::Builder;
 use crate::spec::ModelSpec;
@@ -18,9 +18,6 @@ use anyhow::Result;
 
 /// Declares the parameters of one backbone.
 type Declare = fn(&mut Builder<'_>, &ModelSpec) -> Result<Box<dyn Backbone>>;
-
-/// Where a backbone is chosen in an experiment file.
-pub const KEY: &str = "model.backbone";
 
 const BACKBONES: &[(&str, Declare)] = &[
     ("resnet", |b, spec| Ok(Box::new(resnet::ResNet::new(b, spec)?))),

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use candle_core::Tensor;
 use simclr_core::params::{Match, Part};
-use simclr_core::run::checkpoint;
+use simclr_core::run::checkpoint::{self, Loaded};
 use simclr_model::{ModelSpec, SimClr};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,10 +24,8 @@ impl Checkpoint {
     /// # Errors
     /// When files are missing or malformed.
     pub fn load(path: &Path) -> Result<Self> {
-        let file = checkpoint::find(path)?;
-        let (tensors, json) = checkpoint::load(&file)?;
-        let spec = ModelSpec::from_json(&json).with_context(|| path.display().to_string())?;
-        let sha256 = simclr_core::disk::file_sha256(&file)?;
+        let Loaded { tensors, sha256, config } = checkpoint::load(path)?;
+        let spec = ModelSpec::from_json(&config).with_context(|| path.display().to_string())?;
         Ok(Self { spec, sha256, tensors, path: path.display().to_string() })
     }
 
@@ -56,6 +54,26 @@ impl Checkpoint {
     pub fn expect_channels(&self, channels: usize) -> Result<()> {
         let own = self.spec.in_channels;
         ensure!(own == channels, "{} takes images of {own} channels, the dataset has {channels}", self.path);
+        Ok(())
+    }
+
+    /// Checks that there is a classifier.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn expect_classifier(&self) -> Result<()> {
+        ensure!(self.spec.classes > 0, "{}: this network has no classifier; fine-tune it first", self.path);
+        Ok(())
+    }
+
+    /// Checks that the classifier knows the classes of the dataset.
+    ///
+    /// # Errors
+    /// When there is none, or their numbers differ.
+    pub fn expect_classes(&self, classes: usize) -> Result<()> {
+        self.expect_classifier()?;
+        let (own, path) = (self.spec.classes, &self.path);
+        ensure!(own == classes, "{path} knows {own} classes, the dataset has {classes}");
         Ok(())
     }
 }
