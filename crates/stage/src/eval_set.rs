@@ -1,6 +1,6 @@
-//! Held-out images: evaluation views in order, and accuracy on them.
+//! Labeled images through the evaluation view, in order, and accuracy on them.
 
-use crate::uploader;
+use crate::device_batch::uploader;
 use anyhow::{Context, Result, ensure};
 use candle_core::Tensor;
 use simclr_core::config::Config;
@@ -13,14 +13,14 @@ pub(crate) const TOP1: &str = "test_top1";
 pub(crate) const TOP5: &str = "test_top5";
 
 /// Images with their labels, seen through the evaluation view. Images without a label are left out.
-pub struct HeldOut {
+pub struct EvalSet {
     pictures: Arc<Pictures>,
     samples: Vec<u32>,
     maker: ViewMaker,
     batch: usize,
 }
 
-/// What was seen of held-out images: one entry an image, in order. Damaged images have none.
+/// What was seen of such images: one entry an image, in order. Damaged images have none.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
     /// Indices in their set.
@@ -29,7 +29,7 @@ pub struct Seen {
     pub labels: Vec<u32>,
 }
 
-impl HeldOut {
+impl EvalSet {
     /// The labeled ones of `pictures`, cropped as `eval.crop` says.
     pub fn new(config: &Config, pictures: Arc<Pictures>) -> Self {
         let samples = (0..pictures.len()).filter(|i| pictures.label(*i).is_some()).map(|i| i as u32).collect();
@@ -74,7 +74,7 @@ impl HeldOut {
     /// The same as named figures for the log.
     ///
     /// # Errors
-    /// As [`HeldOut::accuracy`].
+    /// As [`EvalSet::accuracy`].
     pub fn metrics(&self, model: &SimClr) -> Result<Vec<(&'static str, f64)>> {
         let accuracy = self.accuracy(model)?;
         Ok(vec![(TOP1, accuracy.top1), (TOP5, accuracy.top5)])

@@ -2,8 +2,8 @@
 
 use anyhow::{Context, Result, ensure};
 use candle_core::Tensor;
-use simclr_core::params::Match;
-use simclr_core::run::checkpoint;
+use simclr_core::params::{Match, Part};
+use simclr_core::run::checkpoint::{self, Loaded};
 use simclr_model::{ModelSpec, SimClr};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,10 +24,8 @@ impl Checkpoint {
     /// # Errors
     /// When files are missing or malformed.
     pub fn load(path: &Path) -> Result<Self> {
-        let file = checkpoint::find(path)?;
-        let (tensors, json) = checkpoint::load(&file)?;
-        let spec = ModelSpec::from_json(&json).with_context(|| path.display().to_string())?;
-        let sha256 = simclr_core::disk::file_sha256(&file)?;
+        let Loaded { tensors, sha256, config } = checkpoint::load(path)?;
+        let spec = ModelSpec::from_json(&config).with_context(|| path.display().to_string())?;
         Ok(Self { spec, sha256, tensors, path: path.display().to_string() })
     }
 
@@ -45,7 +43,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// When tensors are missing, left over or of another shape, beyond what `matching` accepts.
-    pub fn fill(&self, model: &SimClr, matching: Match<'_>) -> Result<()> {
+    pub fn fill(&self, model: &SimClr, matching: Match) -> Result<()> {
         model.store.load_map(&self.tensors, matching).with_context(|| format!("loading {}", self.path))
     }
 
@@ -58,14 +56,31 @@ impl Checkpoint {
         ensure!(own == channels, "{} takes images of {own} channels, the dataset has {channels}", self.path);
         Ok(())
     }
+
+    /// Checks that there is a classifier.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn expect_classifier(&self) -> Result<()> {
+        ensure!(self.spec.classes > 0, "{}: this network has no classifier; fine-tune it first", self.path);
+        Ok(())
+    }
+
+    /// Checks that the classifier knows the classes of the dataset.
+    ///
+    /// # Errors
+    /// When there is none, or their numbers differ.
+    pub fn expect_classes(&self, classes: usize) -> Result<()> {
+        self.expect_classifier()?;
+        let (own, path) = (self.spec.classes, &self.path);
+        ensure!(own == classes, "{path} knows {own} classes, the dataset has {classes}");
+        Ok(())
+    }
 }
 
 /// Trained numbers that classification uses: the head's layers past the classifier's are left out.
 pub fn used_parameters(model: &SimClr) -> usize {
     let (layers, selector) = (model.spec.model.proj_layers as i64, model.spec.proj_selector);
     let used = if selector < 0 { layers } else { selector };
-    model.store.count(|name| match name.strip_prefix("projection.").and_then(|rest| rest.split('.').next()) {
-        Some(layer) => layer.parse::<i64>().is_ok_and(|layer| layer < used),
-        None => true,
-    })
+    model.store.count(|p| !matches!(p.part, Part::HeadLayer(layer) if layer as i64 > used))
 }
