@@ -20,7 +20,7 @@ pub struct Args {
     /// Run the tests too, with an emulated GPU behind CUDA's interfaces (needs a C++ compiler); see docs/cuda.md
     #[arg(long, conflicts_with = "link")]
     emulate: bool,
-    /// With --emulate, for cargo test: `-- --test gradients`
+    /// With --emulate, for cargo test: `-- -p simclr-ops --lib`
     #[arg(last = true, requires = "emulate", value_name = "ARGUMENTS")]
     test: Vec<String>,
 }

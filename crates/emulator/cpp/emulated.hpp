@@ -40,6 +40,9 @@ inline unsigned int __float_as_uint(float v) {
   return bits;
 }
 
+// What a library that hides all else shows: two of them in one process must not share the state below.
+#define EXPORTED extern "C" __attribute__((visibility("default")))
+
 namespace emulated {
 
 struct Dim {
@@ -276,7 +279,7 @@ inline void run_block(std::vector<Thread> &threads, std::vector<unsigned char> &
 // Launches a kernel; the message says what is wrong, and is null where nothing is. `skipped` names a barrier to leave out
 // (`norm.cu:63`). `arguments` point to values whose kinds are in `kinds`. `quick`: where no thread of the block that ran
 // first waited, the others run without fibers.
-extern "C" const char *emulated_launch(const char *name, const unsigned int *grid, const unsigned int *size,
+EXPORTED const char *emulated_launch(const char *name, const unsigned int *grid, const unsigned int *size,
                                        void **arguments, const char *kinds, const char *skipped, unsigned int seed, int quick) {
   using namespace emulated;
   auto found = kernels().find(name);
@@ -320,7 +323,7 @@ extern "C" const char *emulated_launch(const char *name, const unsigned int *gri
 }
 
 // The barriers that were reached so far, one a line.
-extern "C" const char *emulated_barriers() {
+EXPORTED const char *emulated_barriers() {
   static std::string all;
   all.clear();
   for (const std::string &site : emulated::block.sites) all += site + "\n";

@@ -68,7 +68,8 @@ impl Emulator {
         let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".into());
         let made = Command::new(&compiler)
             .args(["-std=c++17", "-O1", "-fno-strict-aliasing", "-ffp-contract=off", "-shared", "-fPIC", "-Wall"])
-            .args(["-Wno-unknown-pragmas", "-I"])
+            // The process may have an emulated GPU with the same kernels: neither is to take the other's.
+            .args(["-fvisibility=hidden", "-Wno-unknown-pragmas", "-I"])
             .arg(crate::sources())
             .arg("-o")
             .args([&library, &source])
