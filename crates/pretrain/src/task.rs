@@ -163,7 +163,7 @@ mod tests {
         let shape = [2 * IMAGES, SIDE, SIDE, 3];
         let batch = Batch { images, labels, samples: (0..IMAGES as u32).collect(), shape, distortions: Vec::new() };
         let batches: Batches<Input> = Arc::new(move |_| Input::send(batch.clone(), &uploader));
-        let images = simclr_data::sources::textures::split(1, 4);
+        let images = simclr_data::source::memory::textures::split(1, 4);
         let test = HeldOut::new(&config, Arc::new(images.into()));
         let mut task = Pretrain::new(model, batches.clone(), 0.2, test).with_head(form, 0.3).unwrap();
         let tape = Tape::new();

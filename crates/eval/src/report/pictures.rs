@@ -7,7 +7,8 @@ use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 use serde::Deserialize;
 use simclr_core::config::Config;
 use simclr_core::rng::{Purpose, Rng};
-use simclr_data::{Dataset, ViewMaker, sheet::contact_sheet};
+use simclr_data::{Dataset, ViewMaker};
+use simclr_data_tools::sheet::contact_sheet;
 use std::fmt::Write;
 use std::path::Path;
 
