@@ -37,7 +37,7 @@ fn load(dir: &Path, form: &str) -> Dataset {
 
 fn loader(data: Dataset, batch: usize) -> Loader {
     let samples = (0..data.train.len() as u32).collect();
-    let maker = ViewMaker::contrastive(&AugmentConfig::default(), 16);
+    let maker = ViewMaker::contrastive(&AugmentConfig::default(), 16).unwrap();
     Loader::new(Arc::new(data.train), samples, maker, (2, batch), (5, Purpose::Contrastive))
 }
 

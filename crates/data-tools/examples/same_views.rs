@@ -30,7 +30,7 @@ fn main() -> Result<()> {
         // Whole batches make an epoch, so that each sample is seen once.
         let divisor = (1..=MOST).rev().find(|b| all.is_multiple_of(*b)).context("a divisor")?;
         let (batch_size, steps) = (divisor as usize, all / divisor);
-        let maker = ViewMaker::contrastive(&AugmentConfig::default(), size);
+        let maker = ViewMaker::contrastive(&AugmentConfig::default(), size)?;
         let loader = Loader::new(train.clone(), samples, maker, (2, batch_size), (0, Purpose::Contrastive));
         for epoch in 0..epochs {
             let (clock, mut digest) = (Instant::now(), 0u64);

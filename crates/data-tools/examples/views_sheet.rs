@@ -11,7 +11,7 @@ fn main() -> anyhow::Result<()> {
     let config = Config::load(config.as_ref(), &[])?;
     let data = simclr_data::load(&config.data)?;
     let (size, channels) = (config.data.image_size, data.train.channels());
-    let maker = ViewMaker::contrastive(&config.augment, size);
+    let maker = ViewMaker::contrastive(&config.augment, size)?;
     let mut tiles = Vec::new();
     for sample in 0..10 {
         let picture = data.train.get(sample as usize)?;

@@ -83,7 +83,7 @@ pub fn bench_augment(image_size: usize, count: usize, threads: usize) -> Result<
     if image_size <= SMALL {
         (config.blur_probability, config.color_strength) = (0.0, 0.5);
     }
-    let maker = ViewMaker::contrastive(&config, image_size);
+    let maker = ViewMaker::contrastive(&config, image_size)?;
     let sources =
         (0..SOURCES.min(count as u64)).map(|seed| Source::new(image_size, seed)).collect::<Result<Vec<_>>>()?;
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("starting threads")?;

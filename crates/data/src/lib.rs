@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+mod check;
 pub mod decode;
 mod guard;
 mod image;
@@ -18,6 +19,7 @@ mod set;
 pub mod source;
 pub mod view;
 
+pub use check::check;
 pub use image::{ImageRef, Images, Picture};
 pub use loader::{Batch, Loader, eval_batches};
 pub use name::stable_name;

@@ -45,10 +45,11 @@ pub fn percent(fraction: f64) -> String {
 /// then for each label fraction and subset the fine-tuned network and its students, teachers before students.
 ///
 /// # Errors
-/// When there is no such dataset, students teach one another in a circle, or an override of a label fraction is not
+/// When there is no such dataset or transform, students teach one another in a circle, or an override of a label fraction is not
 /// valid.
 pub fn jobs(config: &Config, out: &Path) -> Result<Vec<Job>> {
     // The loader has the true numbers; an estimate of work does with those of the table.
+    simclr_data::check(config)?;
     let data = simclr_data::source::find(&config.data)?;
     let (train, test) = (data.train.estimate(), data.test.estimate());
     let train = config.data.limit.map_or(train, |limit| limit.min(train));

@@ -60,7 +60,7 @@ pub fn run(args: &CommonArgs, config: &Config) -> Result<()> {
             }
             let spec = ModelSpec::new(&config.model, train.channels(), size, classes, 0);
             let (examples, training) = (train.len(), &config.pretrain.training);
-            let maker = ViewMaker::contrastive(&config.augment, size);
+            let maker = ViewMaker::contrastive(&config.augment, size)?;
             let samples = (0..examples as u32).collect();
             let loader = Loader::new(train, samples, maker, (2, training.batch), (config.seed, Purpose::Contrastive))
                 .colors_left(config.augment.on_device && device.is_cuda());

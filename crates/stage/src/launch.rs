@@ -55,9 +55,10 @@ pub struct Plan<'a, T> {
 /// Opens the run folder; `None` when it holds this run already, finished.
 ///
 /// # Errors
-/// When the folder holds something else.
+/// When the experiment names a dataset or a transform that there is not, or the folder holds something else.
 pub fn open(launch: Launch<'_>) -> Result<Option<Run>> {
     let Launch { args, config, stage, mut matters, inputs, extra } = launch;
+    simclr_data::check(config)?;
     // A run of the default keeps the manifest that it had before there was a choice.
     if config.dtype != Dtype::default() {
         matters["dtype"] = json!(config.dtype);

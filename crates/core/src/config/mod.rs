@@ -23,4 +23,4 @@ pub use model::{ModelConfig, Stem};
 pub use named::Named;
 pub use stages::{DistillConfig, FinetuneConfig, OnlineHead, PretrainConfig, ReproduceConfig};
 pub use training::{Dtype, Duration, Scaling, TrainingConfig};
-pub use value::check_fraction;
+pub use value::{check_fraction, not_negative as check_not_negative, share as check_share};

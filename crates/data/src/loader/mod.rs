@@ -162,7 +162,7 @@ impl Loader {
                 for (view, out) in views.iter_mut().enumerate() {
                     let mut rng = Rng::stream(self.seed, self.purpose, &[slot.epoch, key, view as u64]);
                     match self.unfinished {
-                        true => left.push(self.maker.undistorted(image, &mut rng, out)),
+                        true => left.push(self.maker.view_for_gpu(image, &mut rng, out)),
                         false => self.maker.view(image, &mut rng, out),
                     }
                 }

@@ -8,7 +8,7 @@ use simclr_core::config::{AugmentConfig, Corrupt, DataConfig, EvalConfig};
 
 fn loader(n: usize, batch: usize) -> Loader {
     let images = crate::source::memory::textures::split(1, 200);
-    let maker = ViewMaker::contrastive(&AugmentConfig::default(), 32);
+    let maker = ViewMaker::contrastive(&AugmentConfig::default(), 32).unwrap();
     Loader::new(Arc::new(images.into()), (0..n as u32).collect(), maker, (2, batch), (5, Purpose::Contrastive))
 }
 
@@ -124,7 +124,7 @@ fn evaluation_leaves_damaged_images_out() {
 #[test]
 fn in_memory_batches_are_drawn_by_number() {
     let images = crate::source::memory::textures::split(1, 50);
-    let maker = ViewMaker::contrastive(&AugmentConfig::default(), 32);
+    let maker = ViewMaker::contrastive(&AugmentConfig::default(), 32).unwrap();
     let mut epochs = [0u64, 1].map(|epoch| {
         let mut order: Vec<u32> = (0..50).collect();
         Rng::stream(5, Purpose::Shuffle, &[Purpose::Contrastive as u64, epoch]).shuffle(&mut order);
@@ -153,7 +153,7 @@ fn pictures_of_any_shape_have_views() {
         let data = vec![77; height * width * 3];
         let image = crate::ImageRef { height, width, channels: 3, data: &data };
         for maker in [
-            ViewMaker::contrastive(&config, 40),
+            ViewMaker::contrastive(&config, 40).unwrap(),
             ViewMaker::labeled(0.08, 0.0, true, 40),
             ViewMaker::eval(&EvalConfig::default(), 40),
         ] {

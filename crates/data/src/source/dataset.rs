@@ -7,7 +7,7 @@ use simclr_core::config::DataConfig;
 /// How images get their labels.
 const ADVICE: &str = "one folder a class, a .cls file beside each image of a tar shard, or a label column";
 
-/// What is known of a dataset before it is opened: its entry in the table [`DATASETS`](super::DATASETS).
+/// What is known of a dataset before it is opened: its entry in the table of [`crate::source`].
 #[derive(Debug)]
 pub struct DatasetInfo {
     /// As in `data.dataset`.

@@ -1,6 +1,7 @@
 //! The datasets: one table, and a file for each that says what it is and how it is opened.
 //!
-//! To add one: a file with a `pub const DATASET: DatasetInfo`, and its line here.
+//! To add one: a file with a `pub const DATASET: DatasetInfo`, and its line here (or in [`memory`], for small images that
+//! are kept whole in memory).
 
 mod dataset;
 mod files;
@@ -17,25 +18,19 @@ pub mod tar;
 pub use dataset::{Count, Dataset, DatasetInfo};
 
 use anyhow::{Result, bail, ensure};
-use memory::{cifar, fashion, idx, textures};
 use simclr_core::config::DataConfig;
 
-/// What `data.dataset` may be.
-pub static DATASETS: [&DatasetInfo; 9] = [
-    &textures::DATASET,
-    &fashion::DATASET,
-    &idx::DATASET,
-    &cifar::CIFAR10,
-    &cifar::CIFAR100,
-    &stl10::DATASET,
-    &folder::DATASET,
-    &tar::DATASET,
-    &parquet::DATASET,
-];
+/// Datasets of files; the table is these and [`memory::DATASETS`].
+static OF_FILES: [&DatasetInfo; 4] = [&stl10::DATASET, &folder::DATASET, &tar::DATASET, &parquet::DATASET];
+
+/// The table: what `data.dataset` may be.
+pub fn datasets() -> impl Iterator<Item = &'static DatasetInfo> {
+    memory::DATASETS.into_iter().chain(OF_FILES)
+}
 
 /// The dataset of that name, where there is one.
 pub fn named(name: &str) -> Option<&'static DatasetInfo> {
-    DATASETS.into_iter().find(|info| info.name == name)
+    datasets().find(|info| info.name == name)
 }
 
 /// The dataset that the configuration names.
@@ -46,7 +41,8 @@ pub fn find(config: &DataConfig) -> Result<&'static DatasetInfo> {
     match named(&config.dataset) {
         Some(info) => info.check(config).map(|()| info),
         None => {
-            bail!("data.dataset = \"{}\": must be one of {}", config.dataset, DATASETS.map(|info| info.name).join(", "))
+            let names: Vec<&str> = datasets().map(|info| info.name).collect();
+            bail!("data.dataset = \"{}\": must be one of {}", config.dataset, names.join(", "))
         }
     }
 }
@@ -58,8 +54,8 @@ pub fn title<'a>(name: &'a str, hub: Option<&'a str>) -> &'a str {
 
 /// The table as text for `--help`: a line a dataset.
 pub fn help() -> String {
-    let line = |info: &&DatasetInfo| format!("  {:<14} {}\n", info.name, info.about);
-    format!("data.dataset is one of\n{}", DATASETS.iter().map(line).collect::<String>())
+    let line = |info: &DatasetInfo| format!("  {:<14} {}\n", info.name, info.about);
+    format!("data.dataset is one of\n{}", datasets().map(line).collect::<String>())
 }
 
 /// Opens the dataset that the configuration names, with `data.limit` applied to the training split.
@@ -111,8 +107,8 @@ mod tests {
         let info = find(&config("textures", None)).unwrap();
         assert_eq!((info.train, info.test), (Count::Exactly(data.train.len()), Count::Exactly(data.test.len())));
         assert_eq!((info.name, info.classes), (data.name.as_str(), Some(data.classes.len())));
-        for (i, info) in DATASETS.iter().enumerate() {
-            assert!(DATASETS[..i].iter().all(|other| other.name != info.name), "{} is there twice", info.name);
+        for info in datasets() {
+            assert_eq!(datasets().filter(|other| other.name == info.name).count(), 1, "{}", info.name);
             assert!(help().contains(&format!("\n  {} ", info.name)), "{} in\n{}", info.name, help());
         }
     }

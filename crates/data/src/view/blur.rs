@@ -1,6 +1,78 @@
 //! Gaussian blur of planar images with zeros outside, as the reference's depthwise convolution does it.
 
+use super::canvas::Canvas;
+use super::color;
+use super::transform::{OnGpu, Part, Transform, TransformInfo, read};
+use anyhow::{Result, ensure};
+use serde::Deserialize;
+use simclr_core::config::check_share;
+use simclr_core::rng::Rng;
+use simclr_ops::Distortion;
 use simclr_ops::cpu::vectorized;
+
+/// The table's entry of [`Blur`].
+pub static TRANSFORM: TransformInfo = TransformInfo { name: "blur", is_crop: false, read: read::<Blur> };
+
+/// Clips a share of the views to 0..1 and blurs them, by a kernel of a tenth of their side (Chen et al. 2020, appendix A).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Blur {
+    /// That share.
+    pub probability: f32,
+    /// Least and largest standard deviation, in pixels.
+    pub sigma: (f32, f32),
+}
+
+impl Default for Blur {
+    fn default() -> Self {
+        Self { probability: 0.5, sigma: (0.1, 2.0) }
+    }
+}
+
+impl Transform for Blur {
+    fn info(&self) -> &'static TransformInfo {
+        &TRANSFORM
+    }
+
+    fn check(&self, key: &str) -> Result<()> {
+        let (least, most) = self.sigma;
+        ensure!(
+            least > 0.0 && least <= most && most.is_finite(),
+            "{key}.sigma = [{least}, {most}]: must be two numbers above 0, the smaller one first"
+        );
+        check_share(&format!("{key}.probability"), f64::from(self.probability))
+    }
+
+    fn apply(&self, view: &mut Canvas<'_>, rng: &mut Rng) {
+        let side = view.side();
+        if let Some(weights) = self.draw(side, rng) {
+            let (planes, scratch) = view.planes_and_scratch();
+            color::clip(planes);
+            gaussian(planes, (side, side), &weights, scratch);
+        }
+    }
+
+    fn on_gpu(&self) -> Option<&dyn OnGpu> {
+        Some(self)
+    }
+}
+
+impl OnGpu for Blur {
+    fn part(&self) -> Part {
+        Part::Blur
+    }
+
+    fn leave(&self, side: usize, rng: &mut Rng, distortion: &mut Distortion) {
+        distortion.blur = self.draw(side, rng).unwrap_or_default();
+    }
+}
+
+impl Blur {
+    fn draw(&self, side: usize, rng: &mut Rng) -> Option<Vec<f32>> {
+        let (least, most) = self.sigma;
+        rng.chance(self.probability).then(|| weights(radius(side), rng.uniform(least, most)))
+    }
+}
 
 /// Weights below exp(-CUTOFF^2 / 2) of the greatest are left out: at 6 that is 1.5e-8, less than f32 can tell.
 const CUTOFF: f32 = 6.0;

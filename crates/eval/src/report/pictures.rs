@@ -75,7 +75,7 @@ fn uri(png: &[u8]) -> String {
 fn views(config: &Config, data: &Dataset) -> Result<String> {
     let size = config.data.image_size;
     let channels = data.train.channels();
-    let maker = ViewMaker::contrastive(&config.augment, size);
+    let maker = ViewMaker::contrastive(&config.augment, size)?;
     let mut tiles = Vec::new();
     let count = EXAMPLES.min(data.train.len());
     for example in 0..count {

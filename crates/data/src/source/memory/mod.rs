@@ -1,4 +1,6 @@
 //! Datasets of small images, whole in memory.
+//!
+//! To add one: a file with a `pub const DATASET: DatasetInfo`, and its line here.
 
 pub mod cifar;
 pub mod fashion;
@@ -8,3 +10,9 @@ mod in_memory;
 pub mod textures;
 
 pub use in_memory::InMemory;
+
+use super::dataset::DatasetInfo;
+
+/// These datasets.
+pub static DATASETS: [&DatasetInfo; 5] =
+    [&textures::DATASET, &fashion::DATASET, &idx::DATASET, &cifar::CIFAR10, &cifar::CIFAR100];
