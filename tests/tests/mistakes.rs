@@ -40,6 +40,24 @@ fn configurations() {
     expect(DeviceChoice::Cuda(9999).open(), &["--device cuda:9999", "--device cpu"]);
 }
 
+/// A dataset or a transform that there is not is found when a stage starts, before it has a folder, and by the plan.
+#[test]
+fn names_of_tables() {
+    let desk = Desk::new();
+    let list = "augment.transforms=[\"crop\", {name=\"jitter\", strenght=0.5}]";
+    for (set, parts) in [
+        (list, ["augment.transforms[1].strenght", "did you mean strength?"]),
+        ("augment.transforms=[\"crop\", \"flop\"]", ["augment.transforms[1] = \"flop\"", "must be one of crop"]),
+        ("data.dataset=\"mnist\"", ["data.dataset = \"mnist\"", "must be one of textures"]),
+    ] {
+        expect(desk.pretrain("names", &[set]), &parts);
+        assert!(!desk.path("names").exists(), "{set}");
+        expect(simclr_report::plan::jobs(&desk.config(&[set]).unwrap(), &desk.path("plan")), &parts);
+    }
+    let beside = [list, "augment.blur_probability=0.25"];
+    expect(desk.config(&beside), &["augment.blur_probability would have no effect beside augment.transforms"]);
+}
+
 #[test]
 fn labels_and_heads() {
     let desk = Desk::new();

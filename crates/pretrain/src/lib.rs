@@ -61,7 +61,7 @@ pub fn run(args: &CommonArgs, config: &Config) -> Result<()> {
             let model = setup.place(SimClr::new(&setup.spec(&config.model, classes, 0), seed)?)?;
             let given = objective::Given { config: table, model: &model, seed, steps: schedule.total };
             let objective = objective::choose(&given)?;
-            let maker = ViewMaker::contrastive(&config.augment, setup.size());
+            let maker = ViewMaker::contrastive(&config.augment, setup.size())?;
             let (samples, sizes) = ((0..examples as u32).collect(), (objective.views(), training.batch));
             let loader = Loader::new(setup.train.clone(), samples, maker, sizes, (seed, Purpose::Contrastive))
                 .colors_left(config.augment.on_device && device.is_cuda());

@@ -77,9 +77,10 @@ impl<'a> Launch<'a> {
 /// Opens the run folder; `None` when it holds this run already, finished.
 ///
 /// # Errors
-/// When the folder holds something else.
+/// When the experiment names a dataset or a transform that there is not, or the folder holds something else.
 pub fn open(launch: Launch<'_>) -> Result<Option<Run>> {
     let Launch { args, config, stage, mut identity, inputs, extra } = launch;
+    simclr_data::check(config)?;
     // A run of the default keeps the manifest that it had before there was a choice.
     if config.dtype != Dtype::default() {
         identity["dtype"] = json!(config.dtype);

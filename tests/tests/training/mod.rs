@@ -36,7 +36,7 @@ pub fn pretrain(out: &Path, config: &Config, stop: Option<u64>, device: &Device)
     test.truncate(40);
     let (train_set, size) = (Arc::new(data.train), config.data.image_size);
     let spec = ModelSpec::new(&config.model, 3, size, data.classes.len(), 0);
-    let maker = ViewMaker::contrastive(&config.augment, size);
+    let maker = ViewMaker::contrastive(&config.augment, size).unwrap();
     let (samples, examples) = ((0..train_set.len() as u32).collect(), train_set.len());
     let source = (config.seed, Purpose::Contrastive);
     let loader = Loader::new(train_set, samples, maker, (2, training.batch), source);

@@ -25,4 +25,4 @@ pub use named::Named;
 pub use resnet::{BASE_CHANNELS, Layout};
 pub use stages::{DistillConfig, FinetuneConfig, OnlineHead, PretrainConfig, ReproduceConfig};
 pub use training::{Dtype, Duration, Scaling, TrainingConfig};
-pub use value::check_fraction;
+pub use value::{check_fraction, not_negative as check_not_negative, share as check_share};

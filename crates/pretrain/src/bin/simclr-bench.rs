@@ -156,7 +156,7 @@ fn bench_step(a: &Step) -> Result<()> {
 }
 
 fn bench_augment(image_size: usize, count: usize, threads: usize) -> Result<()> {
-    let rate = simclr_data::bench::bench_augment(image_size, count, threads)?;
+    let rate = simclr_data_tools::bench::bench_augment(image_size, count, threads)?;
     let line = json!({
         "bench": "augment", "image_size": image_size, "count": count, "threads": threads, "images_per_s": rate,
         "us_per_view": 1e6 / rate / 2.0,
