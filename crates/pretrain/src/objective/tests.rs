@@ -120,7 +120,7 @@ fn pretrain(out: &Path, stop: Option<u64>, remembers: bool) -> Vec<u64> {
     let model = SimClr::new(&setup.spec(&config.model, setup.classes, 0), 0).unwrap();
     let given = Given { config: &config.pretrain, model: &model, seed: 0, steps: STEPS };
     let objective = Box::new(Follower::new(&given, told.clone(), remembers));
-    let maker = ViewMaker::contrastive(&config.augment, setup.size());
+    let maker = ViewMaker::contrastive(&config.augment, setup.size()).unwrap();
     let source = (config.seed, Purpose::Contrastive);
     let loader = Loader::new(setup.train.clone(), (0..40).collect(), maker, (objective.views(), 8), source);
     let loss = Pretrain::new(objective, None).with_head(&model, config.pretrain.online_head, 0.1).unwrap();
