@@ -5,14 +5,14 @@ use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
 use simclr_core::config::EvalConfig;
 use simclr_core::rng::{Purpose, Rng};
-use simclr_data::{ViewMaker, picture};
+use simclr_data::{ViewMaker, decode};
 use simclr_stage::Checkpoint;
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let mut next = || arguments.next().context("usage: embed CHECKPOINT PICTURE");
     let model = Checkpoint::load(next()?.as_ref())?.model()?;
-    let picture = picture::decode(&std::fs::read(next()?)?, model.spec.in_channels, &Default::default())?;
+    let picture = decode::decode(&std::fs::read(next()?)?, model.spec.in_channels, &Default::default())?;
     let (side, channels) = (model.spec.image_size, model.spec.in_channels);
     let mut view = vec![0.0; side * side * channels];
     let mut unused = Rng::stream(0, Purpose::Test, &[]);

@@ -3,6 +3,6 @@
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     if let Ok(text) = std::str::from_utf8(data) {
-        let _ = simclr_data::sources::shards::expand(text);
+        let _ = simclr_data::source::locate::expand(text);
     }
 });

@@ -7,8 +7,9 @@ use desk::Desk;
 use serde_json::Value as Json;
 use simclr_core::config::{AugmentConfig, Config, Corrupt, DataConfig, LabelList};
 use simclr_core::rng::{Purpose, Rng};
-use simclr_data::synth::{ONE_PERCENT, Row, Size, png, write, write_parquet};
+use simclr_data::source::parquet::write::{Row, write_parquet};
 use simclr_data::{Batch, Dataset, LabelSubset, Loader, ViewMaker};
+use simclr_data_tools::synth::{ONE_PERCENT, Size, png, write};
 use simclr_distill::DistillArgs;
 use simclr_eval::EvalArgs;
 use simclr_finetune::FinetuneArgs;
@@ -36,7 +37,7 @@ fn load(dir: &Path, form: &str) -> Dataset {
 
 fn loader(data: Dataset, batch: usize) -> Loader {
     let samples = (0..data.train.len() as u32).collect();
-    let maker = ViewMaker::contrastive(&AugmentConfig::default(), 16);
+    let maker = ViewMaker::contrastive(&AugmentConfig::default(), 16).unwrap();
     Loader::new(Arc::new(data.train), samples, maker, (2, batch), (5, Purpose::Contrastive))
 }
 
@@ -243,6 +244,6 @@ fn inspection_counts_what_is_there() {
     assert!(damaged.len() == 1 && damaged[0]["place"].as_str().unwrap().ends_with("n01440000_0.JPEG"), "{damaged:?}");
     assert!(found["loader"]["images_per_s"].as_f64().unwrap() > 0.0);
     let sheet = std::fs::read(out.join("sheet.png")).unwrap();
-    let (height, width) = simclr_data::picture::size(&sheet).unwrap();
+    let (height, width) = simclr_data::decode::size(&sheet).unwrap();
     assert_eq!((height, width), (6 * 66 - 2, 9 * 66 - 2), "18 images with two views each, tiles of 64 pixels");
 }

@@ -6,7 +6,7 @@ mod training;
 use candle_core::Device;
 use serde_json::{Map, Value as Json, json};
 use simclr_core::config::{Config, DataConfig};
-use simclr_data::synth::Size;
+use simclr_data_tools::synth::Size;
 use simclr_tests::{assert_close, device};
 use std::path::Path;
 use training::pretrain;
@@ -118,7 +118,7 @@ fn neither_do_they_where_memory_is_short() {
 fn nor_where_images_come_from_shards() {
     let dir = tempfile::tempdir().unwrap();
     let size = Size { images: 50, classes: 5, pixels: (20, 26), shard: 12 };
-    simclr_data::synth::write(dir.path(), size, &|_| ()).unwrap();
+    simclr_data_tools::synth::write(dir.path(), size, &|_| ()).unwrap();
     for form in ["tar", "parquet"] {
         let mut config = experiment();
         config.data = DataConfig { dir: Some(dir.path().join(form)), shuffle_buffer: 20, ..DataConfig::new(form, 16) };

@@ -66,7 +66,7 @@ fn digests() -> Vec<String> {
     let loader = Loader::new(
         train,
         (0..60).collect(),
-        ViewMaker::contrastive(&plain.augment, 28),
+        ViewMaker::contrastive(&plain.augment, 28).unwrap(),
         (2, 30),
         (plain.seed, Purpose::Contrastive),
     );

@@ -235,7 +235,7 @@ fn views_have_the_reference_distribution() {
             blur_probability: 0.0,
             ..AugmentConfig::default()
         };
-        let (maker, n) = (ViewMaker::contrastive(&config, SIDE), 16_000);
+        let (maker, n) = (ViewMaker::contrastive(&config, SIDE).unwrap(), 16_000);
         let mut figures = [(); 6].map(|()| Vec::with_capacity(n));
         let (mut gray, mut out) = (0, vec![0.0; SIDE * SIDE * 3]);
         for i in 0..n {

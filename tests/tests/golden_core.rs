@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use candle_core::backprop::GradStore;
 use simclr_core::config::{Duration, OptimizerConfig, Scaling, TrainingConfig};
 use simclr_core::optim::{Optimizer, Shared, lars};
-use simclr_core::params::{Kind, ParamStore};
+use simclr_core::params::{Kind, ParamStore, Part};
 use simclr_core::train::Schedule;
 use simclr_tests::{Golden, assert_close, device, golden_files, golden_list};
 
@@ -20,7 +20,7 @@ fn steps(golden: &Golden, case: &str, build: impl FnOnce(&ParamStore) -> Box<dyn
     let steps = golden.names().filter_map(|n| n.strip_prefix("grad.")?.split('.').next()?.parse::<usize>().ok()).max();
     let mut store = ParamStore::new(device());
     for name in &names {
-        store.add(name, Kind::Linear, tensor(golden.get(&format!("init.{name}")))).unwrap();
+        store.add(name, Kind::Linear, Part::Other, tensor(golden.get(&format!("init.{name}")))).unwrap();
     }
     let mut optimizer = build(&store);
     let mut held = 0;

@@ -109,7 +109,7 @@ fn turned(t: Tensor) -> Stored {
 }
 
 fn tensors(folder: &Path) -> BTreeMap<String, Stored> {
-    checkpoint::load(folder).unwrap().0.into_iter().map(|(name, t)| (name, plain(&t))).collect()
+    checkpoint::load(folder).unwrap().tensors.into_iter().map(|(name, t)| (name, plain(&t))).collect()
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn imported_weights() {
         let bundle = Bundle::open(&prefix_of(&case.path).unwrap()).unwrap();
         let step = bundle.keys().find(|key| key.starts_with("global_step")).map(|key| bundle.integer(key).unwrap());
         assert_eq!(imported.step, step, "{what}: step");
-        let (_, config) = checkpoint::load(out.path()).unwrap();
+        let config = checkpoint::load(out.path()).unwrap().config;
         assert_eq!(config["source"]["global_step"].as_i64(), step, "{what}: step in config.json");
     }
 }

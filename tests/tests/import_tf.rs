@@ -69,7 +69,7 @@ fn network(model: ModelConfig, channels: usize, classes: usize, selector: i64) -
 }
 
 fn shape(depth: usize, base: usize, stem: Stem, sk_ratio: f64, se_ratio: f64) -> ModelConfig {
-    ModelConfig { depth, width: base as f64 / 64.0, sk_ratio, se_ratio, stem, proj_layers: 3, proj_dim: 6 }
+    ModelConfig { width: base as f64 / 64.0, sk_ratio, se_ratio, stem, proj_dim: 6, ..ModelConfig::resnet(depth) }
 }
 
 fn small() -> SimClr {
@@ -184,7 +184,7 @@ fn other_types_of_numbers() {
     for (dtype, bits) in [(14, 0x3fc0u16), (19, 0x3e00)] {
         draft.raw("head_supervised/linear_layer/dense/bias", dtype, &[5], bits.to_le_bytes().repeat(5));
         let (_, out) = desk.import(&draft).unwrap();
-        let bias = &checkpoint::load(&out).unwrap().0["fc.bias"];
+        let bias = &checkpoint::load(&out).unwrap().tensors["fc.bias"];
         assert_eq!(bias.to_vec1::<f32>().unwrap(), [1.5; 5]);
     }
 }

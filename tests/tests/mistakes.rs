@@ -7,7 +7,7 @@ use anyhow::Result;
 use desk::Desk;
 use serde_json::json;
 use simclr_core::cli::DeviceChoice;
-use simclr_core::config::Config;
+use simclr_core::config::{Config, Named};
 use simclr_core::run::checkpoint;
 use simclr_model::{ModelSpec, SimClr};
 use std::path::Path;
@@ -38,6 +38,24 @@ fn configurations() {
     expect(desk.config(&["data.dataset=\"mnist\""]).and_then(|c| simclr_data::load(&c.data)), &["mnist", "textures"]);
     // No machine has so many GPUs.
     expect(DeviceChoice::Cuda(9999).open(), &["--device cuda:9999", "--device cpu"]);
+}
+
+/// A dataset or a transform that there is not is found when a stage starts, before it has a folder, and by the plan.
+#[test]
+fn names_of_tables() {
+    let desk = Desk::new();
+    let list = "augment.transforms=[\"crop\", {name=\"jitter\", strenght=0.5}]";
+    for (set, parts) in [
+        (list, ["augment.transforms[1].strenght", "did you mean strength?"]),
+        ("augment.transforms=[\"crop\", \"flop\"]", ["augment.transforms[1] = \"flop\"", "must be one of crop"]),
+        ("data.dataset=\"mnist\"", ["data.dataset = \"mnist\"", "must be one of textures"]),
+    ] {
+        expect(desk.pretrain("names", &[set]), &parts);
+        assert!(!desk.path("names").exists(), "{set}");
+        expect(simclr_report::plan::jobs(&desk.config(&[set]).unwrap(), &desk.path("plan")), &parts);
+    }
+    let beside = [list, "augment.blur_probability=0.25"];
+    expect(desk.config(&beside), &["augment.blur_probability would have no effect beside augment.transforms"]);
 }
 
 #[test]
@@ -109,15 +127,35 @@ fn teachers_and_students() {
         checkpoint::save(&desk.path(name), &model.store, &model.spec.to_json()).unwrap();
     }
     expect(desk.distill("headless", "self", "a"), &["headless", "no classifier", "fine-tune"]);
-    expect(desk.distill("of three", "self", "b"), &["teacher knows 3 classes", "has 10"]);
+    expect(desk.distill("of three", "self", "b"), &["of three knows 3 classes", "has 10"]);
     expect(desk.distill("gray", "self", "c"), &["gray takes images of 1 channels", "has 3"]);
     expect(desk.distill("gray", "tiny", "d"), &["[distill.tiny]", "self, small"]);
     expect(desk.eval("headless", false, "e"), &["headless", "classifier", "--linear"]);
-    expect(desk.eval("of three", false, "f"), &["of three knows 3 classes", "has 10", "--linear"]);
-    // What an evaluation leaves is no checkpoint.
+    expect(desk.eval("of three", false, "f"), &["of three knows 3 classes", "the dataset has 10", "--linear"]);
+    // Features need no classifier: whose classes it knows does not matter.
     desk.eval("of three", true, "g").unwrap();
+    // What an evaluation leaves is no checkpoint.
     assert!(desk.path("g/probe.safetensors").is_file() && !desk.path("g/checkpoint").exists());
     expect(desk.finetune("g", (1.0, 0), "h", &[]), &["g: this run measured a checkpoint"]);
+    for (after, why) in [("5", "this encoder has 4 groups"), ("-2", "-1 freezes nothing")] {
+        let set = format!("supervised.freeze_after={after}");
+        expect(
+            desk.finetune("scratch", (1.0, 0), "i", &[&set]),
+            &["supervised", &format!("freeze_after = {after}"), why],
+        );
+    }
+}
+
+#[test]
+fn backbones_and_losses() {
+    let desk = Desk::new();
+    let pretrain = |set: &str| desk.pretrain("a", &[set]);
+    expect(pretrain("model.backbone=\"vit\""), &["model.depth is a key of the backbone \"resnet\"", "\"vit\""]);
+    expect(pretrain("pretrain.loss=\"byol\""), &["pretrain.loss = \"byol\": must be one of nt-xent"]);
+    expect(pretrain("pretrain.loss={name=\"nt-xent\", queue=4}"), &["unknown key pretrain.loss.queue"]);
+    expect(pretrain("pretrain.lss=\"nt-xent\""), &["pretrain.lss", "did you mean loss"]);
+    let student = ModelSpec::new(&simclr_core::config::ModelConfig::of(Named::new("vit")), 3, 16, 0, 0);
+    expect(SimClr::blank(&student), &["model.backbone = \"vit\": must be one of resnet"]);
 }
 
 #[test]

@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use simclr_core::rng::{Purpose, Rng};
-use simclr_data::sources::{cifar, idx, parquet, shards, stl10, tar};
+use simclr_data::source::memory::{cifar, idx};
+use simclr_data::source::{locate, parquet, stl10, tar};
 use simclr_data::{Images, parse_list};
 
 /// Changes, repeats, drops and inserts a few bytes.
@@ -76,7 +77,7 @@ fn lists_of_names() {
 fn patterns_and_labels() {
     let text = |bytes: &[u8]| std::str::from_utf8(bytes).map(String::from).unwrap_or_default();
     let seeds: [&[u8]; 2] = [b"train-{000..127}.tar", b"{0..1}/{08..12}"];
-    both(accepted(&seeds, 20_000, |b| shards::expand(&text(b)).is_ok()), 20_000);
+    both(accepted(&seeds, 20_000, |b| locate::expand(&text(b)).is_ok()), 20_000);
     both(accepted(&[b"17\n"], 5000, |b| tar::parse_cls(&text(b)).is_ok()), 5000);
     both(accepted(&[br#"{"label": 17, "x": [1]}"#], 20_000, |b| tar::parse_json(&text(b)).is_ok()), 20_000);
     let names: &[u8] = br#"{"info": {"features": {"label": {"names": ["a", "b"]}}}}"#;

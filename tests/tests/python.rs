@@ -11,7 +11,7 @@ use candle_core::{Device, Tensor};
 use desk::Desk;
 use hub::{Hub, WRITER};
 use shell::{Shell, done};
-use simclr_core::config::{ModelConfig, Stem};
+use simclr_core::config::ModelConfig;
 use simclr_core::params::Kind;
 use simclr_core::rng::{Purpose, Rng};
 use simclr_core::run::checkpoint;
@@ -94,7 +94,7 @@ fn write(dir: &Path, spec: &ModelSpec) {
 }
 
 fn model(depth: usize, width: f64, sk_ratio: f64, se_ratio: f64) -> ModelConfig {
-    ModelConfig { depth, width, sk_ratio, se_ratio, stem: Stem::Auto, proj_layers: 3, proj_dim: 16 }
+    ModelConfig { width, sk_ratio, se_ratio, proj_dim: 16, ..ModelConfig::resnet(depth) }
 }
 
 #[test]

@@ -8,7 +8,6 @@ mod toolkit;
 use crate::{readable::duration, workspace};
 use anyhow::{Context, Result, ensure};
 use emulated::Emulated;
-use std::path::Path;
 use std::time::Instant;
 use toolkit::Toolkit;
 
@@ -21,20 +20,19 @@ pub struct Args {
     /// Run the tests too, with an emulated GPU behind CUDA's interfaces (needs a C++ compiler); see docs/cuda.md
     #[arg(long, conflicts_with = "link")]
     emulate: bool,
-    /// With --emulate, for cargo test: `-- --test gradients`
+    /// With --emulate, for cargo test: `-- -p simclr-ops --lib`
     #[arg(last = true, requires = "emulate", value_name = "ARGUMENTS")]
     test: Vec<String>,
 }
 
-/// Kernels' sources, and what is compiled with their feature.
-const KERNELS: &str = "crates/ops/src/cuda";
-const FEATURE: [&str; 3] = ["--workspace", "--features", "cuda"];
+/// Where the kernels are, and what is compiled with their feature.
+const KERNELS: &str = "crates/ops/src";
+const FEATURE: [&str; 2] = ["--features", "cuda"];
 
 impl Args {
-    /// Runs tests by these names on the emulated GPU.
-    pub fn emulated(tests: &[&str]) -> Self {
-        let test = tests.iter().flat_map(|name| ["--test".into(), (*name).into()]).collect();
-        Self { emulate: true, test, ..Self::default() }
+    /// Runs what these arguments of `cargo test` name on the emulated GPU.
+    pub fn emulated(test: &[&str]) -> Self {
+        Self { emulate: true, test: test.iter().map(|argument| (*argument).into()).collect(), ..Self::default() }
     }
 }
 
@@ -55,16 +53,18 @@ pub fn check(args: &Args) -> Result<()> {
     let folder = workspace::target()?.join("cuda");
     let toolkit = Toolkit::assemble(&folder, args.link)?;
     let sources = workspace::root().join(KERNELS);
+    let kernels = simclr_emulator::kernels(&sources).with_context(|| format!("reading {}", sources.display()))?;
+    ensure!(!kernels.is_empty(), "no kernels in {}", sources.display());
     if args.emulate {
-        let gpu = Emulated::build(&toolkit, &sources, folder.join("emulated"))?;
+        let gpu = Emulated::build(&toolkit, &kernels, folder.join("emulated"))?;
         let test: Vec<&str> = args.test.iter().map(String::as_str).collect();
         cargo(&toolkit, &["test"], &test, Some(&gpu))?;
         println!("the tests pass on the emulated GPU ({})", duration(start.elapsed().as_secs_f64()));
         return Ok(());
     }
-    for kernel in kernels(&sources)? {
-        let lines = toolkit.compile(&kernel)?;
-        println!("{}: {lines} lines of PTX", kernel.file_name().unwrap_or_default().display());
+    for kernel in &kernels {
+        let lines = toolkit.compile(kernel)?;
+        println!("{}: {lines} lines of PTX", kernel.strip_prefix(&sources).unwrap_or(kernel).display());
     }
     cargo(&toolkit, &["check"], &[], None)?;
     cargo(&toolkit, &["clippy", "--all-targets"], &["--", "-D", "warnings"], None)?;
@@ -75,19 +75,12 @@ pub fn check(args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn kernels(folder: &Path) -> Result<Vec<std::path::PathBuf>> {
-    let entries = std::fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))?;
-    let mut found: Vec<_> = entries.filter_map(|e| Some(e.ok()?.path())).collect();
-    found.retain(|p| p.extension().is_some_and(|e| e == "cu"));
-    found.sort();
-    ensure!(!found.is_empty(), "no kernels in {}", folder.display());
-    Ok(found)
-}
-
-/// Runs cargo with the feature on. What does not depend on the feature is shared with ordinary builds.
+/// Runs cargo with the feature on, in the whole workspace unless `after` names a package. What does not depend on the
+/// feature is shared with ordinary builds.
 fn cargo(toolkit: &Toolkit, before: &[&str], after: &[&str], gpu: Option<&Emulated>) -> Result<()> {
     let mut command = workspace::cargo();
-    command.args(before).args(FEATURE).args(after);
+    let picks = after.iter().take_while(|a| **a != "--").any(|a| ["-p", "--package", "--workspace"].contains(a));
+    command.args(before).args((!picks).then_some("--workspace")).args(FEATURE).args(after);
     toolkit.surround(&mut command);
     if let Some(gpu) = gpu {
         gpu.surround(&mut command);

@@ -16,5 +16,5 @@ pub struct Args {
 /// # Errors
 /// When the build or the writing fails.
 pub fn run(args: &Args) -> Result<()> {
-    hand_on("simclr-data", "simclr-synth-imagenet", Extras::With, &args.arguments)
+    hand_on("simclr-data-tools", "simclr-synth-imagenet", Extras::With, &args.arguments)
 }

@@ -47,12 +47,55 @@ impl Kind {
     }
 }
 
+/// Where in a network a parameter stands: what is frozen, left out or counted is told by it, never by a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The encoder's first layers.
+    Stem,
+    /// Group `k` of the encoder's layers, counted from 1.
+    Group(usize),
+    /// Layer `k` of the projection head, counted from 1.
+    HeadLayer(usize),
+    /// The classifier.
+    Classifier,
+    /// None of these, such as an optimiser's count of its steps.
+    Other,
+}
+
+impl Part {
+    /// Whether it belongs to the encoder.
+    pub fn in_encoder(self) -> bool {
+        self.depth().is_some()
+    }
+
+    /// Whether it belongs to the projection head.
+    pub fn in_head(self) -> bool {
+        matches!(self, Self::HeadLayer(_))
+    }
+
+    /// Whether it belongs to the classifier.
+    pub fn in_classifier(self) -> bool {
+        self == Self::Classifier
+    }
+
+    /// How deep in the encoder it stands: 0 for the stem, `k` for group `k`.
+    pub fn depth(self) -> Option<usize> {
+        match self {
+            Self::Stem => Some(0),
+            Self::Group(k) => Some(k),
+            _ => None,
+        }
+    }
+}
+
 /// A named tensor. Its numbers change in place, its identity never: gradients are keyed by it.
 pub struct Param {
     /// Name in checkpoints.
     pub name: String,
     /// What it is.
     pub kind: Kind,
+    /// Where it stands.
+    pub part: Part,
     /// The numbers.
     pub tensor: Tensor,
 }
@@ -76,17 +119,19 @@ impl Param {
 }
 
 /// Which differences between a store and a file are accepted when loading; all others are errors.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Match<'a> {
-    /// Name prefixes that the file may lack.
-    pub may_lack: &'a [&'a str],
-    /// Name prefixes in the file that are left aside (also when the store has them).
-    pub leave: &'a [&'a str],
+#[derive(Clone, Copy)]
+pub struct Match {
+    /// Parts of the store that the file may lack.
+    pub may_lack: fn(Part) -> bool,
+    /// Parts of the store that keep their own numbers, whatever the file says of them.
+    pub leave: fn(Part) -> bool,
 }
 
-impl Match<'_> {
+impl Match {
     /// Names and shapes agree one to one.
-    pub const EXACT: Match<'static> = Match { may_lack: &[], leave: &[] };
+    pub const EXACT: Self = Self { may_lack: |_| false, leave: |_| false };
+    /// All but the classifier is taken over.
+    pub const BUT_CLASSIFIER: Self = Self { leave: Part::in_classifier, ..Self::EXACT };
 }
 
 /// Parameters in order of declaration.
@@ -123,12 +168,12 @@ impl ParamStore {
     ///
     /// # Errors
     /// When the name is taken.
-    pub fn add(&mut self, name: &str, kind: Kind, tensor: Tensor) -> Result<ParamId> {
+    pub fn add(&mut self, name: &str, kind: Kind, part: Part, tensor: Tensor) -> Result<ParamId> {
         if self.index.insert(name.to_string(), self.params.len()).is_some() {
             bail!("two parameters are called {name}")
         }
         let tensor = tensor.to_device(&self.device)?;
-        self.params.push(Param { name: name.to_string(), kind, tensor });
+        self.params.push(Param { name: name.to_string(), kind, part, tensor });
         Ok(ParamId(self.params.len() - 1))
     }
 
@@ -157,9 +202,9 @@ impl ParamStore {
         self.params.iter().filter(|p| p.kind != Kind::Statistic)
     }
 
-    /// Number of trained numbers whose parameter's name satisfies `keep`.
-    pub fn count(&self, keep: impl Fn(&str) -> bool) -> usize {
-        self.trainable().filter(|p| keep(&p.name)).map(|p| p.tensor.elem_count()).sum()
+    /// Number of trained numbers of the parameters that satisfy `keep`.
+    pub fn count(&self, keep: impl Fn(&Param) -> bool) -> usize {
+        self.trainable().filter(|p| keep(p)).map(|p| p.tensor.elem_count()).sum()
     }
 
     /// Copies of all tensors on the CPU, in the layout of the disk.
@@ -181,14 +226,13 @@ impl ParamStore {
     /// # Errors
     /// When tensors are missing, left over or of another shape, beyond what `matching` accepts: the message names them.
     /// Nothing is changed then.
-    pub fn load_map(&self, tensors: &BTreeMap<String, Tensor>, matching: Match<'_>) -> Result<()> {
-        let begins = |list: &[&str], name: &str| list.iter().any(|p| name.starts_with(p));
+    pub fn load_map(&self, tensors: &BTreeMap<String, Tensor>, matching: Match) -> Result<()> {
         let (mut missing, mut shapes) = (Vec::new(), Vec::new());
         let mut pairs = Vec::new();
         for p in &self.params {
             match tensors.get(&p.name) {
-                _ if begins(matching.leave, &p.name) => (),
-                None if begins(matching.may_lack, &p.name) => (),
+                _ if (matching.leave)(p.part) => (),
+                None if (matching.may_lack)(p.part) => (),
                 None => missing.push(p.name.clone()),
                 Some(t) if t.dims() != p.disk_shape() => {
                     shapes.push(format!("{} is {:?}, expected {:?}", p.name, t.dims(), p.disk_shape()))
@@ -196,8 +240,7 @@ impl ParamStore {
                 Some(t) => pairs.push((p, t)),
             }
         }
-        let unexpected: Vec<_> =
-            tensors.keys().filter(|n| !self.index.contains_key(*n) && !begins(matching.leave, n)).cloned().collect();
+        let unexpected: Vec<_> = tensors.keys().filter(|n| !self.index.contains_key(*n)).cloned().collect();
         let mut problems = Vec::new();
         for (what, list) in [("missing", missing), ("unexpected", unexpected), ("of another shape", shapes)] {
             if !list.is_empty() {
@@ -226,8 +269,9 @@ mod tests {
     fn store() -> ParamStore {
         let mut s = ParamStore::new(Device::Cpu);
         let t = Tensor::arange(0f32, 24., &Device::Cpu).unwrap().reshape((2, 2, 2, 3)).unwrap();
-        s.add("conv1.weight", Kind::Conv, t).unwrap();
-        s.add("fc.bias", Kind::Bias, Tensor::zeros(3, candle_core::DType::F32, &Device::Cpu).unwrap()).unwrap();
+        s.add("conv1.weight", Kind::Conv, Part::Stem, t).unwrap();
+        let zeros = Tensor::zeros(3, candle_core::DType::F32, &Device::Cpu).unwrap();
+        s.add("fc.bias", Kind::Bias, Part::Classifier, zeros).unwrap();
         s
     }
 
@@ -257,7 +301,12 @@ mod tests {
         for part in ["missing: fc.bias", "unexpected: stray", "conv1.weight is [3], expected [2, 3, 2, 2]"] {
             assert!(message.contains(part), "{message}");
         }
-        let some = Match { may_lack: &["fc."], leave: &["stray", "conv1"] };
+        // What is no part of the store is a mistake, whatever is left.
+        let some = Match { may_lack: Part::in_classifier, leave: |part| part == Part::Stem };
+        let message = s.load_map(&map, some).unwrap_err().to_string();
+        assert!(message.ends_with("; unexpected: stray"), "{message}");
+        map.remove("stray");
         s.load_map(&map, some).unwrap();
+        assert_eq!(s.params[0].tensor.max_all().unwrap().to_scalar::<f32>().unwrap(), 23.0, "the stem is left");
     }
 }

@@ -5,18 +5,13 @@ mod task;
 pub use task::Distill;
 
 use anyhow::{Result, ensure};
-use serde_json::{Map, json};
 use simclr_core::cli::CommonArgs;
 use simclr_core::config::{Config, check_fraction};
 use simclr_core::params::Match;
 use simclr_core::rng::Purpose;
-use simclr_data::{LabelSubset, Loader, ViewMaker};
 use simclr_model::{ModelSpec, SimClr};
-use simclr_stage::{
-    Checkpoint, HeldOut, Launch, Plan, batches, classifier_result, label_list, launch, maps, subset_seed,
-};
+use simclr_stage::{Checkpoint, Launch, Setup, classifier_result, launch, subset_seed};
 use std::path::PathBuf;
-use std::sync::Arc;
 
 /// Options of this stage.
 #[derive(Clone, Debug, clap::Args)]
@@ -52,37 +47,24 @@ pub fn run(args: &DistillArgs, config: &Config) -> Result<()> {
     let config = &config.at_labels(args.labels)?;
     let table = config.student(&args.student)?;
     let teacher = Checkpoint::load(&args.teacher)?;
-    ensure!(teacher.spec.classes > 0, "{}: the teacher has no classifier; fine-tune it first", args.teacher.display());
-    let matters = json!({
-        "seed": config.seed, "data": config.data, "eval_view": [config.eval.crop, config.eval.resize],
-        "flip": config.augment.flip, "distill": table,
-    });
-    let mut extra = Map::new();
-    extra.insert("labels".into(), json!(args.labels));
-    extra.insert("subset".into(), json!(args.subset));
-    extra.insert("student".into(), json!(args.student));
-    let mut inputs = vec![("teacher".to_string(), teacher.sha256.clone())];
-    if table.teacher_weight < 1.0 {
-        inputs.extend(label_list(config, args.labels)?);
-    }
-    let start = Launch { args: &args.common, config, stage: "distill", matters, inputs, extra };
+    teacher.expect_classifier()?;
+    let labeled = table.teacher_weight < 1.0;
+    let start = Launch::new(&args.common, config, "distill").table("distill", table);
+    let start = start.on_labels(args.labels, args.subset).option("student", &args.student);
+    let start = start.input("teacher", &teacher.sha256);
     launch(
-        start,
+        if labeled { start.label_list(args.labels)? } else { start },
+        &table.training,
+        format!("distill {}", args.student),
         |_, device| {
-            let data = simclr_data::load(&config.data)?;
-            data.expect_test("distillation")?;
-            let (train, size, classes) = (Arc::new(data.train), config.data.image_size, data.classes.len());
-            teacher.expect_channels(train.channels())?;
-            ensure!(
-                teacher.spec.classes == classes,
-                "the teacher knows {} classes, the dataset has {classes}",
-                teacher.spec.classes
-            );
             let seed = subset_seed(config.seed, args.subset);
+            let setup = Setup::open(config, device, seed, |data| data.expect_test("distillation"))?;
+            teacher.expect_channels(setup.train.channels())?;
+            teacher.expect_classes(setup.classes)?;
             let spec = match &table.model {
                 // Self-distillation: the same network, classifier and head layer included.
-                None => ModelSpec { image_size: size, ..teacher.spec.clone() },
-                Some(model) => ModelSpec::new(model, train.channels(), size, classes, 0),
+                None => ModelSpec { image_size: setup.size(), ..teacher.spec.clone() },
+                Some(model) => setup.spec(model, setup.classes, 0),
             };
             let student = SimClr::new(&spec, seed)?;
             if table.init_from_teacher {
@@ -93,28 +75,14 @@ pub fn run(args: &DistillArgs, config: &Config) -> Result<()> {
                 );
                 teacher.fill(&student, Match::EXACT)?;
             }
-            let known = if table.teacher_weight < 1.0 {
-                LabelSubset::of(&train, classes, args.labels, seed, &config.data)?.indices
-            } else {
-                Vec::new()
-            };
-            let (examples, training) = (train.len(), &table.training);
-            let maker = ViewMaker::labeled(table.min_area, table.color_strength, config.augment.flip, size);
-            let samples = (0..examples as u32).collect();
-            let loader = Loader::new(train, samples, maker, (1, training.batch), (seed, Purpose::Distill));
-            let maps = maps(config, device);
-            let (student, teacher) =
-                (student.on(device)?.with_maps(maps), teacher.model()?.on(device)?.with_maps(maps));
-            let batches = batches(loader, &student)?;
-            let task = Distill::new(
-                (student, teacher),
-                batches,
-                (table.temperature, table.teacher_weight),
-                known,
-                HeldOut::new(config, Arc::new(data.test)),
-            );
-            Ok(Plan { task, training, examples, title: format!("distill {}", args.student) })
+            let known = if labeled { setup.labels(args.labels)?.indices } else { Vec::new() };
+            let (student, teacher) = (setup.place(student)?, setup.place(teacher.model()?)?);
+            let loss = Distill::new(teacher, (table.temperature, table.teacher_weight), known);
+            let examples = setup.train.len();
+            let (crops, batches) = ((table.min_area, table.color_strength), (table.training.batch, Purpose::Distill));
+            let loader = setup.loader((0..examples as u32).collect(), crops, batches);
+            setup.plan(student, loader, examples, loss)
         },
-        |task, outcome| classifier_result(&task.student, outcome),
+        classifier_result,
     )
 }

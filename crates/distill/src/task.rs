@@ -1,21 +1,14 @@
 //! The loss of distillation: the teacher's probabilities on every image, labels on those that have one.
 
 use anyhow::Result;
-use serde_json::Value as Json;
-use simclr_core::params::ParamStore;
-use simclr_core::train::{Batches, Loss, Task};
+use simclr_core::train::Loss;
 use simclr_model::{Mode, Pass, SimClr};
 use simclr_ops::{Tape, distillation, partial_cross_entropy, weighted_sum};
-use simclr_stage::{HeldOut, Input};
+use simclr_stage::{DeviceBatch, StageLoss};
 
-/// Distillation as the training loop sees it.
+/// Distillation into the network that is trained.
 pub struct Distill {
-    /// The network that learns.
-    pub student: SimClr,
-    /// What accuracy is measured on.
-    pub test: HeldOut,
     teacher: SimClr,
-    batches: Batches<Input>,
     temperature: f64,
     teacher_weight: f64,
     /// Indices of the images whose label is known, ascending.
@@ -23,36 +16,20 @@ pub struct Distill {
 }
 
 impl Distill {
-    /// A `(student, teacher)` pair, `(temperature, teacher_weight)` of the loss, and the images with a known label
-    /// (ascending; none are needed at a teacher weight of 1).
-    pub fn new(
-        (student, teacher): (SimClr, SimClr),
-        batches: Batches<Input>,
-        (temperature, teacher_weight): (f64, f64),
-        known: Vec<u32>,
-        test: HeldOut,
-    ) -> Self {
-        Self { student, test, teacher, batches, temperature, teacher_weight, known }
+    /// A teacher, `(temperature, teacher_weight)` of the loss, and the images with a known label (ascending; none are
+    /// needed at a teacher weight of 1).
+    pub fn new(teacher: SimClr, (temperature, teacher_weight): (f64, f64), known: Vec<u32>) -> Self {
+        Self { teacher, temperature, teacher_weight, known }
     }
 }
 
-impl Task for Distill {
-    type Batch = Input;
-
-    fn store(&self) -> &ParamStore {
-        &self.student.store
-    }
-
-    fn batches(&self) -> Batches<Input> {
-        self.batches.clone()
-    }
-
+impl StageLoss for Distill {
     /// `(1 - a) labels + a teacher` (paper, equation 3): both terms are averages over all images of the batch.
-    fn loss(&mut self, tape: &Tape, batch: Input) -> Result<Loss> {
+    fn loss(&mut self, student: &SimClr, tape: &Tape, batch: DeviceBatch) -> Result<Loss> {
         let (images, labels, samples) = batch.open()?;
         let silent = Tape::inference();
         let target = self.teacher.logits(&Pass::new(&silent, &self.teacher.store, Mode::Eval), &images)?;
-        let logits = self.student.logits(&Pass::new(tape, &self.student.store, Mode::Train), &images)?;
+        let logits = student.logits(&Pass::new(tape, &student.store, Mode::Train), &images)?;
         let taught = distillation(tape, &logits, &target, self.temperature)?;
         let mut metrics = vec![("teacher_loss", taught.tensor().clone())];
         if self.teacher_weight == 1.0 {
@@ -66,13 +43,5 @@ impl Task for Distill {
         let a = self.teacher_weight;
         let value = weighted_sum(tape, &[(1.0 - a, &labeled), (a, &taught)])?;
         Ok(Loss { value, beside: None, metrics })
-    }
-
-    fn evaluate(&mut self) -> Result<Vec<(&'static str, f64)>> {
-        self.test.metrics(&self.student)
-    }
-
-    fn model_config(&self) -> Json {
-        self.student.spec.to_json()
     }
 }

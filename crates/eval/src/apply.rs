@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use candle_core::Tensor;
 use simclr_core::cli::{DeviceChoice, Progress, ProgressMode, compute_with};
 use simclr_core::config::{Corrupt, EvalConfig, Resize};
-use simclr_data::sources::below::pictures_below;
+use simclr_data::source::folder;
 use simclr_data::{Pictures, ViewMaker, eval_batches};
 use simclr_model::SimClr;
 use simclr_stage::{Checkpoint, uploader};
@@ -90,7 +90,7 @@ impl ApplyArgs {
     /// When no picture can be decoded, or with `--strict` when one cannot.
     pub fn rows(&self, model: &SimClr, title: &str, run: impl Fn(&SimClr, Tensor) -> Result<Vec<f32>>) -> Result<Rows> {
         let corrupt = if self.strict { Corrupt::Fail } else { Corrupt::Skip };
-        let pictures = pictures_below(&self.images, model.spec.in_channels, corrupt).context("--images")?;
+        let pictures = folder::pictures(&self.images, model.spec.in_channels, corrupt).context("--images")?;
         let eval = EvalConfig { crop: self.crop, resize: self.resize, ..EvalConfig::default() };
         let maker = ViewMaker::eval(&eval, self.image_size.unwrap_or(model.spec.image_size));
         let samples: Vec<u32> = (0..pictures.len() as u32).collect();

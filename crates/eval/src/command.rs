@@ -42,6 +42,7 @@ enum More {
     /// that the hub has already are left out. The token is HF_TOKEN, or that of `hf auth login`.
     Publish(PublishArgs),
     /// Tell what the images of an experiment are: counts, classes, sizes, damaged files, the loader's speed
+    #[command(after_help = simclr_data::source::help())]
     InspectData(InspectArgs),
     /// Print the jobs of an experiment as JSON
     Plan(Experiment),

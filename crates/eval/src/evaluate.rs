@@ -13,7 +13,7 @@ use simclr_core::stages::EVAL;
 use simclr_core::train::{TrainOptions, train};
 use simclr_data::{Dataset, Loader, Pictures, ViewMaker};
 use simclr_model::{Accuracy, SimClr};
-use simclr_stage::{Checkpoint, HeldOut, Launch, Seen, maps, open, uploader, used_parameters};
+use simclr_stage::{Checkpoint, EvalSet, Launch, Seen, map_dtype, open, uploader, used_parameters};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -48,12 +48,12 @@ pub struct EvalArgs {
 /// When the data, the checkpoint or the folder fails.
 pub fn run(args: &EvalArgs, config: &Config) -> Result<()> {
     let checkpoint = Checkpoint::load(&args.checkpoint)?;
-    let matters = json!({"seed": config.seed, "data": config.data, "eval": config.eval});
+    let identity = json!({"seed": config.seed, "data": config.data, "eval": config.eval});
     let mut extra = Map::new();
     extra.insert("linear".into(), json!(args.linear));
     extra.insert("knn".into(), json!(args.knn));
     let inputs = vec![("checkpoint".to_string(), checkpoint.sha256.clone())];
-    let start = Launch { args: &args.common, config, stage: EVAL, matters, inputs, extra };
+    let start = Launch { args: &args.common, config, stage: EVAL, identity, inputs, extra };
     let device = args.common.device.open()?;
     let Some(mut run) = open(start)? else { return Ok(()) };
     let clock = Instant::now();
@@ -64,27 +64,21 @@ pub fn run(args: &EvalArgs, config: &Config) -> Result<()> {
         data.expect_test("evaluation")?;
     }
     checkpoint.expect_channels(data.train.channels())?;
-    let model = checkpoint.model()?.on(&device)?.with_maps(maps(config, &device));
+    let model = checkpoint.model()?.on(&device)?.with_map_dtype(map_dtype(config, &device));
     let mut result = json!({"stage": EVAL, "device": device_name(&device), "params": used_parameters(&model)});
     if config.dtype != Dtype::default() {
-        result["dtype"] = json!(model.maps().as_str());
+        result["dtype"] = json!(model.map_dtype().as_str());
     }
     if args.linear || args.knn {
         let figures = features_figures(args, config, &model, data, &mut run)?;
-        result["params"] = json!(model.store.count(|n| !n.starts_with("projection.") && !n.starts_with("fc.")));
+        result["params"] = json!(model.store.count(|p| p.part.in_encoder()));
         for (name, accuracy) in figures {
             result[name] = json!(accuracy);
         }
     } else {
-        let (known, classes) = (model.spec.classes, data.classes.len());
-        ensure!(
-            [0, classes].contains(&known),
-            "{} knows {known} classes, the dataset has {classes}: measure its features by --linear or --knn",
-            args.checkpoint.display()
-        );
-        let accuracy = HeldOut::new(config, Arc::new(data.test)).accuracy(&model).with_context(|| {
-            format!("{}: measure a checkpoint without a classifier by --linear or --knn", args.checkpoint.display())
-        })?;
+        checkpoint.expect_classifier().context("measure a checkpoint without a classifier by --linear or --knn")?;
+        checkpoint.expect_classes(data.classes.len()).context("measure its features by --linear or --knn")?;
+        let accuracy = EvalSet::new(config, Arc::new(data.test)).accuracy(&model)?;
         result["top1"] = json!(accuracy.top1);
         result["top5"] = json!(accuracy.top5);
     }
@@ -103,7 +97,7 @@ fn features_figures(
     let (classes, eval) = (data.classes.len(), &config.eval);
     let (train_set, test_set) = (Arc::new(data.train), Arc::new(data.test));
     let encode = |pictures: &Arc<Pictures>| -> Result<(Features, Vec<u32>)> {
-        let (held, mut seen) = (HeldOut::new(config, pictures.clone()), Seen::default());
+        let (held, mut seen) = (EvalSet::new(config, pictures.clone()), Seen::default());
         let rows = model.features(held.batches(model, &mut seen)?, 0)?;
         ensure!(!seen.samples.is_empty(), "none of the labeled images can be decoded");
         Ok((Features { rows, labels: seen.labels }, seen.samples))

@@ -4,10 +4,10 @@ use anyhow::{Result, ensure};
 use candle_core::{DType, Device, Tensor};
 use serde_json::{Value as Json, json};
 use simclr_core::config::{Duration, LinearConfig, OptimizerConfig, Scaling, TrainingConfig};
-use simclr_core::params::{Kind, ParamStore};
+use simclr_core::params::{Kind, ParamStore, Part};
 use simclr_core::rng::{Purpose, Rng};
 use simclr_core::run::{Run, checkpoint, layout};
-use simclr_core::train::{Batches, Loss, Task};
+use simclr_core::train::{BatchFn, Loss, Task};
 use simclr_model::Accuracy;
 use simclr_ops::{Tape, Value, cross_entropy, linear};
 use std::sync::Arc;
@@ -91,8 +91,9 @@ impl Probe {
         ensure!(!train.labels.is_empty(), "the linear probe needs features");
         let dim = train.rows.len() / train.labels.len();
         let mut store = ParamStore::new(device.clone());
-        store.add("fc.weight", Kind::Classifier, Tensor::zeros((classes, dim), DType::F32, &Device::Cpu)?)?;
-        store.add("fc.bias", Kind::Bias, Tensor::zeros(classes, DType::F32, &Device::Cpu)?)?;
+        let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu);
+        store.add("fc.weight", Kind::Classifier, Part::Classifier, zeros(&[classes, dim])?)?;
+        store.add("fc.bias", Kind::Bias, Part::Classifier, zeros(&[classes])?)?;
         Ok(Self { store, train: Arc::new(train), test, dim, classes, batch, seed })
     }
 
@@ -122,7 +123,7 @@ impl Task for Probe {
         &self.store
     }
 
-    fn batches(&self) -> Batches<Rows> {
+    fn batches(&self) -> BatchFn<Rows> {
         let (train, dim, batch, seed) = (self.train.clone(), self.dim, self.batch, self.seed);
         Arc::new(move |step| {
             let mut rng = Rng::stream(seed, Purpose::Labeled, &[u64::MAX, step]);

@@ -4,20 +4,15 @@
 mod task;
 pub use task::{Finetune, frozen};
 
-use anyhow::Result;
-use serde_json::{Map, json};
+use anyhow::{Context, Result};
 use simclr_core::cli::CommonArgs;
-use simclr_core::config::{Config, check_fraction};
+use simclr_core::config::{Config, FinetuneConfig, check_fraction};
 use simclr_core::params::Match;
 use simclr_core::rng::Purpose;
 use simclr_core::run::layout;
-use simclr_data::{LabelSubset, Loader, ViewMaker};
 use simclr_model::{ModelSpec, SimClr};
-use simclr_stage::{
-    Checkpoint, HeldOut, Launch, Plan, batches, classifier_result, label_list, launch, maps, subset_seed,
-};
+use simclr_stage::{Checkpoint, Launch, Setup, classifier_result, launch, subset_seed};
 use std::path::Path;
-use std::sync::Arc;
 
 /// Options of this stage.
 #[derive(Clone, Debug, clap::Args)]
@@ -47,58 +42,49 @@ pub struct FinetuneArgs {
 pub fn run(args: &FinetuneArgs, config: &Config) -> Result<()> {
     check_fraction("--labels", args.labels)?;
     let config = &config.at_labels(args.labels)?;
-    let scratch = args.from == "scratch";
-    let (stage, table) = if scratch { ("supervised", &config.supervised) } else { ("finetune", &config.finetune) };
-    let checkpoint = if scratch { None } else { Some(Checkpoint::load(Path::new(&args.from))?) };
-    let mut matters = json!({
-        "seed": config.seed, "data": config.data, "eval_view": [config.eval.crop, config.eval.resize],
-        "flip": config.augment.flip, stage: table,
-    });
-    if scratch {
-        matters["model"] = json!(config.model);
-    }
-    let mut extra = Map::new();
-    extra.insert("labels".into(), json!(args.labels));
-    extra.insert("subset".into(), json!(args.subset));
-    let mut inputs: Vec<_> = checkpoint.iter().map(|c| ("checkpoint".to_string(), c.sha256.clone())).collect();
-    inputs.extend(label_list(config, args.labels)?);
-    let start = Launch { args: &args.common, config, stage, matters, inputs, extra };
+    let checkpoint = match args.from.as_str() {
+        "scratch" => None,
+        from => Some(Checkpoint::load(Path::new(from))?),
+    };
+    let (stage, table) = match checkpoint {
+        None => ("supervised", &config.supervised),
+        Some(_) => ("finetune", &config.finetune),
+    };
+    let start = Launch::new(&args.common, config, stage).table(stage, table).on_labels(args.labels, args.subset);
+    let start = match &checkpoint {
+        None => start.table("model", &config.model),
+        Some(checkpoint) => start.input("checkpoint", &checkpoint.sha256),
+    };
     launch(
-        start,
+        start.label_list(args.labels)?,
+        &table.training,
+        stage.into(),
         |run, device| {
-            let data = simclr_data::load(&config.data)?;
-            data.expect_labels(stage)?;
-            let (train, size, classes) = (Arc::new(data.train), config.data.image_size, data.classes.len());
             let seed = subset_seed(config.seed, args.subset);
-            let subset = LabelSubset::of(&train, classes, args.labels, seed, &config.data)?;
+            let setup = Setup::open(config, device, seed, |data| data.expect_labels(stage))?;
+            let subset = setup.labels(args.labels)?;
             subset.save(&run.dir().join(layout::LABELS))?;
-            let model = match &checkpoint {
-                None => {
-                    let spec = ModelSpec::new(&config.model, train.channels(), size, classes, table.proj_selector);
-                    SimClr::new(&spec, seed)?
-                }
-                Some(checkpoint) => {
-                    checkpoint.expect_channels(train.channels())?;
-                    let spec = ModelSpec {
-                        classes,
-                        proj_selector: table.proj_selector,
-                        image_size: size,
-                        ..checkpoint.spec.clone()
-                    };
-                    let model = SimClr::new(&spec, seed)?;
-                    model.reset_classifier()?;
-                    checkpoint.fill(&model, Match { may_lack: &[], leave: &["fc."] })?;
-                    model
-                }
-            };
-            let (examples, training) = (subset.indices.len(), &table.training);
-            let maker = ViewMaker::labeled(table.min_area, table.color_strength, config.augment.flip, size);
-            let loader = Loader::new(train, subset.indices, maker, (1, training.batch), (seed, Purpose::Labeled));
-            let model = model.on(device)?.with_maps(maps(config, device));
-            let (batches, test) = (batches(loader, &model)?, HeldOut::new(config, Arc::new(data.test)));
-            let task = Finetune::new(model, batches, table.freeze_after, test);
-            Ok(Plan { task, training, examples, title: stage.into() })
+            let model = setup.place(match &checkpoint {
+                None => SimClr::new(&setup.spec(&config.model, setup.classes, table.proj_selector), seed)?,
+                Some(checkpoint) => continued(checkpoint, &setup, table)?,
+            })?;
+            let loss = Finetune::new(&model, table.freeze_after).with_context(|| format!("in the table [{stage}]"))?;
+            let examples = subset.indices.len();
+            let (crops, batches) = ((table.min_area, table.color_strength), (table.training.batch, Purpose::Labeled));
+            let loader = setup.loader(subset.indices, crops, batches);
+            setup.plan(model, loader, examples, loss)
         },
-        |task, outcome| classifier_result(&task.model, outcome),
+        classifier_result,
     )
+}
+
+/// The network of a checkpoint, with a classifier of zeros for the classes at hand.
+fn continued(checkpoint: &Checkpoint, setup: &Setup<'_>, table: &FinetuneConfig) -> Result<SimClr> {
+    checkpoint.expect_channels(setup.train.channels())?;
+    let (classes, proj_selector, image_size) = (setup.classes, table.proj_selector, setup.size());
+    let spec = ModelSpec { classes, proj_selector, image_size, ..checkpoint.spec.clone() };
+    let model = SimClr::new(&spec, setup.seed)?;
+    model.reset_classifier()?;
+    checkpoint.fill(&model, Match::BUT_CLASSIFIER)?;
+    Ok(model)
 }

@@ -5,7 +5,7 @@ use crate::layers::BatchNorm;
 use crate::outline::Outline;
 use crate::pass::{Mode, Pass};
 use anyhow::{Result, bail};
-use simclr_core::params::{Kind, ParamId};
+use simclr_core::params::{Kind, ParamId, Part};
 use simclr_ops::{Fused, Value, linear};
 
 /// The multi-layer projection head; the paper's third layer is what makes fine-tuning from its first one better.
@@ -21,6 +21,7 @@ impl ProjectionHead {
         let (mut b, mut list, mut dims) = (b.under("projection"), Vec::new(), vec![d]);
         for j in 0..layers {
             let (last, mut b) = (j + 1 == layers, b.under(j.to_string()));
+            let mut b = b.part(Part::HeadLayer(j + 1));
             let width = if last { out } else { d };
             let weight = b.linear("weight", Kind::Linear, width, d)?;
             list.push((weight, BatchNorm::new(&mut b, "bn", width, 1.0, !last)?));
@@ -71,8 +72,10 @@ impl ProjectionHead {
 
 /// A linear classifier.
 pub struct Classifier {
-    weight: ParamId,
-    bias: ParamId,
+    /// `[classes, D]`.
+    pub weight: ParamId,
+    /// `[classes]`.
+    pub bias: ParamId,
 }
 
 impl Classifier {
@@ -82,6 +85,7 @@ impl Classifier {
     /// When the store has a classifier already.
     pub fn new(b: &mut Builder<'_>, d: usize, classes: usize) -> Result<Self> {
         let mut b = b.under("fc");
+        let mut b = b.part(Part::Classifier);
         Ok(Self {
             weight: b.linear("weight", Kind::Classifier, classes, d)?,
             bias: b.constant("bias", Kind::Bias, classes, 0.0)?,

@@ -55,12 +55,4 @@ impl SimClr {
     pub fn predict(&self, batches: impl Iterator<Item = Result<Tensor>>) -> Result<Vec<f32>> {
         self.rows(batches, |pass, images| self.logits(pass, images))
     }
-
-    /// Accuracy over labeled images.
-    ///
-    /// # Errors
-    /// As [`SimClr::predict`].
-    pub fn accuracy(&self, batches: impl Iterator<Item = Result<Tensor>>, labels: &[u32]) -> Result<Accuracy> {
-        Ok(Accuracy::of(&self.predict(batches)?, self.spec.classes, labels))
-    }
 }

@@ -2,26 +2,33 @@
 
 use anyhow::Result;
 use candle_core::{Device, Tensor};
-use simclr_core::params::{Kind, ParamId, ParamStore};
+use simclr_core::params::{Kind, ParamId, ParamStore, Part};
 use simclr_core::rng::{Purpose, Rng};
 
-/// Adds parameters to a store under a name prefix.
+/// Adds parameters to a store under a name prefix, as of one part of the network.
 pub struct Builder<'a> {
     store: &'a mut ParamStore,
     prefix: String,
+    part: Part,
     seed: Option<u64>,
 }
 
 impl<'a> Builder<'a> {
-    /// Parameters go to `store`; their numbers follow from `seed` and their names, and are zero without one.
+    /// Parameters go to `store`; their numbers follow from `seed` and their names, and are zero without one. Until
+    /// [`Builder::part`] says otherwise they are of the stem.
     pub fn new(store: &'a mut ParamStore, seed: Option<u64>) -> Self {
-        Self { store, prefix: String::new(), seed }
+        Self { store, prefix: String::new(), part: Part::Stem, seed }
+    }
+
+    /// The same builder for what belongs to `part`.
+    pub fn part(&mut self, part: Part) -> Builder<'_> {
+        Builder { store: self.store, prefix: self.prefix.clone(), part, seed: self.seed }
     }
 
     /// The same builder for what stands under `name.`.
     pub fn under(&mut self, name: impl AsRef<str>) -> Builder<'_> {
         let prefix = self.full(name.as_ref());
-        Builder { store: self.store, prefix, seed: self.seed }
+        Builder { store: self.store, prefix, part: self.part, seed: self.seed }
     }
 
     /// Parameters declared so far.
@@ -33,24 +40,34 @@ impl<'a> Builder<'a> {
         if self.prefix.is_empty() { name.to_string() } else { format!("{}.{name}", self.prefix) }
     }
 
-    fn add(&mut self, name: &str, kind: Kind, shape: &[usize], f: impl FnMut(&mut Rng) -> f32) -> Result<ParamId> {
-        let (name, mut f) = (self.full(name), f);
+    /// A parameter of any shape; `number` draws one of its numbers after the other, row-major.
+    ///
+    /// # Errors
+    /// When the name is taken.
+    pub fn tensor(
+        &mut self,
+        name: &str,
+        kind: Kind,
+        shape: &[usize],
+        mut number: impl FnMut(&mut Rng) -> f32,
+    ) -> Result<ParamId> {
+        let (name, part) = (self.full(name), self.part);
         let len = shape.iter().product();
         let Some(seed) = self.seed else {
-            return self.store.add(&name, kind, Tensor::from_vec(vec![0.0f32; len], shape, &Device::Cpu)?);
+            return self.store.add(&name, kind, part, Tensor::from_vec(vec![0.0f32; len], shape, &Device::Cpu)?);
         };
         // The stream is named by the parameter, so one layer's shape never changes another's numbers.
         let path: Vec<u64> = name.bytes().map(u64::from).collect();
         let mut rng = Rng::stream(seed, Purpose::Init, &path);
-        let data: Vec<f32> = (0..len).map(|_| f(&mut rng)).collect();
-        self.store.add(&name, kind, Tensor::from_vec(data, shape, &Device::Cpu)?)
+        let data: Vec<f32> = (0..len).map(|_| number(&mut rng)).collect();
+        self.store.add(&name, kind, part, Tensor::from_vec(data, shape, &Device::Cpu)?)
     }
 
     /// A convolution `[O, K, K, C]`: truncated normal of variance 1 / fan-in, as Keras' `VarianceScaling`.
     pub fn conv(&mut self, name: &str, o: usize, k: usize, c: usize) -> Result<ParamId> {
         // The deviation of a normal cut at two deviations is 0.8796 of the uncut one.
         let std = (1.0 / (k * k * c) as f32).sqrt() / 0.879_626;
-        self.add(name, Kind::Conv, &[o, k, k, c], |rng| {
+        self.tensor(name, Kind::Conv, &[o, k, k, c], |rng| {
             loop {
                 let x = rng.normal();
                 if x.abs() < 2.0 {
@@ -62,11 +79,11 @@ impl<'a> Builder<'a> {
 
     /// A linear layer's weight `[O, D]`: normal with deviation 0.01.
     pub fn linear(&mut self, name: &str, kind: Kind, o: usize, d: usize) -> Result<ParamId> {
-        self.add(name, kind, &[o, d], |rng| 0.01 * rng.normal())
+        self.tensor(name, kind, &[o, d], |rng| 0.01 * rng.normal())
     }
 
     /// A vector of one value.
     pub fn constant(&mut self, name: &str, kind: Kind, len: usize, value: f32) -> Result<ParamId> {
-        self.add(name, kind, &[len], |_| value)
+        self.tensor(name, kind, &[len], |_| value)
     }
 }

@@ -5,7 +5,7 @@ use crate::outline::Outline;
 use crate::pass::{Mode, Pass};
 use anyhow::{Context, Result};
 use simclr_core::params::{Kind, ParamId};
-use simclr_ops::{Fused, Input, Moments, Normalized, Padding, Statistics, Value, batch_norm, batch_norm_relu, conv2d};
+use simclr_ops::{ConvInput, Fused, Moments, Normalized, Statistics, Value, batch_norm, batch_norm_relu, conv2d};
 
 /// Added to the variance.
 const BN_EPS: f32 = 1e-5;
@@ -28,8 +28,8 @@ impl Conv {
         Ok(Self { weight: b.conv("weight", o, 1, c)?, bias: Some(b.constant("bias", Kind::Bias, o, 0.0)?), stride: 1 })
     }
 
-    pub fn forward(&self, pass: &Pass<'_>, x: impl Into<Input>) -> Result<Value> {
-        Ok(conv2d(pass.tape, x, &pass.param(self.weight), self.stride, Padding::Fixed)?)
+    pub fn forward(&self, pass: &Pass<'_>, x: impl Into<ConvInput>) -> Result<Value> {
+        Ok(conv2d(pass.tape, x, &pass.param(self.weight), self.stride)?)
     }
 
     pub fn outline(&self, outline: &mut Outline<'_>) {

@@ -1,10 +1,11 @@
-//! ResNets with selective kernels and squeeze-excitation, and the heads upon them.
+//! Encoders, and the heads upon them.
 //!
 //! A network is a description: layers hold the ids of their parameters in a [`ParamStore`](simclr_core::params) and
 //! nothing else; a [`Pass`] carries what one forward pass needs. Tensor names are those of the checkpoint format.
 #![forbid(unsafe_code)]
 
-mod blocks;
+mod backbone;
+mod encoder;
 mod heads;
 mod inference;
 mod init;
@@ -12,9 +13,14 @@ mod layers;
 mod network;
 pub mod outline;
 mod pass;
+mod spec;
 pub mod tensorflow;
 
+pub use backbone::Backbone;
+pub use encoder::Encoder;
 pub use heads::{Classifier, ProjectionHead};
 pub use inference::Accuracy;
-pub use network::{Encoder, ModelSpec, SimClr};
+pub use init::Builder;
+pub use network::SimClr;
 pub use pass::{Mode, Pass};
+pub use spec::ModelSpec;

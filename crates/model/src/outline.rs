@@ -39,7 +39,7 @@ pub enum Op {
         map: Map,
         /// Another map is added before ReLU.
         residual: bool,
-        /// The output is kept for the way back.
+        /// The output is kept for the backward pass.
         kept: bool,
     },
     /// Maxima or means over windows.
@@ -80,7 +80,7 @@ impl Op {
         }
     }
 
-    /// Numbers of maps that the way back needs of it, its input left out: that is the output of another operation.
+    /// Numbers of maps that the backward pass needs of it, its input left out: that is the output of another operation.
     pub fn kept(self) -> usize {
         match self {
             Self::Norm { kept: false, .. } | Self::Dense { .. } => 0,
@@ -154,7 +154,7 @@ mod tests {
     fn outlined(json: serde_json::Value, size: usize) -> (Vec<Op>, usize) {
         let config = serde_json::from_value(json).unwrap();
         let model = SimClr::blank(&ModelSpec::new(&config, 3, size, 0, 0)).unwrap();
-        let outline = model.outline(size);
+        let outline = model.outline(size).unwrap();
         let weights = |op: Op| match op {
             Op::Conv { from, to, kernel, .. } => kernel * kernel * from.channels * to.channels,
             Op::Dense { from, to } => from * to,

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use candle_core::Tensor;
-use simclr_core::params::{Kind, ParamId, ParamStore};
+use simclr_core::params::{Kind, Param, ParamId, ParamStore};
 use simclr_ops::{Moments, Tape, Value};
 use std::cell::RefCell;
 use std::ops::Range;
@@ -32,7 +32,7 @@ pub struct Pass<'a> {
 enum Params<'a> {
     Store {
         store: &'a ParamStore,
-        trainable: &'a dyn Fn(&str) -> bool,
+        trainable: &'a dyn Fn(&Param) -> bool,
         // One leaf a parameter, made when it is first used: two views through one network share it.
         leaves: RefCell<Vec<Option<Value>>>,
     },
@@ -46,12 +46,12 @@ impl<'a> Pass<'a> {
         Self::with_trainable(tape, store, mode, &|_| true)
     }
 
-    /// A pass in which only the parameters whose name `trainable` accepts receive gradients.
+    /// A pass in which only the parameters that `trainable` accepts receive gradients.
     pub fn with_trainable(
         tape: &'a Tape,
         store: &'a ParamStore,
         mode: Mode,
-        trainable: &'a dyn Fn(&str) -> bool,
+        trainable: &'a dyn Fn(&Param) -> bool,
     ) -> Self {
         let leaves = RefCell::new(vec![None; store.ids().len()]);
         Self { tape, mode, params: Params::Store { store, trainable, leaves } }
@@ -67,7 +67,7 @@ impl<'a> Pass<'a> {
         let slot = &mut leaves[id.index()];
         slot.get_or_insert_with(|| {
             let param = store.get(id);
-            if trainable(&param.name) { self.tape.leaf(&param.tensor) } else { Value::constant(param.tensor.clone()) }
+            if trainable(param) { self.tape.leaf(&param.tensor) } else { Value::constant(param.tensor.clone()) }
         })
         .clone()
     }
@@ -95,7 +95,7 @@ impl<'a> Pass<'a> {
     }
 
     /// The output of `forward`, a stretch of the network over `x` that uses the parameters of `range` alone, with all
-    /// between recomputed on the way back (see [`Tape::recomputed`]).
+    /// between recomputed in the backward pass (see [`Tape::recomputed`]).
     ///
     /// # Errors
     /// When `forward` fails.

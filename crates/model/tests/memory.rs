@@ -3,7 +3,7 @@
 
 use candle_core::{Device, Tensor};
 use serde_json::json;
-use simclr_core::params::Kind;
+use simclr_core::params::{Kind, Param};
 use simclr_core::rng::{Purpose, Rng};
 use simclr_core::testing::assert_close;
 use simclr_model::{Mode, ModelSpec, Pass, SimClr};
@@ -43,7 +43,7 @@ struct Step {
     statistics: Numbers,
 }
 
-fn step(model: &SimClr, mode: Mode, recompute: bool, chunk: Option<usize>, trainable: &dyn Fn(&str) -> bool) -> Step {
+fn step(model: &SimClr, mode: Mode, recompute: bool, chunk: Option<usize>, trainable: &dyn Fn(&Param) -> bool) -> Step {
     let tape = Tape::new().recomputing(recompute);
     let pass = Pass::with_trainable(&tape, &model.store, mode, trainable);
     let images = Value::constant(random(&[2 * IMAGES, SIDE, SIDE, 3]));
@@ -76,7 +76,7 @@ fn same_bits(what: &str, a: &Step, b: &Step) {
     }
 }
 
-fn everything(_: &str) -> bool {
+fn everything(_: &Param) -> bool {
     true
 }
 
@@ -95,7 +95,8 @@ fn recomputed_blocks_give_the_same_bits() {
 #[test]
 fn frozen_groups_stay_frozen() {
     let trainable = |name: &str| !["conv1", "bn1", "layer1", "layer2"].iter().any(|g| name.starts_with(g));
-    let run = |recompute, chunk| step(&network(18, 0.0, 0.0), Mode::Train, recompute, chunk, &trainable);
+    let by_name = |p: &Param| trainable(&p.name);
+    let run = |recompute, chunk| step(&network(18, 0.0, 0.0), Mode::Train, recompute, chunk, &by_name);
     let kept = run(false, None);
     assert!(kept.gradients.keys().all(|name| trainable(name)));
     same_bits("frozen", &kept, &run(true, None));

@@ -11,8 +11,8 @@ use candle_core::{Device, Result, Tensor};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, SamplingMode, Throughput};
 use simclr_ops::{
-    Fused, Padding, PoolPadding, Statistics, Tape, Value, avg_pool2d, batch_norm, conv2d, cross_entropy,
-    global_avg_pool, linear, max_pool2d, nt_xent, stream_select,
+    Fused, PoolPadding, Statistics, Tape, Value, avg_pool2d, batch_norm, conv2d, cross_entropy, global_avg_pool,
+    linear, max_pool2d, nt_xent, stream_select,
 };
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -78,7 +78,7 @@ fn measure<S, T>(
     best.get().is_finite().then_some(best.get())
 }
 
-/// Measures the way back alone from what `forward` computes.
+/// Measures the backward pass alone from what `forward` computes.
 fn measure_back(
     group: &mut Group<'_>,
     name: &str,
@@ -142,7 +142,7 @@ fn convolutions(criterion: &mut Criterion, report: &mut Report) {
         let (x, w) = (random((n, s, s, c)), random((o, k, k, c)));
         let flops = (2 * n * s.div_ceil(stride).pow(2) * o * k * k * c) as u64;
         let run = |tape: &Tape, of_input: bool, of_weight: bool| {
-            conv2d(tape, &value(tape, &x, of_input), &value(tape, &w, of_weight), stride, Padding::Fixed)
+            conv2d(tape, &value(tape, &x, of_input), &value(tape, &w, of_weight), stride)
         };
         let work = Throughput::Elements(flops);
         let prepare = || Ok(Tape::new());

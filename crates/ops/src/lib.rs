@@ -1,45 +1,57 @@
 //! Channels-last tensor operations with gradients on a small tape.
 //!
 //! Letters: `N` images, `H` `W` height and width, `C` channels; `O` output channels, `K` the side of a kernel;
-//! `R` rows and `D` columns of a matrix. Feature maps are `[N, H, W, C]` f32, contiguous; convolution weights are
+//! `R` rows and `D` columns of a matrix. Feature maps are `[N, H, W, C]` f32 or bf16, contiguous; convolution weights are
 //! `[O, K, K, C]` in memory (`[O, C, K, K]` on disk); linear weights are `[O, D]`.
+//!
+//! An operation is a folder: `mod.rs` has the public function, checks shapes, says what is recorded on the [`Tape`] and
+//! chooses the device; `cpu.rs`, `gpu.rs` and `kernel.cu` compute, and know neither the tape nor the other device. Below
+//! them stand [`tape`], which knows no operation, [`tensor`] (memory), [`simd`] (vectors) and `gpu` (devices, launches).
 
-/// Returns what the GPU's version of an operation gives, where a tensor is on a GPU and this build knows any.
-macro_rules! on_gpu {
-    ($tensor:expr, $work:expr) => {
-        #[cfg(feature = "cuda")]
-        if $tensor.device().is_cuda() {
-            return $work;
-        }
-    };
-}
-
-pub mod alloc;
 mod augment;
 mod contrastive;
 mod conv;
-pub mod cpu;
-// Its kernels are emulated in tests, by a library that is compiled and loaded as Unix does it.
-#[cfg(any(all(test, unix), feature = "cuda"))]
-mod cuda;
 mod gate;
+mod gpu;
+mod join;
+mod linear;
 mod loss;
+mod mean;
 mod metrics;
 mod norm;
+pub mod optim;
 mod pool;
-pub mod step;
-mod tape;
-mod upload;
+mod products;
+mod relu;
+pub mod simd;
+pub mod tape;
+pub mod tensor;
+#[cfg(test)]
+mod testing;
 
 pub use augment::{ColorOp, Distortion, distort};
-pub use contrastive::{NtXent, Share, join_views, nt_xent, nt_xent_share};
-pub use conv::{Input, Padding, Precision, conv2d, linear};
+pub use contrastive::{NtXent, Share, nt_xent, nt_xent_share};
+pub use conv::{ConvInput, conv2d};
+pub use gate::{sigmoid_gate, stream_select};
+pub use gpu::Precision;
 #[cfg(feature = "cuda")]
-pub use cuda::gpu::open as open_gpu;
-pub use gate::{add_relu, relu, sigmoid_gate, stream_mean, stream_select};
+pub use gpu::open as open_gpu;
+pub use join::join_views;
+pub use linear::linear;
 pub use loss::{cross_entropy, distillation, partial_cross_entropy, weighted_sum};
-pub use metrics::{Figures, accuracy, top_k};
+pub use mean::{global_avg_pool, stream_mean};
+pub use metrics::{accuracy, top_k};
 pub use norm::{Fused, Moments, Normalized, Statistics, batch_norm, batch_norm_relu};
-pub use pool::{PoolPadding, avg_pool2d, global_avg_pool, max_pool2d};
+pub use pool::{PoolPadding, avg_pool2d, max_pool2d};
+pub use relu::{add_relu, relu};
 pub use tape::{Gradients, NodeId, Tape, Value};
-pub use upload::{Uploaded, Uploader};
+pub use tensor::{Figures, Uploaded, Uploader};
+
+pub use optim as step;
+pub use simclr_alloc as alloc;
+
+/// Memory of tensors on the CPU, and what computes there: names of [`tensor`] and [`simd`].
+pub mod cpu {
+    pub use crate::simd::{FORCE, Unit, chosen_unit, multiplies_bf16, vectorized};
+    pub use crate::tensor::{add_assign, filled, from_vec, update, update_with, with_slice};
+}

@@ -3,8 +3,10 @@
 //! Every operation costs what its numbers take to pass through memory, or what its multiplications take, whichever is
 //! more (the roofline): a lower bound, of a GPU that always reaches its peaks. Nothing here was measured.
 
-use anyhow::Result;
+use crate::objective::{Given, Objective, choose};
+use anyhow::{Context, Result};
 use simclr_core::config::{Config, Dtype};
+use simclr_core::train::Schedule;
 use simclr_model::outline::{Op, Outline};
 use simclr_model::{ModelSpec, SimClr};
 use std::fmt::Write;
@@ -84,6 +86,7 @@ impl Mode {
 /// A network, and the sizes that a step's cost follows from.
 struct Estimate<'a> {
     outline: &'a Outline<'a>,
+    objective: &'a dyn Objective,
     parameters: f64,
     /// Width of a projection.
     dim: f64,
@@ -92,13 +95,18 @@ struct Estimate<'a> {
 }
 
 impl Estimate<'_> {
-    /// The kinds of a step on `batch` images, two views each; `more` further forwards through the whole network.
+    fn views(&self) -> f64 {
+        self.objective.views() as f64
+    }
+
+    /// The kinds of a step on `batch` images, all views of each; `more` further forwards through the whole network.
     fn step(&self, mode: Mode, batch: f64, more: f64) -> [Cost; KINDS.len()] {
         let mut costs = [Cost::default(); KINDS.len()];
-        let (views, size, peak) = (2.0 * batch, mode.size(), mode.peak());
+        let (views, size, peak) = (self.views() * batch, mode.size(), mode.peak());
+        let loss = self.objective.cost(batch, self.dim);
         let blocks = 1..self.outline.parts.len() - 1;
         for (i, part) in self.outline.parts.iter().enumerate() {
-            let forwards = 1.0 + more + if mode.recompute && blocks.contains(&i) { 1.0 } else { 0.0 };
+            let forwards = 1.0 + more + loss.forwards + if mode.recompute && blocks.contains(&i) { 1.0 } else { 0.0 };
             for op in part {
                 let flops = 2.0 * views * op.multiply_adds() as f64;
                 // Passes over maps of so many numbers, and numbers of f32 besides.
@@ -143,8 +151,7 @@ impl Estimate<'_> {
                 }
             }
         }
-        // Similarities, and two products back; the matrix is read or written eight times.
-        costs[6].add(3.0 * 2.0 * views * views * self.dim, F32, 8.0 * 4.0 * views * views);
+        costs[6].add(loss.operations, F32, loss.moved);
         // LARS reads weights, gradients and momentum, then reads them again and writes two.
         costs[7].add(0.0, F32, 4.0 * 8.0 * self.parameters);
         costs
@@ -153,7 +160,7 @@ impl Estimate<'_> {
     /// Bytes that are there at once: with all activations, with those of one block, or of `chunk` images at a time.
     fn memory(&self, mode: Mode, batch: f64, chunk: Option<f64>) -> f64 {
         let kept = |part: &[Op]| part.iter().map(|op| op.kept()).sum::<usize>() as f64;
-        // On the way back, part by part: what earlier parts keep, what this one does, and the gradients at hand: those of
+        // In the backward pass, part by part: what earlier parts keep, what this one does, and the gradients at hand: those of
         // an operation's two maps, and one that waits for the shortcut's.
         let (mut earlier, mut held) = (0.0, 0.0f64);
         for (i, part) in self.outline.parts.iter().enumerate() {
@@ -163,11 +170,11 @@ impl Estimate<'_> {
             // A block that is recomputed keeps its output alone, the next one's input.
             earlier += if mode.recompute && block { kept(&part[part.len() - 1..]) } else { kept(part) };
         }
-        let views = 2.0 * chunk.unwrap_or(batch);
-        // Weights, gradients, momentum; the matrix of similarities and the figures beside it; two batches of images.
+        let views = self.views() * chunk.unwrap_or(batch);
+        // Weights, gradients, momentum; what the loss holds; two batches of images.
         let fixed = 3.0 * 4.0 * self.parameters + WORKSPACE;
-        let loss = 4.0 * (4.0 + 2.0) * batch * batch;
-        fixed + loss + mode.size() * (2.0 * 2.0 * batch * self.image + views * held)
+        let loss = self.objective.cost(batch, self.dim).held;
+        fixed + loss + mode.size() * (2.0 * self.views() * batch * self.image + views * held)
     }
 
     /// The largest batch (or chunk of `batch`, where given) that fits, if one does.
@@ -185,7 +192,7 @@ impl Estimate<'_> {
     }
 }
 
-/// Numbers that an operation has at hand on the way back: both of its maps.
+/// Numbers that an operation has at hand in the backward pass: both of its maps.
 fn span(op: Op) -> f64 {
     let numbers = match op {
         Op::Conv { from, to, .. } | Op::Pool { from, to } | Op::Gate { from, to } => from.numbers() + to.numbers(),
@@ -206,9 +213,19 @@ fn seconds(costs: &[Cost]) -> f64 {
 pub fn estimate(config: &Config, examples: usize, channels: usize) -> Result<String> {
     let (size, training) = (config.data.image_size, &config.pretrain.training);
     let model = SimClr::blank(&ModelSpec::new(&config.model, channels, size, 0, 0))?;
-    let outline = model.outline(size);
+    let outline = model.outline(size).with_context(|| {
+        format!(
+            "there is no estimate for the backbone \"{}\": it does not say what its layers do. A few steps of the run itself \
+             tell (images_per_s in metrics.jsonl)",
+            config.model.backbone.name
+        )
+    })?;
+    let steps = Schedule::new(training, examples).total;
+    let given = Given { config: &config.pretrain, model: &model, seed: config.seed, steps };
+    let objective = choose(&given)?;
     let estimate = Estimate {
         outline: &outline,
+        objective: objective.as_ref(),
         parameters: model.store.count(|_| true) as f64,
         dim: config.model.proj_dim as f64,
         image: (size * size * channels) as f64,
@@ -226,7 +243,8 @@ pub fn estimate(config: &Config, examples: usize, channels: usize) -> Result<Str
         estimate.parameters / 1e6
     ))?;
     line(format!(
-        "a step of {batch} images, two views each, on one H100 (lower bounds: {:.2} TB/s, {:.0} TFLOP/s TF32, {:.0} bf16)\n",
+        "a step of {batch} images, {} views each, on one H100 (lower bounds: {:.2} TB/s, {:.0} TFLOP/s TF32, {:.0} bf16)\n",
+        if objective.views() == 2 { "two".into() } else { objective.views().to_string() },
         BANDWIDTH / 1e12,
         TF32 / 1e12,
         BF16 / 1e12
@@ -249,8 +267,11 @@ pub fn estimate(config: &Config, examples: usize, channels: usize) -> Result<Str
         let of = |m: Mode| shown(estimate.fits(Mode { recompute, ..m }, None));
         line(format!("{name:<32}{:>12}{:>12}", of(modes[0]), of(modes[1])))?;
     }
-    let of = |m: Mode| shown(estimate.fits(Mode { recompute: false, ..m }, Some(batch)));
-    line(format!("{:<32}{:>12}{:>12}\n", format!("chunk, of a batch of {batch}"), of(modes[0]), of(modes[1])))?;
+    if objective.runs_in_chunks() {
+        let of = |m: Mode| shown(estimate.fits(Mode { recompute: false, ..m }, Some(batch)));
+        line(format!("{:<32}{:>12}{:>12}", format!("chunk, of a batch of {batch}"), of(modes[0]), of(modes[1])))?;
+    }
+    line(String::new())?;
 
     for gpus in [1, GPUS] {
         let [plain, half] = modes.map(|mode| run(&estimate, mode, (batch, steps), gpus));
@@ -259,7 +280,7 @@ pub fn estimate(config: &Config, examples: usize, channels: usize) -> Result<Str
     line(format!(
         "({GPUS}: had the images been shared out, with {EXCHANGE:.0e} s a small exchange; this version computes on one GPU)"
     ))?;
-    let bytes = 2.0 * batch * estimate.image * modes[1].size();
+    let bytes = estimate.views() * batch * estimate.image * modes[1].size();
     let feed = |total: f64| batch / total;
     line(format!(
         "\nto feed one GPU: {:.0} images/s in f32, {:.0} in bf16; uploads take {:.1} % of bf16's time over PCIe 5",
@@ -300,6 +321,7 @@ fn run(estimate: &Estimate<'_>, mode: Mode, (batch, steps): (f64, f64), gpus: us
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::objective::{Cost, Learned, NtXent, Views};
     use serde_json::json;
 
     fn config(depth: usize, batch: usize) -> Config {
@@ -317,9 +339,10 @@ mod tests {
     fn costs_follow_sizes() {
         let config = config(50, 256);
         let model = SimClr::blank(&ModelSpec::new(&config.model, 3, 224, 0, 0)).unwrap();
-        let outline = model.outline(224);
+        let outline = model.outline(224).unwrap();
         let parameters = model.store.count(|_| true) as f64;
-        let e = Estimate { outline: &outline, parameters, dim: 128.0, image: 150_528.0 };
+        let objective = NtXent::new(0.1);
+        let e = Estimate { outline: &outline, objective: &objective, parameters, dim: 128.0, image: 150_528.0 };
         let mode = |dtype, recompute| Mode { dtype, recompute };
         let (f32, bf16) = (mode(Dtype::F32, false), mode(Dtype::Bf16, false));
         let time = |m, batch| seconds(&e.step(m, batch, 0.0));
@@ -332,6 +355,36 @@ mod tests {
         assert!(kept < half && kept < again && half < 2 * kept + 50, "{kept} {half} {again}");
         assert!(e.memory(f32, kept as f64, None) <= MEMORY && e.memory(f32, kept as f64 + 1.0, None) > MEMORY);
         assert!(e.fits(f32, Some(4096.0)).unwrap() < kept);
+    }
+
+    /// NT-Xent with a second encoder beside it.
+    struct Twice(NtXent);
+
+    impl Objective for Twice {
+        fn loss(&mut self, views: &Views<'_>) -> Result<Learned> {
+            self.0.loss(views)
+        }
+
+        fn cost(&self, images: f64, width: f64) -> Cost {
+            let cost = self.0.cost(images, width);
+            Cost { forwards: 1.0, held: cost.held + 1e9, ..cost }
+        }
+    }
+
+    #[test]
+    fn the_objective_tells_its_own_costs() {
+        let config = config(50, 256);
+        let model = SimClr::blank(&ModelSpec::new(&config.model, 3, 224, 0, 0)).unwrap();
+        let outline = model.outline(224).unwrap();
+        let mode = Mode { dtype: Dtype::F32, recompute: false };
+        let [once, twice]: [Box<dyn Objective>; 2] = [Box::new(NtXent::new(0.1)), Box::new(Twice(NtXent::new(0.1)))];
+        let [once, twice] = [&once, &twice].map(|objective| {
+            let e =
+                Estimate { outline: &outline, objective: objective.as_ref(), parameters: 1e6, dim: 128.0, image: 1e5 };
+            (e.step(mode, 64.0, 0.0), e.step(mode, 64.0, 1.0), e.memory(mode, 64.0, None))
+        });
+        assert_eq!(seconds(&twice.0), seconds(&once.1), "another forward of all views");
+        assert_eq!(twice.2, once.2 + 1e9);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
 use simclr_core::params::ParamStore;
+use simclr_model::Classifier;
 use simclr_ops::{Fused, Statistics, Tape, Value, batch_norm, step};
 use std::collections::BTreeMap;
 
@@ -79,21 +80,16 @@ pub(crate) struct Linear {
 }
 
 impl Linear {
-    const NAMES: [&str; 2] = ["fc.weight", "fc.bias"];
-
-    /// A copy of the classifier in `store`.
-    pub fn of(store: &ParamStore) -> Result<Self> {
-        let copy = |name| Ok::<_, anyhow::Error>(store.by_name(name).context("there is no classifier")?.tensor.copy()?);
-        let [weight, bias] = Self::NAMES.map(copy);
-        Ok(Self { weight: weight?, bias: bias? })
+    /// A copy of `classifier`, whose parameters are in `store`.
+    pub fn of(store: &ParamStore, classifier: &Classifier) -> Result<Self> {
+        let copy = |id| store.get(id).tensor.copy();
+        Ok(Self { weight: copy(classifier.weight)?, bias: copy(classifier.bias)? })
     }
 
-    /// Puts these numbers into the classifier of `store`.
-    pub fn write(&self, store: &ParamStore) -> Result<()> {
-        for (name, numbers) in Self::NAMES.iter().zip([&self.weight, &self.bias]) {
-            step::assign(&store.by_name(name).context("there is no classifier")?.tensor, numbers)?;
-        }
-        Ok(())
+    /// Puts these numbers into `classifier`.
+    pub fn write(&self, store: &ParamStore, classifier: &Classifier) -> Result<()> {
+        step::assign(&store.get(classifier.weight).tensor, &self.weight)?;
+        Ok(step::assign(&store.get(classifier.bias).tensor, &self.bias)?)
     }
 }
 

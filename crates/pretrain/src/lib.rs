@@ -3,6 +3,7 @@
 
 mod estimate;
 mod head;
+pub mod objective;
 mod task;
 pub use estimate::estimate;
 pub use task::Pretrain;
@@ -14,9 +15,8 @@ use simclr_core::config::Config;
 use simclr_core::rng::Purpose;
 use simclr_core::train::Schedule;
 use simclr_data::{Loader, ViewMaker};
-use simclr_model::{ModelSpec, SimClr};
-use simclr_stage::{HeldOut, Launch, Plan, batches, launch, maps, used_parameters};
-use std::sync::Arc;
+use simclr_model::SimClr;
+use simclr_stage::{Launch, Setup, launch, used_parameters};
 
 /// Prints the estimate of the experiment's pretraining; an epoch has `images`, or those of the dataset.
 ///
@@ -44,37 +44,34 @@ const COLOURS: usize = 3;
 /// # Errors
 /// When the data, the folder or training fails.
 pub fn run(args: &CommonArgs, config: &Config) -> Result<()> {
-    let matters = json!({
-        "seed": config.seed, "data": config.data, "model": config.model, "augment": config.augment,
-        "pretrain": config.pretrain,
-    });
-    let start = Launch { args, config, stage: "pretrain", matters, inputs: vec![], extra: Map::new() };
+    let (table, training) = (&config.pretrain, &config.pretrain.training);
+    let start = Launch::new(args, config, "pretrain").table("model", &config.model).table("augment", &config.augment);
     launch(
-        start,
+        start.table("pretrain", table),
+        training,
+        "pretrain".into(),
         |_, device| {
-            let data = simclr_data::load(&config.data)?;
-            let (train, size) = (Arc::new(data.train), config.data.image_size);
-            let classes = if train.labeled() > 0 { data.classes.len() } else { 0 };
+            let setup = Setup::open(config, device, config.seed, |_| Ok(()))?;
+            let classes = if setup.train.labeled() > 0 { setup.classes } else { 0 };
             if classes == 0 {
                 tracing::info!("no training image has a label: pretraining goes on without an online head");
             }
-            let spec = ModelSpec::new(&config.model, train.channels(), size, classes, 0);
-            let (examples, training) = (train.len(), &config.pretrain.training);
-            let maker = ViewMaker::contrastive(&config.augment, size);
-            let samples = (0..examples as u32).collect();
-            let loader = Loader::new(train, samples, maker, (2, training.batch), (config.seed, Purpose::Contrastive))
+            let (examples, seed) = (setup.train.len(), setup.seed);
+            let schedule = Schedule::new(training, examples);
+            let model = setup.place(SimClr::new(&setup.spec(&config.model, classes, 0), seed)?)?;
+            let given = objective::Given { config: table, model: &model, seed, steps: schedule.total };
+            let objective = objective::choose(&given)?;
+            let maker = ViewMaker::contrastive(&config.augment, setup.size())?;
+            let (samples, sizes) = ((0..examples as u32).collect(), (objective.views(), training.batch));
+            let loader = Loader::new(setup.train.clone(), samples, maker, sizes, (seed, Purpose::Contrastive))
                 .colors_left(config.augment.on_device && device.is_cuda());
-            let model = SimClr::new(&spec, config.seed)?.on(device)?.with_maps(maps(config, device));
-            let (batches, test) = (batches(loader, &model)?, HeldOut::new(config, Arc::new(data.test)));
-            let table = &config.pretrain;
-            let task = Pretrain::new(model, batches, table.temperature, test).in_chunks(training.chunk);
-            let task = task.with_head(table.online_head, Schedule::new(training, examples).peak)?;
-            Ok(Plan { task, training, examples, title: "pretrain".into() })
+            let loss = Pretrain::new(objective, training.chunk);
+            let loss = loss.with_head(&model, table.online_head, schedule.peak)?;
+            setup.plan(model, loader, examples, loss)
         },
-        |task, outcome| {
+        |model, outcome| {
             let figures: Map<_, _> = outcome.metrics.iter().map(|(k, v)| (format!("online_{k}"), json!(v))).collect();
-            let loss = outcome.last_step.iter().find(|(name, _)| *name == task::CONTRAST_LOSS).map(|(_, loss)| loss);
-            let mut result = json!({"params": used_parameters(&task.model), "loss": loss});
+            let mut result = json!({"params": used_parameters(model), "loss": outcome.last_loss});
             if let Some(result) = result.as_object_mut() {
                 result.extend(figures);
             }

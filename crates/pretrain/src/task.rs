@@ -1,54 +1,45 @@
-//! The loss of pretraining: NT-Xent on two views, and an online linear head that the encoder does not feel.
+//! Pretraining as a stage: an objective on views, and an online linear head that the encoder does not feel.
 //!
-//! The head's loss is lowered beside the contrastive one, which alone is shown as the loss.
+//! The head's loss is lowered beside the objective's, which alone is shown as the loss.
 
 use crate::head::{Linear, Normalizer};
+use crate::objective::{Learned, Objective, Views};
 use anyhow::Result;
 use candle_core::Tensor;
-use serde_json::Value as Json;
 use simclr_core::config::OnlineHead;
-use simclr_core::params::ParamStore;
-use simclr_core::train::{Batches, Loss, Task};
+use simclr_core::train::Loss;
 use simclr_model::{Mode, Pass, SimClr};
-use simclr_ops::{Tape, accuracy, nt_xent, partial_cross_entropy};
-use simclr_stage::{HeldOut, Input};
+use simclr_ops::{Tape, accuracy, partial_cross_entropy};
+use simclr_stage::{DeviceBatch, EvalSet, StageLoss};
 use std::collections::BTreeMap;
 
-/// What the log calls the loss of the two views.
-pub(crate) const CONTRAST_LOSS: &str = "contrast_loss";
 const ONLINE_ACCURACY: &str = "supervised_acc";
+/// What the names of an objective's tensors begin with in the state that a resumed run reads.
+const OBJECTIVE: &str = "objective/";
 
-/// Pretraining as the training loop sees it.
+/// The loss of pretraining.
 pub struct Pretrain {
-    /// The network; its classifier is the online linear head.
-    pub model: SimClr,
-    batches: Batches<Input>,
-    temperature: f64,
+    objective: Box<dyn Objective>,
     chunk: Option<usize>,
-    test: HeldOut,
-    /// What the online head reads through; nothing in the reference's form.
+    /// What the online head, the network's classifier, reads through; nothing in the reference's form.
     normalizer: Option<Normalizer>,
 }
 
 impl Pretrain {
-    /// Pretrains `model` on two views of each image of `batches`, with the online head in the reference's form.
-    pub fn new(model: SimClr, batches: Batches<Input>, temperature: f64, test: HeldOut) -> Self {
-        Self { model, batches, temperature, chunk: None, test, normalizer: None }
+    /// Lowers `objective`, with the online head in the reference's form; with a `chunk` at most so many images at a time go
+    /// through the network, and the loss stays that of the whole batch.
+    pub fn new(objective: Box<dyn Objective>, chunk: Option<usize>) -> Self {
+        Self { objective, chunk, normalizer: None }
     }
 
-    /// The same, with at most so many images at a time through the network; the loss stays that of the whole batch.
-    pub fn in_chunks(self, chunk: Option<usize>) -> Self {
-        Self { chunk, ..self }
-    }
-
-    /// The same, with an online head, where there is one, of another form; `rate` is the highest learning rate.
+    /// The same, with the online head of `model`, where there is one, of another form; `rate` is the highest learning rate.
     ///
     /// # Errors
     /// When memory is short.
-    pub fn with_head(mut self, form: OnlineHead, rate: f64) -> Result<Self> {
-        self.normalizer = match (&self.model.classifier, form) {
+    pub fn with_head(mut self, model: &SimClr, form: OnlineHead, rate: f64) -> Result<Self> {
+        self.normalizer = match (&model.classifier, form) {
             (Some(_), OnlineHead::Normalized) => {
-                Some(Normalizer::new(self.model.encoder.features(), rate, self.model.store.device())?)
+                Some(Normalizer::new(model.encoder.features(), rate, model.store.device())?)
             }
             _ => None,
         };
@@ -56,62 +47,51 @@ impl Pretrain {
     }
 
     /// Gives the classifier the numbers with which it reads features as they are; back come those that it trains with.
-    fn fold_head(&self) -> Result<Option<Linear>> {
-        let Some(normalizer) = &self.normalizer else { return Ok(None) };
-        let head = Linear::of(&self.model.store)?;
-        normalizer.folded(&head)?.write(&self.model.store)?;
+    fn fold_head(&self, model: &SimClr) -> Result<Option<Linear>> {
+        let (Some(normalizer), Some(classifier)) = (&self.normalizer, &model.classifier) else { return Ok(None) };
+        let head = Linear::of(&model.store, classifier)?;
+        normalizer.folded(&head)?.write(&model.store, classifier)?;
         Ok(Some(head))
     }
 }
 
-impl Task for Pretrain {
-    type Batch = Input;
-
-    fn store(&self) -> &ParamStore {
-        &self.model.store
-    }
-
-    fn batches(&self) -> Batches<Input> {
-        self.batches.clone()
-    }
-
-    fn loss(&mut self, tape: &Tape, batch: Input) -> Result<Loss> {
+impl StageLoss for Pretrain {
+    fn loss(&mut self, model: &SimClr, tape: &Tape, batch: DeviceBatch) -> Result<Loss> {
         let (images, labels, _) = batch.open()?;
-        let pass = Pass::new(tape, &self.model.store, Mode::Train);
-        let (features, hidden) = self.model.project(&pass, &images, self.chunk)?;
-        let contrast = nt_xent(tape, &hidden, self.temperature, true)?;
-        let mut metrics = vec![
-            (CONTRAST_LOSS, contrast.loss.tensor().clone()),
-            ("contrast_acc", contrast.accuracy),
-            ("contrast_entropy", contrast.entropy),
-        ];
-        let Some(head) = &self.model.classifier else {
-            return Ok(Loss { value: contrast.loss, beside: None, metrics });
-        };
-        // The head learns to read the features and must not shape them. Both views of an image have its label.
+        let pass = Pass::new(tape, &model.store, Mode::Train);
+        let views = Views { model, pass: &pass, images: &images, chunk: self.chunk };
+        let Learned { loss, features, mut metrics } = self.objective.loss(&views)?;
+        let Some(head) = &model.classifier else { return Ok(Loss { value: loss, beside: None, metrics }) };
+        // The head learns to read the features and must not shape them. All views of an image have its label.
+        let labels = labels.repeat(features.tensor().dim(0)? / labels.len());
         let features = match &self.normalizer {
             Some(normalizer) => normalizer.forward(tape, &features)?,
             None => features,
         };
         let logits = head.forward(&pass, &features)?;
-        let labels = [labels.as_slice(), &labels].concat();
         let supervised = partial_cross_entropy(tape, &logits, &labels)?;
         metrics.push(("supervised_loss", supervised.tensor().clone()));
         // A batch of mostly unlabeled images may hold no label at all.
         if labels.iter().any(Option::is_some) {
             metrics.push((ONLINE_ACCURACY, accuracy(logits.tensor(), &labels, 1)?));
         }
-        Ok(Loss { value: contrast.loss, beside: Some(supervised), metrics })
+        Ok(Loss { value: loss, beside: Some(supervised), metrics })
     }
 
-    fn evaluate(&mut self) -> Result<Vec<(&'static str, f64)>> {
+    fn after_step(&mut self, model: &SimClr, step: u64) -> Result<()> {
+        self.objective.after_step(model, step)
+    }
+
+    fn evaluate(&mut self, model: &SimClr, test: &EvalSet) -> Result<Vec<(&'static str, f64)>> {
         // Without labels there is nothing to measure: the loss says how far pretraining has come.
-        if self.model.classifier.is_none() || self.test.is_empty() {
+        if model.classifier.is_none() || test.is_empty() {
             return Ok(Vec::new());
         }
-        let trained = self.fold_head()?;
-        let metrics = self.test.metrics(&self.model);
-        trained.map_or(Ok(()), |head| head.write(&self.model.store))?;
+        let trained = self.fold_head(model)?;
+        let metrics = test.metrics(model);
+        if let (Some(head), Some(classifier)) = (trained, &model.classifier) {
+            head.write(&model.store, classifier)?;
+        }
         metrics
     }
 
@@ -120,20 +100,20 @@ impl Task for Pretrain {
     }
 
     /// The checkpoint's classifier is a plain linear layer.
-    fn finish(&mut self) -> Result<()> {
-        self.fold_head().map(drop)
+    fn finish(&mut self, model: &SimClr) -> Result<()> {
+        self.fold_head(model).map(drop)
     }
 
     fn state(&self) -> Result<BTreeMap<String, Tensor>> {
-        self.normalizer.as_ref().map_or_else(|| Ok(BTreeMap::new()), Normalizer::state)
+        let mut state = self.normalizer.as_ref().map_or_else(|| Ok(BTreeMap::new()), Normalizer::state)?;
+        state.extend(self.objective.state()?.into_iter().map(|(name, t)| (format!("{OBJECTIVE}{name}"), t)));
+        Ok(state)
     }
 
     fn restore(&mut self, state: &BTreeMap<String, Tensor>) -> Result<()> {
-        self.normalizer.as_ref().map_or(Ok(()), |normalizer| normalizer.restore(state))
-    }
-
-    fn model_config(&self) -> Json {
-        self.model.spec.to_json()
+        self.normalizer.as_ref().map_or(Ok(()), |normalizer| normalizer.restore(state))?;
+        let own = |(name, t): (&String, &Tensor)| Some((name.strip_prefix(OBJECTIVE)?.to_string(), t.clone()));
+        self.objective.restore(&state.iter().filter_map(own).collect())
     }
 }
 
@@ -141,13 +121,13 @@ impl Task for Pretrain {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::objective::NtXent;
     use simclr_core::config::Config;
     use simclr_data::Batch;
     use simclr_model::ModelSpec;
     use simclr_ops::weighted_sum;
     use simclr_stage::uploader;
     use std::path::Path;
-    use std::sync::Arc;
 
     const SIDE: usize = 16;
     const IMAGES: usize = 8;
@@ -162,21 +142,19 @@ mod tests {
         let labels = (0..IMAGES as u32).map(|i| Some(i % 3)).collect();
         let shape = [2 * IMAGES, SIDE, SIDE, 3];
         let batch = Batch { images, labels, samples: (0..IMAGES as u32).collect(), shape, distortions: Vec::new() };
-        let batches: Batches<Input> = Arc::new(move |_| Input::send(batch.clone(), &uploader));
-        let images = simclr_data::sources::textures::split(1, 4);
-        let test = HeldOut::new(&config, Arc::new(images.into()));
-        let mut task = Pretrain::new(model, batches.clone(), 0.2, test).with_head(form, 0.3).unwrap();
+        let batch = DeviceBatch::send(batch, &uploader).unwrap();
+        let pretrain = Pretrain::new(Box::new(NtXent::new(0.2)), None);
         let tape = Tape::new();
-        let loss = task.loss(&tape, batches(0).unwrap()).unwrap();
+        let loss = pretrain.with_head(&model, form, 0.3).unwrap().loss(&model, &tape, batch).unwrap();
         let scalar = |t: &Tensor| t.to_scalar::<f32>().unwrap();
-        let contrast = loss.metrics.iter().find(|(name, _)| *name == CONTRAST_LOSS).map(|(_, t)| scalar(t)).unwrap();
+        let contrast = loss.metrics.iter().find(|(name, _)| *name == "contrast_loss").map(|(_, t)| scalar(t)).unwrap();
         let shown = scalar(loss.value.tensor());
         let lowered = match &loss.beside {
             Some(beside) => weighted_sum(&tape, &[(1.0, &loss.value), (1.0, beside)]).unwrap(),
             None => loss.value,
         };
         let gradients = tape.backward(&lowered).unwrap();
-        let body = task.model.store.trainable().filter(|p| !p.name.starts_with("fc."));
+        let body = model.store.trainable().filter(|p| !p.part.in_classifier());
         let numbers = body.map(|p| gradients.get(&p.tensor).unwrap().flatten_all().unwrap().to_vec1().unwrap());
         ((shown, contrast), numbers.collect())
     }

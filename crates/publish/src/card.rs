@@ -14,17 +14,9 @@ use std::fmt::Write;
 fn dataset(run: &RunFacts) -> (String, Option<String>) {
     let data = &run.manifest["config"]["data"];
     let name = data["dataset"].as_str().unwrap_or("unknown");
-    let (title, place) = match (name, data["hub"].as_str()) {
-        (_, Some(id)) => (id, Some(id)),
-        ("fashion-mnist", _) => ("Fashion-MNIST", Some("zalando-datasets/fashion_mnist")),
-        ("cifar10", _) => ("CIFAR-10", Some("uoft-cs/cifar10")),
-        ("cifar100", _) => ("CIFAR-100", Some("uoft-cs/cifar100")),
-        ("stl10", _) => ("STL-10", None),
-        ("textures", _) => ("textures (rendered by this project)", None),
-        ("folder" | "tar" | "parquet" | "idx", _) => ("the author's own images", None),
-        (other, _) => (other, None),
-    };
-    (title.into(), place.map(String::from))
+    let hub = data["hub"].as_str();
+    let place = hub.or_else(|| simclr_data::source::named(name)?.hub);
+    (simclr_data::source::title(name, hub).into(), place.map(String::from))
 }
 
 /// `README.md` of the repository.

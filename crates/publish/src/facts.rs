@@ -4,7 +4,8 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value as Json;
 use simclr_core::disk;
 use simclr_core::hub::is_hub_path;
-use simclr_core::run::{checkpoint, layout};
+use simclr_core::run::checkpoint::{self, Loaded};
+use simclr_core::run::layout;
 use simclr_core::stages::{self, Method, Stage};
 use simclr_model::ModelSpec;
 use std::path::{Path, PathBuf};
@@ -50,11 +51,10 @@ impl Facts {
             bail!("{}: is on the hub already; name a folder of this machine", source.display())
         }
         let weights = checkpoint::find(source)?;
-        let (tensors, json) = checkpoint::load(&weights)?;
+        let Loaded { tensors, sha256, config: json } = checkpoint::load(&weights)?;
         let spec = ModelSpec::from_json(&json).with_context(|| weights.display().to_string())?;
         let trained = tensors.iter().filter(|(name, _)| !name.contains(".running_"));
         let parameters = trained.map(|(_, tensor)| tensor.elem_count()).sum();
-        let sha256 = disk::file_sha256(&weights)?;
         let run = weights.parent().and_then(Path::parent).filter(|run| run.join(layout::MANIFEST).is_file());
         let run = match run {
             Some(run) if weights.parent().is_some_and(|p| p.ends_with(layout::CHECKPOINT)) => {

@@ -8,7 +8,8 @@ use simclr_core::config::{Config, EvalConfig};
 use simclr_core::disk;
 use simclr_core::rng::{Purpose, Rng};
 use simclr_core::run::layout;
-use simclr_data::{Dataset, Loader, Pictures, ViewMaker, sheet::contact_sheet};
+use simclr_data::{Dataset, Loader, Pictures, ViewMaker};
+use simclr_data_tools::sheet::contact_sheet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -118,7 +119,7 @@ fn spread(values: &mut [usize]) -> (Json, String) {
 /// Images a second that pretraining's loader makes two views of.
 fn loader_rate(config: &Config, data: Dataset) -> Result<f64> {
     let train = Arc::new(data.train);
-    let maker = ViewMaker::contrastive(&config.augment, config.data.image_size);
+    let maker = ViewMaker::contrastive(&config.augment, config.data.image_size)?;
     let (samples, batch) = ((0..train.len() as u32).collect(), config.pretrain.training.batch.min(BATCH));
     let loader = Loader::new(train, samples, maker, (2, batch), (config.seed, Purpose::Contrastive));
     loader.batch(0)?;
@@ -134,7 +135,7 @@ fn loader_rate(config: &Config, data: Dataset) -> Result<f64> {
 fn sheet(config: &Config, data: &Dataset) -> Result<Vec<u8>> {
     let (size, channels, n) = (config.data.image_size, data.train.channels(), data.train.len());
     let plain = ViewMaker::eval(&EvalConfig { crop: 1.0, ..EvalConfig::default() }, size);
-    let random = ViewMaker::contrastive(&config.augment, size);
+    let random = ViewMaker::contrastive(&config.augment, size)?;
     let (mut tiles, shown) = (Vec::new(), SHOWN.0.min(n));
     for index in (0..shown).map(|i| i * n / shown) {
         let key = data.train.key(index);

@@ -50,15 +50,15 @@ impl Page<'_> {
     fn header(&self, name: &str) -> String {
         let r = self.results;
         let mut out = format!("<header><h1>{name}</h1>\n<p class=\"lead\">{}</p>\n", headline(&r.rows));
-        let m = &self.config.model;
+        let (data, m) = (&self.config.data, &self.config.model);
         let width = if m.width == 1.0 { String::new() } else { format!(", {}x wide", m.width) };
         let sk = if m.sk_ratio > 0.0 { ", selective kernels" } else { "" };
         let _ = writeln!(
             out,
             "<p class=\"facts\">{}, {} px · ResNet-{}{width}{sk} · device {} · seed {} · {} of training and \
              evaluation</p>",
-            escape(&self.config.data.dataset),
-            self.config.data.image_size,
+            escape(simclr_data::source::title(&data.dataset, data.hub.as_deref())),
+            data.image_size,
             m.depth,
             escape(&r.device),
             r.seed,

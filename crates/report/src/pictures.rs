@@ -9,7 +9,8 @@ use simclr_core::config::Config;
 use simclr_core::rng::{Purpose, Rng};
 use simclr_core::run::layout;
 use simclr_core::stages;
-use simclr_data::{Dataset, ViewMaker, sheet::contact_sheet};
+use simclr_data::{Dataset, ViewMaker};
+use simclr_data_tools::sheet::contact_sheet;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -76,7 +77,7 @@ fn uri(png: &[u8]) -> String {
 fn views(config: &Config, data: &Dataset) -> Result<String> {
     let size = config.data.image_size;
     let channels = data.train.channels();
-    let maker = ViewMaker::contrastive(&config.augment, size);
+    let maker = ViewMaker::contrastive(&config.augment, size)?;
     let mut tiles = Vec::new();
     let count = EXAMPLES.min(data.train.len());
     for example in 0..count {

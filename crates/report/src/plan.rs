@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use serde::{Serialize, Serializer};
-use simclr_core::config::{Config, DataConfig, ModelConfig, TrainingConfig};
+use simclr_core::config::{Config, ModelConfig, TrainingConfig};
 use simclr_core::readable::percent;
 use simclr_core::run::layout;
 use simclr_core::stages::{self, Arg, Each, FINETUNED, Method, STAGES, Stage, Work};
@@ -56,13 +56,19 @@ pub fn by_name<S: Serializer>(method: &Method, serializer: S) -> Result<S::Ok, S
 /// students, teachers before students.
 ///
 /// # Errors
-/// When students teach one another in a circle, or an override of a label fraction is not valid.
+/// When there is no such dataset or transform, students teach one another in a circle, or an override of a label fraction is not
+/// valid.
 pub fn jobs(config: &Config, out: &Path) -> Result<Vec<Job>> {
     jobs_of(&STAGES, config, out)
 }
 
 fn jobs_of(stages: &'static [Stage], config: &Config, out: &Path) -> Result<Vec<Job>> {
-    let plan = Planner { config, out, train: train_images(&config.data), test: test_images(&config.data) };
+    // The loader has the true numbers; an estimate of work does with those of the table.
+    simclr_data::check(config)?;
+    let data = simclr_data::source::find(&config.data)?;
+    let (train, test) = (data.train.estimate(), data.test.estimate());
+    let train = config.data.limit.map_or(train, |limit| limit.min(train));
+    let plan = Planner { config, out, train, test };
     let students = students_in_order(config)?;
     let mut jobs = Vec::new();
     let once = |stage: &Stage| stage.each == Each::Experiment;
@@ -260,28 +266,6 @@ fn students_in_order(config: &Config) -> Result<Vec<String>> {
     Ok(order)
 }
 
-/// Training images, for the estimate of work: the loader has the true number.
-fn train_images(data: &DataConfig) -> usize {
-    let all = match data.dataset.as_str() {
-        "fashion-mnist" => 60_000,
-        // The size of ImageNet: only ratios between jobs mean something.
-        "folder" | "tar" | "parquet" => 1_281_167,
-        "stl10" => 105_000,
-        "cifar10" | "cifar100" => 50_000,
-        _ => 10_000,
-    };
-    data.limit.map_or(all, |limit| limit.min(all))
-}
-
-fn test_images(data: &DataConfig) -> usize {
-    match data.dataset.as_str() {
-        "folder" | "tar" | "parquet" => 50_000,
-        "stl10" => 8_000,
-        "fashion-mnist" | "cifar10" | "cifar100" => 10_000,
-        _ => 2_000,
-    }
-}
-
 /// The plan as JSON, the way `simclr-eval plan` prints it.
 ///
 /// # Errors
@@ -366,6 +350,20 @@ mod tests {
         assert_eq!(jobs[0].args.join(" "), "--from out/pretrain --labels 0.1 --subset 0");
         assert_eq!(jobs[0].row.as_ref().unwrap().method.to_string(), "adapted");
         assert!(jobs.iter().all(|job| job.cost > 0.0));
+    }
+
+    #[test]
+    fn images_are_those_of_the_table() {
+        let cost = |set: &[&str]| {
+            let jobs = jobs(&config(set), Path::new("out")).unwrap();
+            jobs.iter().find(|j| j.id == "pretrain").unwrap().cost
+        };
+        for (name, ratio) in [("cifar100", 1.0), ("fashion-mnist", 1.2), ("stl10", 2.1), ("textures", 0.2)] {
+            let got = cost(&[&format!("data.dataset=\"{name}\"")]) / cost(&[]);
+            assert!((got / ratio - 1.0).abs() < 0.01, "{name}: {got} times the work of CIFAR-10, expected {ratio}");
+        }
+        let message = jobs(&config(&["data.dataset=\"cifar-10\""]), Path::new("out")).unwrap_err().to_string();
+        assert!(message.contains("must be one of textures"), "{message}");
     }
 
     #[test]

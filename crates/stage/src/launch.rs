@@ -1,28 +1,18 @@
 //! From the command line to a finished run folder: open, train, write the result.
 
-use crate::held_out::{TOP1, TOP5};
-use crate::weights::used_parameters;
+use crate::checkpoint::used_parameters;
+use crate::eval_set::{TOP1, TOP5};
+use crate::plan::{Plan, StageLoss};
 use anyhow::{Context, Result};
-use candle_core::{DType, Device};
+use candle_core::Device;
+use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
 use simclr_core::cli::{CommonArgs, device_name, vector_unit};
 use simclr_core::config::{Config, Dtype, TrainingConfig};
+use simclr_core::disk::file_sha256;
 use simclr_core::run::{Opened, Run, RunOptions};
-use simclr_core::train::{Outcome, Task, TrainOptions, train};
+use simclr_core::train::{Outcome, TrainOptions, train};
 use simclr_model::SimClr;
-
-/// How this run's networks store their maps: as the experiment says, or as f32, with one message, on a processor that
-/// does not multiply bf16.
-pub fn maps(config: &Config, device: &Device) -> DType {
-    match (config.dtype, device.is_cuda() || simclr_ops::cpu::multiplies_bf16().is_some()) {
-        (Dtype::F32, _) => DType::F32,
-        (Dtype::Bf16, true) => DType::BF16,
-        (Dtype::Bf16, false) => {
-            tracing::warn!("dtype bf16: this processor has neither AMX-BF16 nor AVX512-BF16; computing in f32");
-            DType::F32
-        }
-    }
-}
 
 /// What a stage's run is, before anything is loaded.
 pub struct Launch<'a> {
@@ -33,36 +23,69 @@ pub struct Launch<'a> {
     /// The stage's name.
     pub stage: &'static str,
     /// The tables of the experiment that decide the result.
-    pub matters: Json,
+    pub identity: Json,
     /// Names and SHA-256 of files that it starts from.
     pub inputs: Vec<(String, String)>,
     /// Whatever else decides the result.
     pub extra: Map<String, Json>,
 }
 
-/// What to train, once the run folder is open.
-pub struct Plan<'a, T> {
-    /// The task.
-    pub task: T,
-    /// How it optimises.
-    pub training: &'a TrainingConfig,
-    /// Images in an epoch.
-    pub examples: usize,
-    /// What progress is called.
-    pub title: String,
+impl<'a> Launch<'a> {
+    /// A run that the seed and the images decide, and what is added.
+    pub fn new(args: &'a CommonArgs, config: &'a Config, stage: &'static str) -> Self {
+        let identity = json!({"seed": config.seed, "data": config.data});
+        Self { args, config, stage, identity, inputs: Vec::new(), extra: Map::new() }
+    }
+
+    /// The same, decided by a table of the experiment, too.
+    pub fn table(mut self, name: &str, table: impl Serialize) -> Self {
+        self.identity[name] = json!(table);
+        self
+    }
+
+    /// The same, decided by a file with this SHA-256, too.
+    pub fn input(mut self, name: &str, sha256: &str) -> Self {
+        self.inputs.push((name.into(), sha256.into()));
+        self
+    }
+
+    /// The same, decided by an option of the command line, too.
+    pub fn option(mut self, name: &str, value: impl Serialize) -> Self {
+        self.extra.insert(name.into(), json!(value));
+        self
+    }
+
+    /// The same, of a stage that sees single views of labeled images: a subset of a fraction of them.
+    pub fn on_labels(self, fraction: f64, subset: usize) -> Self {
+        let (eval, augment) = (&self.config.eval, &self.config.augment);
+        let launch = self.table("eval_view", (eval.crop, eval.resize)).table("flip", augment.flip);
+        launch.option("labels", fraction).option("subset", subset)
+    }
+
+    /// The same, decided by the list of labeled images, too, where the experiment has one for this fraction.
+    ///
+    /// # Errors
+    /// When the list cannot be read.
+    pub fn label_list(self, fraction: f64) -> Result<Self> {
+        match self.config.data.list(fraction) {
+            None => Ok(self),
+            Some(list) => Ok(self.input("label list", &file_sha256(&list.file).context("data.lists")?)),
+        }
+    }
 }
 
 /// Opens the run folder; `None` when it holds this run already, finished.
 ///
 /// # Errors
-/// When the folder holds something else.
+/// When the experiment names a dataset or a transform that there is not, or the folder holds something else.
 pub fn open(launch: Launch<'_>) -> Result<Option<Run>> {
-    let Launch { args, config, stage, mut matters, inputs, extra } = launch;
+    let Launch { args, config, stage, mut identity, inputs, extra } = launch;
+    simclr_data::check(config)?;
     // A run of the default keeps the manifest that it had before there was a choice.
     if config.dtype != Dtype::default() {
-        matters["dtype"] = json!(config.dtype);
+        identity["dtype"] = json!(config.dtype);
     }
-    Ok(match Run::open(RunOptions { out: &args.out, stage, config, matters, inputs, extra, resume: args.resume })? {
+    Ok(match Run::open(RunOptions { out: &args.out, stage, config, identity, inputs, extra, resume: args.resume })? {
         Opened::Done(_) => {
             tracing::info!("{} holds this run already, finished", args.out.display());
             None
@@ -83,22 +106,25 @@ pub fn classifier_result(model: &SimClr, outcome: &Outcome) -> Result<Json> {
     Ok(json!({"top1": figure(TOP1)?, "top5": figure(TOP5)?, "params": used_parameters(model)}))
 }
 
-/// Opens the device and the run folder, trains unless a finished run of the same experiment is there, and writes `result.json`.
+/// Opens the device and the run folder, trains unless a finished run of the same experiment is there, and writes
+/// `result.json`. `title` is what progress is called.
 ///
 /// # Errors
 /// When the folder holds something else, or a part of the stage fails.
-pub fn launch<'p, T: Task>(
+pub fn launch<L: StageLoss>(
     launch: Launch<'_>,
-    plan: impl FnOnce(&Run, &Device) -> Result<Plan<'p, T>>,
-    result: impl FnOnce(&T, &Outcome) -> Result<Json>,
+    training: &TrainingConfig,
+    title: String,
+    plan: impl FnOnce(&Run, &Device) -> Result<Plan<L>>,
+    result: impl FnOnce(&SimClr, &Outcome) -> Result<Json>,
 ) -> Result<()> {
     let (args, config, stage, mut facts) = (launch.args, launch.config, launch.stage, launch.extra.clone());
     let device = args.device.open()?;
     let Some(mut run) = open(launch)? else { return Ok(()) };
-    let Plan { mut task, training, examples, title } = plan(&run, &device)?;
-    let (prefetch, progress) = (config.data.prefetch, args.progress);
+    let mut plan = plan(&run, &device)?;
+    let (examples, prefetch, progress) = (plan.examples, config.data.prefetch, args.progress);
     let options = TrainOptions { training, examples, prefetch, progress, title, stop_after: None };
-    let outcome = train(&mut task, &options, &mut run)?;
+    let outcome = train(&mut plan, &options, &mut run)?;
     facts.insert("stage".into(), json!(stage));
     facts.insert("examples".into(), json!(examples));
     facts.insert("device".into(), json!(device_name(&device)));
@@ -107,7 +133,7 @@ pub fn launch<'p, T: Task>(
     facts.insert("seconds".into(), json!(outcome.seconds));
     let images = (outcome.steps * training.batch as u64) as f64;
     facts.insert("images_per_s".into(), json!(images / outcome.seconds.max(1e-9)));
-    if let Json::Object(more) = result(&task, &outcome)? {
+    if let Json::Object(more) = result(&plan.model, &outcome)? {
         facts.extend(more);
     }
     run.finish(&Json::Object(facts))

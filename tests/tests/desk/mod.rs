@@ -98,8 +98,12 @@ impl Desk {
     }
 
     pub fn distill(&self, teacher: &str, student: &str, out: &str) -> Result<()> {
+        self.distill_with(teacher, student, out, &[])
+    }
+
+    pub fn distill_with(&self, teacher: &str, student: &str, out: &str, set: &[&str]) -> Result<()> {
         let (common, teacher, student) = (self.args(out), self.path(teacher), student.into());
-        simclr_distill::run(&DistillArgs { common, teacher, student, labels: 0.5, subset: 0 }, &self.config(&[])?)
+        simclr_distill::run(&DistillArgs { common, teacher, student, labels: 0.5, subset: 0 }, &self.config(set)?)
     }
 
     /// With a linear probe and nearest neighbours on the features, or else the checkpoint's own classifier.

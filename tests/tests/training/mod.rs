@@ -10,7 +10,8 @@ use simclr_core::train::{TrainOptions, train};
 use simclr_data::{Loader, ViewMaker};
 use simclr_model::{ModelSpec, SimClr};
 use simclr_pretrain::Pretrain;
-use simclr_stage::{HeldOut, batches};
+use simclr_pretrain::objective::NtXent;
+use simclr_stage::{EvalSet, Plan, device_batches};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ pub fn pretrain(out: &Path, config: &Config, stop: Option<u64>, device: &Device)
         out,
         stage: "pretrain",
         config,
-        matters: json!({}),
+        identity: json!({}),
         inputs: vec![],
         extra: Map::new(),
         resume: true,
@@ -35,14 +36,15 @@ pub fn pretrain(out: &Path, config: &Config, stop: Option<u64>, device: &Device)
     test.truncate(40);
     let (train_set, size) = (Arc::new(data.train), config.data.image_size);
     let spec = ModelSpec::new(&config.model, 3, size, data.classes.len(), 0);
-    let maker = ViewMaker::contrastive(&config.augment, size);
+    let maker = ViewMaker::contrastive(&config.augment, size).unwrap();
     let (samples, examples) = ((0..train_set.len() as u32).collect(), train_set.len());
     let source = (config.seed, Purpose::Contrastive);
     let loader = Loader::new(train_set, samples, maker, (2, training.batch), source);
     let model = SimClr::new(&spec, config.seed).unwrap().on(device).unwrap();
-    let batches = batches(loader, &model).unwrap();
-    let task = Pretrain::new(model, batches, 0.2, HeldOut::new(config, Arc::new(test))).in_chunks(training.chunk);
-    let mut task = task.with_head(config.pretrain.online_head, training.learning_rate).unwrap();
+    let batches = device_batches(loader, &model).unwrap();
+    let loss = Pretrain::new(Box::new(NtXent::new(0.2)), training.chunk);
+    let loss = loss.with_head(&model, config.pretrain.online_head, training.learning_rate).unwrap();
+    let mut plan = Plan { model, batches, examples, test: EvalSet::new(config, Arc::new(test)), loss };
     let options = TrainOptions {
         training,
         examples,
@@ -51,5 +53,5 @@ pub fn pretrain(out: &Path, config: &Config, stop: Option<u64>, device: &Device)
         title: "test".into(),
         stop_after: stop,
     };
-    train(&mut task, &options, &mut run).unwrap();
+    train(&mut plan, &options, &mut run).unwrap();
 }

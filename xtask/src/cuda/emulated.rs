@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Its sources, in the folder `emulated` beside the kernels.
+/// Its sources, in the folder that [`simclr_emulator::sources`] names.
 const SOURCES: [&str; 5] = ["driver.cpp", "modules.cpp", "blas.cpp", "dnn.cpp", "missing.cpp"];
 /// The one library, and the names under which linkers look for it.
 const LIBRARY: &str = "libemulated.so";
@@ -31,10 +31,14 @@ impl Emulated {
     ///
     /// # Errors
     /// When there is no C++ compiler, or it refuses.
-    pub fn build(toolkit: &Toolkit, kernels: &Path, folder: PathBuf) -> Result<Self> {
+    pub fn build(toolkit: &Toolkit, kernels: &[PathBuf], folder: PathBuf) -> Result<Self> {
         std::fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
         let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".into());
-        let sources = kernels.join("emulated");
+        let sources = simclr_emulator::sources();
+        // What `modules.cpp` includes.
+        let header = folder.join("kernels.hpp");
+        std::fs::write(&header, simclr_emulator::header(kernels))
+            .with_context(|| format!("writing {}", header.display()))?;
         // Not over a library that a process may have open.
         let made = folder.join("new.so");
         let status = Command::new(&compiler)
@@ -50,7 +54,7 @@ impl Emulated {
             .args(["-Wno-unknown-pragmas", "-shared", "-fPIC", &format!("-Wl,-soname,{LIBRARY}"), "-o"])
             .arg(&made)
             .arg("-I")
-            .arg(kernels)
+            .arg(&folder)
             .arg("-I")
             .arg(&sources)
             // Headers of NVIDIA's: what is said of them is not for us.

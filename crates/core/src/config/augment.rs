@@ -1,7 +1,8 @@
 //! The table `[augment]` of an experiment file: how contrastive views are made.
 
+use super::named::Named;
 use super::value::{not_negative, share};
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 
 /// The random views of contrastive learning (paper, appendix; "v2" colour jitter).
@@ -24,6 +25,10 @@ pub struct AugmentConfig {
     /// only crop, resize and flip. Views differ in the last bits. On the CPU the key changes nothing.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub on_device: bool,
+    /// The transforms of pretraining's views, in order, in place of crop, flip, jitter, grayscale and blur as the keys
+    /// above have them: names, or tables of a name and settings. `flip` still says whether labeled views are mirrored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transforms: Option<Vec<Named>>,
 }
 
 impl Default for AugmentConfig {
@@ -36,6 +41,7 @@ impl Default for AugmentConfig {
             blur_probability: 0.5,
             flip: true,
             on_device: false,
+            transforms: None,
         }
     }
 }
@@ -52,6 +58,49 @@ impl AugmentConfig {
         for (key, value) in shares {
             share(&format!("augment.{key}"), f64::from(value))?;
         }
-        not_negative("augment.color_strength", f64::from(self.color_strength))
+        not_negative("augment.color_strength", f64::from(self.color_strength))?;
+        self.check_list()
+    }
+
+    /// Keys must not stand beside a list of transforms without effect. What names the default may: a run's own file names
+    /// every default.
+    fn check_list(&self) -> Result<()> {
+        let usual = Self::default();
+        let keys = [
+            ("min_area", self.min_area != usual.min_area),
+            ("color_strength", self.color_strength != usual.color_strength),
+            ("color_probability", self.color_probability != usual.color_probability),
+            ("grayscale_probability", self.grayscale_probability != usual.grayscale_probability),
+            ("blur_probability", self.blur_probability != usual.blur_probability),
+        ];
+        let idle: Vec<String> = keys.iter().filter(|(_, set)| *set).map(|(key, _)| format!("augment.{key}")).collect();
+        if self.transforms.is_some() && !idle.is_empty() {
+            bail!(
+                "{} would have no effect beside augment.transforms: leave it out, and give the transforms their own \
+                 settings, such as {{ name = \"jitter\", strength = 0.5 }}",
+                idle.join(", ")
+            )
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_list_of_transforms_stands_alone() {
+        let config = |text: &str| toml::from_str::<AugmentConfig>(text).unwrap();
+        let list = "transforms = [\"crop\", { name = \"jitter\", strength = 0.5 }]\n";
+        config(&format!("{list}min_area = 0.08\nflip = false\non_device = true")).check().unwrap();
+        let message = config(&format!("{list}min_area = 0.2\nblur_probability = 0.0")).check().unwrap_err().to_string();
+        assert!(message.starts_with("augment.min_area, augment.blur_probability would have no effect"), "{message}");
+        // What a run writes of itself loads again, and an experiment without a list keeps its bytes.
+        let again = config(&toml::to_string(&config(list)).unwrap());
+        assert_eq!(again.transforms, config(list).transforms);
+        again.check().unwrap();
+        assert!(!toml::to_string(&AugmentConfig::default()).unwrap().contains("transforms"));
     }
 }

@@ -16,8 +16,7 @@ const PARQUET_CACHE: usize = 1024;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
-    /// Drawn or of one fixed size: `textures`, `fashion-mnist`, `idx`, `cifar10`, `cifar100`, `stl10`. Files of pictures:
-    /// `folder`, `tar`, `parquet`.
+    /// A name of the table of datasets, which the crate `simclr-data` holds.
     pub dataset: String,
     /// Folder that holds the files; some datasets have a well-known place or a download besides.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,14 +1,20 @@
 //! The table `[model]` of an experiment file: the shape of a network.
 
+use super::named::Named;
+use super::resnet::{BASE_CHANNELS, Layout};
 use super::value::at_least_one;
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 
-/// The shape of a network.
+/// The shape of a network. Keys up to `stem` are those of a ResNet: any other backbone has its keys in its own table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelConfig {
-    /// 18, 34, 50, 101, 152 or 200.
+    /// The encoder: `"resnet"`, or one of `simclr_model`'s other backbones, such as `{ name = "...", key = value }`.
+    #[serde(default = "resnet", skip_serializing_if = "is_resnet")]
+    pub backbone: Named,
+    /// A depth of the [`Layout`]s.
+    #[serde(default, skip_serializing_if = "is_unset")]
     pub depth: usize,
     /// Multiplies the 64 base channels; fractions are welcome.
     #[serde(default = "one")]
@@ -30,6 +36,14 @@ pub struct ModelConfig {
     pub proj_dim: usize,
 }
 
+/// The name of the backbone whose keys stand in the table `[model]` itself.
+const RESNET: &str = "resnet";
+
+/// A ResNet's keys are those of the table `[model]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoSettings {}
+
 /// The first layers of a network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -43,6 +57,15 @@ pub enum Stem {
     Imagenet,
 }
 
+fn resnet() -> Named {
+    Named::new(RESNET)
+}
+fn is_resnet(backbone: &Named) -> bool {
+    backbone.is_plain(RESNET)
+}
+fn is_unset(depth: &usize) -> bool {
+    *depth == 0
+}
 fn one() -> f64 {
     1.0
 }
@@ -54,12 +77,58 @@ fn proj_dim() -> usize {
 }
 
 impl ModelConfig {
-    /// Checks every value that its type does not; `key` is the path of the table.
+    /// A ResNet of this depth, all else at its default.
+    pub fn resnet(depth: usize) -> Self {
+        let (width, proj_layers, proj_dim) = (one(), three(), proj_dim());
+        Self { backbone: resnet(), depth, width, sk_ratio: 0.0, se_ratio: 0.0, stem: Stem::Auto, proj_layers, proj_dim }
+    }
+
+    /// Any backbone but a ResNet, all else at its default.
+    pub fn of(backbone: Named) -> Self {
+        Self { backbone, ..Self::resnet(0) }
+    }
+
+    /// Whether the backbone is a ResNet.
+    pub fn is_resnet(&self) -> bool {
+        self.backbone.name == RESNET
+    }
+
+    /// Checks every value that its type does not; `key` is the path of the table. Settings of a backbone are checked by
+    /// the backbone.
     pub(super) fn check(&self, key: &str) -> Result<()> {
-        if ![18, 34, 50, 101, 152, 200].contains(&self.depth) {
-            bail!("{key}.depth = {}: must be 18, 34, 50, 101, 152 or 200", self.depth)
+        match self.is_resnet() {
+            true => self.check_resnet(key)?,
+            false => self.check_other(key)?,
         }
-        if !(self.width.is_finite() && self.width * 64.0 >= 1.0) {
+        at_least_one(&format!("{key}.proj_dim"), self.proj_dim)
+    }
+
+    fn check_other(&self, key: &str) -> Result<()> {
+        let plain = Self::resnet(0);
+        let own = [
+            ("depth", self.depth != plain.depth),
+            ("width", self.width != plain.width),
+            ("sk_ratio", self.sk_ratio != plain.sk_ratio),
+            ("se_ratio", self.se_ratio != plain.se_ratio),
+            ("stem", self.stem != plain.stem),
+        ];
+        match own.iter().find(|(_, set)| *set) {
+            Some((name, _)) => bail!(
+                "{key}.{name} is a key of the backbone \"{RESNET}\"; those of \"{}\" stand in its own table: {key}.backbone \
+                 = {{ name = \"{0}\", ... }}",
+                self.backbone.name
+            ),
+            None => Ok(()),
+        }
+    }
+
+    fn check_resnet(&self, key: &str) -> Result<()> {
+        self.backbone.settings::<NoSettings>(&format!("{key}.backbone"))?;
+        if self.depth == 0 {
+            bail!("missing key {key}.depth: {}", Layout::known())
+        }
+        Layout::of(&format!("{key}.depth"), self.depth)?;
+        if !(self.width.is_finite() && self.width * BASE_CHANNELS as f64 >= 1.0) {
             bail!("{key}.width = {}: must give at least one channel (1/64)", self.width)
         }
         for (name, ratio) in [("sk_ratio", self.sk_ratio), ("se_ratio", self.se_ratio)] {
@@ -67,6 +136,41 @@ impl ModelConfig {
                 bail!("{key}.{name} = {ratio}: must lie in 0..=1, 0 for none")
             }
         }
-        at_least_one(&format!("{key}.proj_dim"), self.proj_dim)
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn message(keys: &str) -> String {
+        toml::from_str::<ModelConfig>(keys).unwrap().check("model").unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_resnet_is_written_as_it_always_was() {
+        let written = toml::to_string(&ModelConfig::resnet(18)).unwrap();
+        let known = "depth = 18\nwidth = 1.0\nsk_ratio = 0.0\nse_ratio = 0.0\nstem = \"auto\"\nproj_layers = 3\nproj_dim = 128\n";
+        assert_eq!(written, known);
+        assert_eq!(
+            toml::from_str::<ModelConfig>("backbone = \"resnet\"\ndepth = 18").unwrap(),
+            ModelConfig::resnet(18)
+        );
+    }
+
+    #[test]
+    fn other_backbones_keep_their_keys_apart() {
+        let keys = "backbone = { name = \"patches\", side = 4 }\nproj_dim = 8";
+        let config: ModelConfig = toml::from_str(keys).unwrap();
+        config.check("model").unwrap();
+        let written = toml::to_string(&config).unwrap();
+        assert!(!written.contains("depth") && toml::from_str::<ModelConfig>(&written).unwrap() == config, "{written}");
+        let json = serde_json::to_value(&config).unwrap();
+        assert_eq!(serde_json::from_value::<ModelConfig>(json).unwrap(), config);
+        assert!(message(&format!("{keys}\nwidth = 2.0")).contains("model.width is a key of the backbone \"resnet\""));
+        assert!(message("").contains("missing key model.depth"));
+        assert!(message("depth = 18\nbackbone = { name = \"resnet\", depth = 18 }").contains("model.backbone.depth"));
     }
 }

@@ -2,6 +2,7 @@
 //! `[reproduce]` runs of them.
 
 use super::model::ModelConfig;
+use super::named::Named;
 use super::training::TrainingConfig;
 use super::value::{at_least_one, check_fraction, not_negative, positive, share};
 use crate::stages::FINETUNED;
@@ -28,7 +29,10 @@ impl Default for ReproduceConfig {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PretrainConfig {
-    /// Temperature of NT-Xent.
+    /// What is lowered: `"nt-xent"`, or one of `simclr_pretrain`'s other objectives, such as `{ name = "...", key = value }`.
+    #[serde(default = "nt_xent", skip_serializing_if = "is_nt_xent")]
+    pub loss: Named,
+    /// Temperature of the softmax over similarities.
     #[serde(default = "temperature")]
     pub temperature: f64,
     /// How the linear head that watches pretraining reads the features.
@@ -49,6 +53,12 @@ pub enum OnlineHead {
     Reference,
 }
 
+fn nt_xent() -> Named {
+    Named::new("nt-xent")
+}
+fn is_nt_xent(loss: &Named) -> bool {
+    loss.is_plain("nt-xent")
+}
 fn temperature() -> f64 {
     0.1
 }

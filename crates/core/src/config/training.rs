@@ -94,8 +94,8 @@ pub struct TrainingConfig {
     /// Save a checkpoint to resume from this often; at the end always.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint_every: Option<Duration>,
-    /// Compute each residual block's activations again on the way back instead of keeping them: less memory, one more
-    /// forward, the same bits. Batch norm sees the whole batch (or chunk) both times; running statistics move the first
+    /// Compute each residual block's activations again in the backward pass instead of keeping them: less memory, one
+    /// more forward, the same bits. Batch norm sees the whole batch (or chunk) both times; running statistics move the first
     /// time only.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub recompute: bool,

@@ -2,7 +2,7 @@
 
 use super::optimizer::{Optimizer, Shared};
 use super::slots;
-use crate::params::{Kind, Param, ParamStore};
+use crate::params::{Kind, Param, ParamStore, Part};
 use anyhow::Result;
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor};
@@ -44,7 +44,7 @@ impl Adam {
     /// When a state tensor cannot be made.
     pub fn new(store: &ParamStore, _: &Shared<'_>, settings: Settings) -> Result<Self> {
         let mut step = ParamStore::new(Device::Cpu);
-        step.add("adam.step", Kind::Statistic, Tensor::zeros(1, DType::F32, &Device::Cpu)?)?;
+        step.add("adam.step", Kind::Statistic, Part::Other, Tensor::zeros(1, DType::F32, &Device::Cpu)?)?;
         Ok(Self { settings, step, first: slots::zeros(store, "#first")?, second: slots::zeros(store, "#second")? })
     }
 }

@@ -74,6 +74,7 @@ impl Optimizer for Lars {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::params::Part;
     use crate::testing::assert_close;
     use candle_core::Device;
 
@@ -84,7 +85,7 @@ mod tests {
         let mut store = ParamStore::new(Device::Cpu);
         let mut grads = GradStore::default();
         for (name, kind) in [("weight", Kind::Linear), ("bias", Kind::Bias)] {
-            store.add(name, kind, tensor([3.0, 4.0])).unwrap();
+            store.add(name, kind, Part::Other, tensor([3.0, 4.0])).unwrap();
             grads.insert(&store.by_name(name).unwrap().tensor, tensor([1.0, 0.0]));
         }
         let shared = Shared { momentum: 0.9, weight_decay: 0.5, exclude: &["bias:".into()] };

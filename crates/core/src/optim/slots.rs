@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 pub fn zeros(store: &ParamStore, suffix: &str) -> Result<ParamStore> {
     let mut slots = ParamStore::new(store.device().clone());
     for p in store.trainable() {
-        slots.add(&format!("{}{suffix}", p.name), p.kind, p.tensor.zeros_like()?)?;
+        slots.add(&format!("{}{suffix}", p.name), p.kind, p.part, p.tensor.zeros_like()?)?;
     }
     Ok(slots)
 }

@@ -6,8 +6,9 @@ use super::layout::{CHECKPOINT, CONFIG, MANIFEST, MODEL, STATE};
 use crate::params::ParamStore;
 use crate::{disk, hub, stages};
 use anyhow::{Context, Result, bail};
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use safetensors::SafeTensors;
+use safetensors::tensor::TensorInfo;
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -69,16 +70,26 @@ fn measures(run: &Path) -> bool {
     manifest["stage"].as_str().and_then(stages::named).is_some_and(|stage| stage.measured().is_some())
 }
 
-/// Reads the weights (layout of files) and the description beside them from a run folder, a checkpoint folder or a
-/// `model.safetensors`.
+/// A checkpoint's two files, each read once.
+pub struct Loaded {
+    /// The weights, in the layout of files.
+    pub tensors: BTreeMap<String, Tensor>,
+    /// SHA-256 of the file that they came in.
+    pub sha256: String,
+    /// The description beside them.
+    pub config: Json,
+}
+
+/// Reads what [`find`] finds, and the description beside it.
 ///
 /// # Errors
 /// When a file is missing or damaged; the message names it.
-pub fn load(path: &Path) -> Result<(BTreeMap<String, Tensor>, Json)> {
+pub fn load(path: &Path) -> Result<Loaded> {
     let file = find(path)?;
     let config = disk::read_json(&file.with_file_name(CONFIG))
         .with_context(|| format!("{} needs the {CONFIG} that was written beside it", file.display()))?;
-    Ok((read_tensors(&file)?.0, config))
+    let bytes = read(&file)?;
+    Ok(Loaded { tensors: tensors_of(&file, &bytes)?.0, sha256: disk::sha256(&bytes), config })
 }
 
 /// Writes everything that a run needs to go on, as one file, in one rename.
@@ -98,7 +109,7 @@ pub fn load_state(dir: &Path) -> Result<Option<(BTreeMap<String, Tensor>, Json)>
     if !path.exists() {
         return Ok(None);
     }
-    let (tensors, metadata) = read_tensors(&path)?;
+    let (tensors, metadata) = tensors_of(&path, &read(&path)?)?;
     let state = metadata.get("state").with_context(|| format!("{} holds no key \"state\"", path.display()))?;
     let state = serde_json::from_str(state).with_context(|| format!("the state in {}", path.display()))?;
     Ok(Some((tensors, state)))
@@ -115,34 +126,45 @@ pub fn write_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>, (key, valu
     })
 }
 
-fn read_tensors(path: &Path) -> Result<(BTreeMap<String, Tensor>, HashMap<String, String>)> {
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let damaged = || format!("{} is damaged or no safetensors file ({} bytes)", path.display(), bytes.len());
-    // This checks the header against the file's length before anything else is read.
-    SafeTensors::deserialize(&bytes).with_context(damaged)?;
-    let (_, header) = SafeTensors::read_metadata(&bytes).with_context(damaged)?;
-    let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).with_context(damaged)?;
-    Ok((tensors.into_iter().collect(), header.metadata().clone().unwrap_or_default()))
+fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// The tensors and the metadata of a file's bytes.
+fn tensors_of(path: &Path, bytes: &[u8]) -> Result<(BTreeMap<String, Tensor>, HashMap<String, String>)> {
+    let inner = || -> Result<_> {
+        // This holds the header's offsets against each tensor's shape, and against the file's length.
+        let (header_len, header) = SafeTensors::read_metadata(bytes)?;
+        let data = &bytes[size_of::<u64>() + header_len..];
+        let tensor = |(name, info): (String, &TensorInfo)| -> Result<_> {
+            let (start, end) = info.data_offsets;
+            let dtype = DType::try_from(info.dtype)?;
+            Ok((name, Tensor::from_raw_buffer(&data[start..end], dtype, &info.shape, &Device::Cpu)?))
+        };
+        let tensors = header.tensors().into_iter().map(tensor).collect::<Result<_>>()?;
+        Ok((tensors, header.metadata().clone().unwrap_or_default()))
+    };
+    inner().with_context(|| format!("{} is damaged or no safetensors file ({} bytes)", path.display(), bytes.len()))
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::params::{Kind, Match};
+    use crate::params::{Kind, Match, Part};
     use serde_json::json;
 
     fn store(value: f32) -> ParamStore {
         let mut store = ParamStore::new(Device::Cpu);
         for name in ["b.weight", "a.weight", "c.weight"] {
             let tensor = Tensor::full(value, (3, 2, 2, 2), &Device::Cpu).unwrap();
-            store.add(name, Kind::Conv, tensor).unwrap();
+            store.add(name, Kind::Conv, Part::Stem, tensor).unwrap();
         }
         store
     }
 
     fn message(path: &Path) -> String {
-        format!("{:#}", load(path).unwrap_err())
+        format!("{:#}", load(path).err().unwrap())
     }
 
     #[test]
@@ -152,8 +174,8 @@ mod tests {
         save(&dir, &store(2.0), &json!({"depth": 18})).unwrap();
         let bytes = std::fs::read(dir.join(MODEL)).unwrap();
         for path in [run.path().to_path_buf(), dir.clone(), dir.join(MODEL)] {
-            let (tensors, config) = load(&path).unwrap();
-            assert_eq!(config["depth"], 18);
+            let Loaded { tensors, sha256, config } = load(&path).unwrap();
+            assert_eq!((config["depth"].as_u64(), sha256), (Some(18), disk::sha256(&bytes)));
             let loaded = store(0.0);
             loaded.load_map(&tensors, Match::EXACT).unwrap();
             assert_eq!(loaded.by_name("a.weight").unwrap().tensor.max_all().unwrap().to_scalar::<f32>().unwrap(), 2.0);

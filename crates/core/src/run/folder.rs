@@ -22,8 +22,8 @@ pub struct RunOptions<'a> {
     pub stage: &'a str,
     /// The whole experiment, resolved.
     pub config: &'a Config,
-    /// The part of it that decides this stage's result.
-    pub matters: Json,
+    /// The part of it that decides this stage's result: what tells this run from others.
+    pub identity: Json,
     /// Names and SHA-256 of the files that it starts from.
     pub inputs: Vec<(String, String)>,
     /// Whatever else decides the result, such as the label fraction.
@@ -192,12 +192,12 @@ fn lock(path: &Path) -> Result<File> {
 
 fn manifest(options: &RunOptions<'_>) -> Result<Json> {
     let inputs: Map<String, Json> = options.inputs.iter().map(|(name, hash)| (name.clone(), json!(hash))).collect();
-    let mut matters = options.matters.clone();
-    forget_memory(&mut matters);
+    let mut identity = options.identity.clone();
+    forget_memory(&mut identity);
     let mut manifest = json!({
         "stage": options.stage,
-        "config_sha256": disk::sha256(matters.to_string().as_bytes()),
-        "config": matters,
+        "config_sha256": disk::sha256(identity.to_string().as_bytes()),
+        "config": identity,
         "inputs": inputs,
         "numerics": NUMERICS,
         "version": env!("CARGO_PKG_VERSION"),
@@ -261,10 +261,10 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn open(out: &Path, temperature: f64, resume: bool) -> Result<Opened> {
-        let matters = json!({"pretrain": {"temperature": temperature}});
+        let identity = json!({"pretrain": {"temperature": temperature}});
         let inputs = vec![("images".to_string(), "00ff".to_string())];
         let config = config();
-        Run::open(RunOptions { out, stage: "pretrain", config: &config, matters, inputs, extra: Map::new(), resume })
+        Run::open(RunOptions { out, stage: "pretrain", config: &config, identity, inputs, extra: Map::new(), resume })
     }
 
     fn message(opened: Result<Opened>) -> String {
@@ -311,12 +311,12 @@ pub(crate) mod tests {
 
     #[test]
     fn recomputation_and_caches_make_no_other_run() {
-        let mut matters = json!({
+        let mut identity = json!({
             "pretrain": {"training": {"recompute": true, "chunk": 8}, "recompute": 1},
             "data": {"cache": 5, "parquet_cache": 6, "limit": 7},
         });
-        forget_memory(&mut matters);
-        assert_eq!(matters, json!({"pretrain": {"training": {"chunk": 8}, "recompute": 1}, "data": {"limit": 7}}));
+        forget_memory(&mut identity);
+        assert_eq!(identity, json!({"pretrain": {"training": {"chunk": 8}, "recompute": 1}, "data": {"limit": 7}}));
     }
 
     #[test]

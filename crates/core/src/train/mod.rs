@@ -7,7 +7,7 @@ mod step;
 mod task;
 mod trainer;
 
-pub use prefetch::Batches;
+pub use prefetch::BatchFn;
 pub use schedule::Schedule;
 pub use task::{Loss, Task};
 pub use trainer::{Outcome, TrainOptions, train};

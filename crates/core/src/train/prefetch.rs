@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
 /// Makes the batch of a step; a pure function, so that a resumed run sees the same batches.
-pub type Batches<B> = Arc<dyn Fn(u64) -> Result<B> + Send + Sync>;
+pub type BatchFn<B> = Arc<dyn Fn(u64) -> Result<B> + Send + Sync>;
 
 /// The batches of some steps, `ahead` of them prepared at most. Dropping it stops the thread.
 pub struct Prefetch<B> {
@@ -15,7 +15,7 @@ pub struct Prefetch<B> {
 }
 
 impl<B: Send + 'static> Prefetch<B> {
-    pub fn new(batches: Batches<B>, steps: std::ops::Range<u64>, ahead: usize) -> Result<Self> {
+    pub fn new(batches: BatchFn<B>, steps: std::ops::Range<u64>, ahead: usize) -> Result<Self> {
         let (sender, receiver) = sync_channel(ahead.max(1));
         let work = move || {
             for step in steps {
@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn keeps_order_passes_errors_on_and_stops() {
-        let batches: Batches<u64> =
+        let batches: BatchFn<u64> =
             Arc::new(|step| if step == 5 { Err(anyhow!("no picture")) } else { Ok(step * step) });
         let mut prefetch = Prefetch::new(batches.clone(), 3..1_000_000, 2).unwrap();
         assert_eq!((prefetch.next().unwrap(), prefetch.next().unwrap()), (9, 16));

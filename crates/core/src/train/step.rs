@@ -86,6 +86,7 @@ pub(super) fn advance<T: Task>(
     }
     let (beside, decays) = (beside.is_some(), !decaying.is_empty());
     optimizer.step(task.store(), &grads, lr)?;
+    task.after_step(step)?;
     scalars.extend(metrics);
     let figures = Figures::of(&scalars.iter().collect::<Vec<_>>())?;
     Ok(Pending { step, lr, logged, figures, beside, decays, names })

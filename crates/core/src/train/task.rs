@@ -1,6 +1,6 @@
 //! What a stage supplies to the training loop: the loss of a batch, and what belongs to it.
 
-use super::prefetch::Batches;
+use super::prefetch::BatchFn;
 use crate::params::{Param, ParamStore};
 use crate::run::{Run, checkpoint};
 use anyhow::Result;
@@ -27,14 +27,22 @@ pub trait Task {
     /// The parameters.
     fn store(&self) -> &ParamStore;
 
-    /// Makes the batch of a step: a pure function of the step.
-    fn batches(&self) -> Batches<Self::Batch>;
+    /// What makes the batch of a step: a pure function of the step.
+    fn batches(&self) -> BatchFn<Self::Batch>;
 
     /// The loss of a batch. Leaves of `tape` are the store's own tensors; running statistics move in place.
     ///
     /// # Errors
     /// When the network and the batch do not fit.
     fn loss(&mut self, tape: &Tape, batch: Self::Batch) -> Result<Loss>;
+
+    /// What follows the optimiser's step `step`, counted from 0, such as moving an average of the weights.
+    ///
+    /// # Errors
+    /// When memory is short.
+    fn after_step(&mut self, _step: u64) -> Result<()> {
+        Ok(())
+    }
 
     /// Figures on held-out images, such as `top1`. Must not change what training goes on with.
     ///

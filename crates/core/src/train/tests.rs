@@ -1,10 +1,10 @@
 //! A tiny regression, trained straight, in pieces, and on several threads.
 #![allow(clippy::unwrap_used)]
 
-use super::{Batches, Loss, Outcome, Task, TrainOptions, train};
+use super::{BatchFn, Loss, Outcome, Task, TrainOptions, train};
 use crate::cli::ProgressMode;
 use crate::config::{Duration, OptimizerConfig, Scaling, TrainingConfig};
-use crate::params::{Kind, ParamStore};
+use crate::params::{Kind, ParamStore, Part};
 use crate::rng::{Purpose, Rng};
 use crate::run::{Opened, layout};
 use crate::testing::assert_close;
@@ -19,6 +19,8 @@ use std::sync::Arc;
 struct Regression {
     store: ParamStore,
     poisoned: Option<u64>,
+    /// Which steps were followed up, with the first weight that each left.
+    followed: Vec<(u64, f32)>,
 }
 
 const ROWS: usize = 6;
@@ -34,12 +36,12 @@ fn random(path: &[u64], shape: &[usize]) -> Tensor {
 impl Regression {
     fn new() -> Self {
         let mut store = ParamStore::new(Device::Cpu);
-        store.add("fc.weight", Kind::Classifier, random(&[1], &[OUT, IN])).unwrap();
-        store.add("bn.weight", Kind::BatchNorm, random(&[2], &[OUT])).unwrap();
-        store.add("spare.weight", Kind::Linear, random(&[3], &[2, 2])).unwrap();
-        store.add("spare.bias", Kind::Bias, random(&[5], &[2])).unwrap();
-        store.add("running_mean", Kind::Statistic, random(&[4], &[1])).unwrap();
-        Self { store, poisoned: None }
+        store.add("fc.weight", Kind::Classifier, Part::Classifier, random(&[1], &[OUT, IN])).unwrap();
+        store.add("bn.weight", Kind::BatchNorm, Part::Stem, random(&[2], &[OUT])).unwrap();
+        store.add("spare.weight", Kind::Linear, Part::Other, random(&[3], &[2, 2])).unwrap();
+        store.add("spare.bias", Kind::Bias, Part::Other, random(&[5], &[2])).unwrap();
+        store.add("running_mean", Kind::Statistic, Part::Stem, random(&[4], &[1])).unwrap();
+        Self { store, poisoned: None, followed: Vec::new() }
     }
 
     fn numbers(&self, name: &str) -> Vec<f32> {
@@ -54,7 +56,7 @@ impl Task for Regression {
         &self.store
     }
 
-    fn batches(&self) -> Batches<Tensor> {
+    fn batches(&self) -> BatchFn<Tensor> {
         let poisoned = self.poisoned;
         Arc::new(move |step| {
             let x = random(&[9, step], &[ROWS, IN]);
@@ -82,6 +84,11 @@ impl Task for Regression {
             grads.add(gn, (error * y)?.sum(0)?)
         });
         Ok(Loss { value, beside: None, metrics: vec![("input_mean", input_mean)] })
+    }
+
+    fn after_step(&mut self, step: u64) -> Result<()> {
+        self.followed.push((step, self.numbers("fc.weight")[0]));
+        Ok(())
     }
 
     fn evaluate(&mut self) -> Result<Vec<(&'static str, f64)>> {
@@ -154,6 +161,20 @@ fn a_resumed_run_and_any_number_of_threads_give_the_same_bytes() {
         assert_eq!((again.steps, again.metrics), (10, outcome.metrics));
         assert_eq!(metrics(&at("straight")), metrics(&at("pieces")));
     }
+}
+
+/// Each step is followed up once, with the weights that its optimiser left: those that the next step begins with.
+#[test]
+fn every_step_is_followed_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut task = Regression::new();
+    let before = task.numbers("fc.weight")[0];
+    go(&mut task, dir.path(), &training(OptimizerConfig::sgd()), None).unwrap();
+    let (steps, weights): (Vec<u64>, Vec<f32>) = task.followed.iter().copied().unzip();
+    assert_eq!(steps, (0..10).collect::<Vec<u64>>());
+    // The learning rate of step 0 of a warm-up is 0.
+    assert!(weights[0] == before && weights[1] != before, "{weights:?}");
+    assert_eq!(weights[9], task.numbers("fc.weight")[0]);
 }
 
 #[test]

@@ -38,8 +38,8 @@ pub struct Outcome {
     pub seconds: f64,
     /// The last evaluation.
     pub metrics: Vec<(&'static str, f64)>,
-    /// What was worth writing down of the last step, where this run did it.
-    pub last_step: Vec<(&'static str, f64)>,
+    /// The loss of the last step, where this run did it.
+    pub last_loss: Option<f64>,
 }
 
 /// Trains to the end: `run` gets measurements, a state to resume from, and at the end the checkpoint. A resumed run
@@ -65,7 +65,7 @@ pub fn train<T: Task>(task: &mut T, options: &TrainOptions<'_>, run: &mut Run) -
     let mut saved = start;
     let mut speed = Speed::default();
     let mut last_metrics = None;
-    let mut last_step = Vec::new();
+    let mut last_loss = None;
     let mut progress = Progress::new(options.title.clone(), total, options.progress);
     let mut batches = Prefetch::new(task.batches(), start..total, options.prefetch)?;
     // A step whose figures a GPU is still working out: it is given the next one meanwhile.
@@ -112,7 +112,7 @@ pub fn train<T: Task>(task: &mut T, options: &TrainOptions<'_>, run: &mut Run) -
                 run.log(done, &values)?;
                 speed = Speed::default();
             }
-            last_step = report.metrics;
+            last_loss = Some(report.loss);
         }
         if evaluates {
             let metrics = task.evaluate().with_context(|| format!("evaluating after step {done}"))?;
@@ -126,7 +126,7 @@ pub fn train<T: Task>(task: &mut T, options: &TrainOptions<'_>, run: &mut Run) -
         }
         if stops {
             let metrics = last_metrics.unwrap_or_default();
-            return Ok(Outcome { steps: done, seconds: seconds(), metrics, last_step });
+            return Ok(Outcome { steps: done, seconds: seconds(), metrics, last_loss });
         }
     }
     // A run that was interrupted after its last step has logged this evaluation already.
@@ -138,7 +138,7 @@ pub fn train<T: Task>(task: &mut T, options: &TrainOptions<'_>, run: &mut Run) -
     task.save(run)?;
     let shown: Vec<_> = metrics.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
     progress.finish(&shown.join("  "));
-    Ok(Outcome { steps: total, seconds: seconds(), metrics, last_step })
+    Ok(Outcome { steps: total, seconds: seconds(), metrics, last_loss })
 }
 
 /// Images a second since the last time that it was written down, evaluations and saving left out.

@@ -1,23 +1,12 @@
 //! Which network a list of kernels belongs to, found from shapes alone.
 
 use anyhow::{Context, Result, bail, ensure};
-use simclr_core::config::{ModelConfig, Stem};
+use simclr_core::config::{BASE_CHANNELS, Layout, ModelConfig, Stem};
 
-/// Channels of the stem at width 1.
-const BASE: usize = 64;
 /// Least hidden width of a selective kernel's attention.
 const LEAST_HIDDEN: usize = 32;
 /// The paper's ratio of a selective kernel: what is assumed where shapes leave it open.
 const USUAL_SK: f64 = 0.0625;
-/// Depth, whether blocks are bottlenecks, and blocks of each group.
-const DEPTHS: [(usize, bool, [usize; 4]); 6] = [
-    (18, false, [2, 2, 2, 2]),
-    (34, false, [3, 4, 6, 3]),
-    (50, true, [3, 4, 6, 3]),
-    (101, true, [3, 4, 23, 3]),
-    (152, true, [3, 8, 36, 3]),
-    (200, true, [3, 24, 36, 3]),
-];
 
 /// A convolution as a checkpoint holds it: its name, the shape `[K, K, C, O]`, whether it has a bias.
 pub struct Kernel<'a> {
@@ -69,14 +58,11 @@ pub fn encoder(kernels: &[Kernel<'_>], pooled: Option<bool>) -> Result<Found> {
     let per_block = if bottleneck { 3 } else { 2 } + 2 * usize::from(units) + 2 * usize::from(gate);
     // Each of the four groups has one convolution more: the shortcut of its first block.
     let in_blocks = kernels.len().saturating_sub(stems + 4);
-    let fitting = |blocks: &[usize; 4]| blocks.iter().sum::<usize>() * per_block == in_blocks;
-    let style = DEPTHS.iter().filter(|(_, own, _)| *own == bottleneck);
-    let Some((depth, _, blocks)) = style.clone().find(|(_, _, blocks)| fitting(blocks)) else {
-        let known: Vec<_> = style
-            .map(|(depth, _, blocks)| {
-                format!("{} at depth {depth}", stems + 4 + blocks.iter().sum::<usize>() * per_block)
-            })
-            .collect();
+    let convolutions = |layout: &Layout| layout.blocks.iter().sum::<usize>() * per_block;
+    let like = Layout::ALL.iter().filter(|layout| layout.bottleneck == bottleneck);
+    let Some(&Layout { depth, blocks, .. }) = like.clone().find(|layout| convolutions(layout) == in_blocks) else {
+        let known: Vec<_> =
+            like.map(|like| format!("{} at depth {}", stems + 4 + convolutions(like), like.depth)).collect();
         bail!(
             "{} convolutions fit no network: with such a stem and such blocks there are {}. Some are missing, or too many",
             kernels.len(),
@@ -94,17 +80,11 @@ pub fn encoder(kernels: &[Kernel<'_>], pooled: Option<bool>) -> Result<Found> {
         (false, false) => 0.0,
     };
     let se_ratio = if gate { ratio(at(kernels.len() - 2)?[2], widest) } else { 0.0 };
-    let model = ModelConfig {
-        depth: *depth,
-        width: base as f64 / BASE as f64,
-        sk_ratio,
-        se_ratio,
-        stem,
-        proj_layers: 0,
-        proj_dim: 1,
-    };
+    let width = base as f64 / BASE_CHANNELS as f64;
+    let model =
+        ModelConfig { width, sk_ratio, se_ratio, stem, proj_layers: 0, proj_dim: 1, ..ModelConfig::resnet(depth) };
     let in_channels = dims[0][1];
-    let expected = Shapes { model: &model, bottleneck, units, base }.list(in_channels, blocks);
+    let expected = Shapes { model: &model, bottleneck, units, base }.list(in_channels, &blocks);
     for ((kernel, own), want) in kernels.iter().zip(&dims).zip(&expected) {
         let [k, c, o] = *want;
         ensure!(

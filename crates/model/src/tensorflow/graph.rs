@@ -5,7 +5,7 @@
 //! the attributes of its layers, and the keys are read off the nodes.
 
 use super::bundle::Bundle;
-use super::names::{LAYER, NORM, Part, Unit, Variables, refuse};
+use super::names::{LAYER, NORM, Unit, Units, Variables, refuse};
 use super::wire::fields;
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::BTreeSet;
@@ -187,13 +187,13 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn part(&mut self, node: usize, path: &str) -> Result<Part> {
-        let mut part = Part::default();
+    fn part(&mut self, node: usize, path: &str) -> Result<Units> {
+        let mut part = Units::default();
         self.visit(node, path, 0, &mut part)?;
         Ok(part)
     }
 
-    fn visit(&mut self, node: usize, path: &str, depth: usize, part: &mut Part) -> Result<()> {
+    fn visit(&mut self, node: usize, path: &str, depth: usize, part: &mut Units) -> Result<()> {
         ensure!(depth < DEEPEST, "{path}: layers within layers within layers; this is no SimCLR model");
         if !self.seen.insert(node) {
             return Ok(());

@@ -3,17 +3,26 @@
 use super::architecture::{self, Kernel};
 use super::bundle::{Bundle, with_suffix};
 use super::graph::GRAPH;
-use super::names::{Part, Unit, Variables};
-use crate::network::{ModelSpec, SimClr};
+use super::names::{Unit, Units, Variables};
+use crate::network::SimClr;
+use crate::spec::ModelSpec;
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Tensor;
 use serde_json::json;
 use simclr_core::config::Stem;
-use simclr_core::params::{Kind, Param};
+use simclr_core::params::{Kind, Param, Part};
 use simclr_core::run::{checkpoint, layout};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+
+/// The sections of a network that variables are looked for in.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Section {
+    Encoder,
+    Head,
+    Classifier,
+}
 
 /// What a checkpoint does not tell.
 #[derive(Clone, Copy, Debug, Default)]
@@ -156,7 +165,7 @@ fn spec(bundle: &Bundle, found: &Variables, options: Options) -> Result<(ModelSp
         let key = unit.keys.get("kernel").with_context(|| format!("{}/kernel is missing", unit.path))?;
         Ok(bundle.shape_of_floats(key)?.to_vec())
     };
-    let shapes = |part: &Part| part.layers.iter().map(kernel).collect::<Result<Vec<_>>>();
+    let shapes = |units: &Units| units.layers.iter().map(kernel).collect::<Result<Vec<_>>>();
     let convolutions = shapes(&found.encoder)?;
     ensure!(
         !convolutions.is_empty(),
@@ -232,9 +241,11 @@ fn spec(bundle: &Bundle, found: &Variables, options: Options) -> Result<(ModelSp
 /// Reads every tensor of `model`, in the layout of files. Units come in the order in which the model declares them.
 fn read(bundle: &Bundle, found: &Variables, model: &SimClr) -> Result<BTreeMap<String, Tensor>> {
     let mut queues = BTreeMap::new();
-    for (name, part) in [("encoder", &found.encoder), ("projection", &found.head), ("fc", &found.classifier)] {
-        queues.insert((name, false), part.layers.iter().peekable());
-        queues.insert((name, true), part.norms.iter().peekable());
+    let sections =
+        [(Section::Encoder, &found.encoder), (Section::Head, &found.head), (Section::Classifier, &found.classifier)];
+    for (section, units) in sections {
+        queues.insert((section, false), units.layers.iter().peekable());
+        queues.insert((section, true), units.norms.iter().peekable());
     }
     let mut plan: Vec<(&Param, &str)> = Vec::new();
     let (mut current, mut unit, mut taken) = (String::new(), None::<&Unit>, 0);
@@ -242,9 +253,13 @@ fn read(bundle: &Bundle, found: &Variables, model: &SimClr) -> Result<BTreeMap<S
         let (base, _) = param.name.rsplit_once('.').unwrap_or(("", &param.name));
         if base != current {
             complete(unit, taken)?;
-            let part = base.split('.').next().filter(|part| ["projection", "fc"].contains(part)).unwrap_or("encoder");
+            let section = match param.part {
+                Part::HeadLayer(_) => Section::Head,
+                Part::Classifier => Section::Classifier,
+                _ => Section::Encoder,
+            };
             let norm = matches!(param.kind, Kind::BatchNorm | Kind::Statistic);
-            unit = queues.get_mut(&(part, norm)).and_then(Iterator::next);
+            unit = queues.get_mut(&(section, norm)).and_then(Iterator::next);
             (current, taken) = (base.to_string(), 0);
         }
         let leaf = leaf_of(param);

@@ -27,7 +27,7 @@ pub struct Unit {
 
 /// The units of a part of the network, in order of creation.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Part {
+pub struct Units {
     /// Convolutions or dense layers.
     pub layers: Vec<Unit>,
     /// Batch norms.
@@ -38,11 +38,11 @@ pub struct Part {
 #[derive(Clone, Debug, Default)]
 pub struct Variables {
     /// The ResNet.
-    pub encoder: Part,
+    pub encoder: Units,
     /// The projection head.
-    pub head: Part,
+    pub head: Units,
     /// The classifier: one dense layer, or nothing.
-    pub classifier: Part,
+    pub classifier: Units,
     /// Whether shortcuts pool before they project, where the checkpoint says so.
     pub pooled_shortcut: Option<bool>,
     /// Key of the training step.

@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 use serde_json::json;
 use simclr_core::cli::{DeviceChoice, compute_with, device_name, exit_with, threads, vector_unit};
 use simclr_core::config::Duration;
-use simclr_core::config::{Dtype, ModelConfig, OptimizerConfig, Scaling, Stem, TrainingConfig};
+use simclr_core::config::{Dtype, ModelConfig, OptimizerConfig, Scaling, TrainingConfig};
 use simclr_core::rng::{Purpose, Rng};
 use simclr_model::{Mode, ModelSpec, Pass, SimClr};
 use simclr_ops::{Tape, Uploader, Value, cpu, nt_xent};
@@ -71,7 +71,7 @@ struct Step {
     /// Where to compute: auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu")]
     device: DeviceChoice,
-    /// Compute activations of residual blocks again on the way back instead of keeping them
+    /// Compute activations of residual blocks again in the backward pass instead of keeping them
     #[arg(long)]
     recompute: bool,
     /// Images at a time through the network; the whole batch at once where it is missing
@@ -95,15 +95,7 @@ fn main() -> ExitCode {
 
 fn bench_step(a: &Step) -> Result<()> {
     compute_with(a.threads)?;
-    let model = ModelConfig {
-        depth: a.depth,
-        width: a.width,
-        sk_ratio: a.sk,
-        se_ratio: 0.0,
-        stem: Stem::Auto,
-        proj_layers: 3,
-        proj_dim: 128,
-    };
+    let model = ModelConfig { width: a.width, sk_ratio: a.sk, ..ModelConfig::resnet(a.depth) };
     let device = a.device.open()?;
     let unit = if device.is_cpu() { cpu::multiplies_bf16() } else { Some("GPU") };
     let maps = match a.dtype {
@@ -111,7 +103,7 @@ fn bench_step(a: &Step) -> Result<()> {
         Dtype::Bf16 => DType::BF16,
     };
     ensure!(maps == DType::F32 || unit.is_some(), "--dtype bf16: this processor has neither AMX-BF16 nor AVX512-BF16");
-    let model = SimClr::new(&ModelSpec::new(&model, 3, a.image_size, 0, 0), 0)?.on(&device)?.with_maps(maps);
+    let model = SimClr::new(&ModelSpec::new(&model, 3, a.image_size, 0, 0), 0)?.on(&device)?.with_map_dtype(maps);
     let training = TrainingConfig {
         length: Duration::Steps(1),
         warmup: Duration::Steps(0),
@@ -164,7 +156,7 @@ fn bench_step(a: &Step) -> Result<()> {
 }
 
 fn bench_augment(image_size: usize, count: usize, threads: usize) -> Result<()> {
-    let rate = simclr_data::bench::bench_augment(image_size, count, threads)?;
+    let rate = simclr_data_tools::bench::bench_augment(image_size, count, threads)?;
     let line = json!({
         "bench": "augment", "image_size": image_size, "count": count, "threads": threads, "images_per_s": rate,
         "us_per_view": 1e6 / rate / 2.0,

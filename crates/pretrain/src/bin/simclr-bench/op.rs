@@ -5,7 +5,7 @@ use candle_core::{DType, Device, Tensor};
 use serde_json::json;
 use simclr_core::cli::{compute_with, threads};
 use simclr_core::config::Dtype;
-use simclr_ops::{Padding, Tape, Value, conv2d, cpu};
+use simclr_ops::{Tape, Value, conv2d, cpu};
 use std::time::Instant;
 
 /// Side of the matrices whose product is the peak.
@@ -94,7 +94,7 @@ fn one(op: &Op, x: &Tensor, weight: &Tensor, part: usize) -> Result<f64> {
     let value = |tensor: &Tensor, wanted| if wanted { tape.leaf(tensor) } else { Value::constant(tensor.clone()) };
     let (x, weight) = (value(x, part == 1), value(weight, part != 1));
     let clock = Instant::now();
-    let y = conv2d(&tape, &x, &weight, op.stride, Padding::Fixed)?;
+    let y = conv2d(&tape, &x, &weight, op.stride)?;
     if part == 0 {
         return Ok(clock.elapsed().as_secs_f64());
     }

@@ -1,0 +1,197 @@
+//! Label subsets, kept as lists of indices: balanced over classes, a pure function of (labels, fraction, seed); or the
+//! images that a file names.
+
+use super::pictures::Pictures;
+use crate::name::stable_name;
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use simclr_core::config::{DataConfig, LabelList, check_fraction};
+use simclr_core::disk;
+use simclr_core::rng::{Purpose, Rng};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// The training images whose label may be used.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LabelSubset {
+    /// Share of the training images.
+    pub fraction: f64,
+    /// What chose them.
+    pub seed: u64,
+    /// Their indices, ascending.
+    pub indices: Vec<u32>,
+    /// The file that named them, where they were not drawn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub list: Option<PathBuf>,
+}
+
+/// Names that a message lists at most.
+const SHOWN: usize = 3;
+
+impl LabelSubset {
+    /// `round(fraction * count)` images of each class. With one seed a smaller subset lies within a larger one.
+    ///
+    /// # Errors
+    /// When a class would be left empty, with the smallest fraction that leaves none.
+    pub fn choose(labels: &[u32], classes: usize, fraction: f64, seed: u64) -> Result<Self> {
+        Self::draw(labels.iter().enumerate().map(|(i, label)| (i as u32, *label)), classes, fraction, seed)
+    }
+
+    /// The subset of `pictures` for a label fraction: those of the configuration's list for it, or else drawn by class
+    /// among those that have a label. Named images are drawn in the order of their names, so that a subset does not
+    /// depend on how they are stored.
+    ///
+    /// # Errors
+    /// When a class would be left empty, or the list names an image that is not there or has no label.
+    pub fn of(pictures: &Pictures, classes: usize, fraction: f64, seed: u64, config: &DataConfig) -> Result<Self> {
+        if let Some(LabelList { file, .. }) = config.list(fraction) {
+            let indices = listed(pictures, file).with_context(|| format!("data.lists: {}", file.display()))?;
+            return Ok(Self { fraction, seed, indices, list: Some(file.clone()) });
+        }
+        let source = pictures.source();
+        let mut labeled: Vec<u32> =
+            (0..pictures.len() as u32).filter(|i| source.label(*i as usize).is_some()).collect();
+        // A stable sort: without names, samples stay in the order of their numbers.
+        labeled.sort_by(|a, b| source.name(*a as usize).cmp(&source.name(*b as usize)));
+        let labeled = labeled.into_iter().filter_map(|i| Some((i, source.label(i as usize)?)));
+        Self::draw(labeled, classes, fraction, seed)
+    }
+
+    fn draw(labeled: impl Iterator<Item = (u32, u32)>, classes: usize, fraction: f64, seed: u64) -> Result<Self> {
+        check_fraction("label fraction", fraction)?;
+        let mut by_class = vec![Vec::new(); classes];
+        for (sample, label) in labeled {
+            by_class[label as usize].push(sample);
+        }
+        let smallest = by_class.iter().map(Vec::len).min().unwrap_or(0);
+        let mut indices = Vec::new();
+        for (class, members) in by_class.iter_mut().enumerate() {
+            let keep = (fraction * members.len() as f64).round() as usize;
+            if members.is_empty() {
+                bail!("class {class} has no training image at all: raise data.limit, or leave it out")
+            }
+            if keep == 0 {
+                // Rounded up, so that the fraction that is told does work.
+                let usable = (0.5 / smallest.max(1) as f64 * 1e6).ceil() / 1e6;
+                bail!(
+                    "a label fraction of {fraction} leaves class {class} without a label ({} images); use at least {usable}",
+                    members.len()
+                )
+            }
+            Rng::stream(seed, Purpose::LabelSubset, &[class as u64]).shuffle(members);
+            indices.extend_from_slice(&members[..keep]);
+        }
+        indices.sort_unstable();
+        Ok(Self { fraction, seed, indices, list: None })
+    }
+
+    /// Writes the list as JSON.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        disk::write(path, serde_json::to_string(self)?.as_bytes())
+    }
+
+    /// Reads what [`Self::save`] wrote.
+    ///
+    /// # Errors
+    /// When the file is missing or not such a list; the message names it.
+    pub fn load(path: &Path) -> Result<Self> {
+        let subset: Self = serde_json::from_value(disk::read_json(path)?)
+            .with_context(|| format!("{} is not a label subset", path.display()))?;
+        if !subset.indices.is_sorted_by(|a, b| a < b) {
+            bail!("{}: `indices` must ascend, each once", path.display())
+        }
+        Ok(subset)
+    }
+}
+
+/// Stable names of a list of images: one file name a line, with or without folders and ending; empty lines do not count.
+pub fn parse_list(bytes: &[u8]) -> Result<Vec<&str>> {
+    let text = std::str::from_utf8(bytes).context("not a text file in UTF-8")?;
+    let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim).filter(|line| !line.is_empty());
+    let names: Vec<&str> = lines.map(stable_name).collect();
+    if let Some(at) = names.iter().position(|name| name.is_empty()) {
+        bail!("line {} that is not empty names no file", at + 1)
+    }
+    if names.is_empty() {
+        bail!("it names no image: expected a file name a line, such as n01440764_10026.JPEG")
+    }
+    Ok(names)
+}
+
+/// Indices of the images that a list names, ascending.
+fn listed(pictures: &Pictures, file: &Path) -> Result<Vec<u32>> {
+    let bytes = std::fs::read(file).context("cannot read it")?;
+    let mut wanted: BTreeMap<&str, bool> = parse_list(&bytes)?.into_iter().map(|name| (name, false)).collect();
+    let source = pictures.source();
+    let mut indices = Vec::with_capacity(wanted.len());
+    for index in 0..pictures.len() {
+        let name = source.name(index).context("the dataset's images have no names that a list could hold")?;
+        if let Some(found) = wanted.get_mut(name) {
+            if source.label(index).is_none() {
+                bail!("it names {name}, which has no label")
+            }
+            *found = true;
+            indices.push(index as u32);
+        }
+    }
+    let missing: Vec<&str> = wanted.iter().filter(|(_, found)| !**found).map(|(name, _)| *name).collect();
+    if !missing.is_empty() {
+        bail!(
+            "{} of its {} names are not among the training images, such as {}",
+            missing.len(),
+            wanted.len(),
+            missing[..missing.len().min(SHOWN)].join(", ")
+        )
+    }
+    Ok(indices)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn balanced_nested_and_pure() {
+        let labels: Vec<u32> = (0..1000).map(|i| i % 10).collect();
+        let small = LabelSubset::choose(&labels, 10, 0.02, 3).unwrap();
+        let large = LabelSubset::choose(&labels, 10, 0.1, 3).unwrap();
+        assert_eq!(small, LabelSubset::choose(&labels, 10, 0.02, 3).unwrap());
+        assert_ne!(small.indices, LabelSubset::choose(&labels, 10, 0.02, 4).unwrap().indices);
+        assert!(small.indices.iter().all(|i| large.indices.contains(i)), "nested");
+        for class in 0..10 {
+            assert_eq!(small.indices.iter().filter(|i| labels[**i as usize] == class).count(), 2);
+        }
+        let message = LabelSubset::choose(&labels, 10, 0.004, 3).unwrap_err().to_string();
+        assert!(message.contains("without a label") && message.contains("0.005"), "{message}");
+    }
+    #[test]
+    fn the_fraction_that_an_error_tells_works() {
+        let labels = [0; 7];
+        let message = LabelSubset::choose(&labels, 1, 0.01, 0).unwrap_err().to_string();
+        let usable: f64 = message.rsplit(' ').next().unwrap().parse().unwrap();
+        assert_eq!(LabelSubset::choose(&labels, 1, usable, 0).unwrap().indices.len(), 1);
+        assert_eq!(LabelSubset::choose(&labels, 1, 1.0, 0).unwrap().indices, (0..7).collect::<Vec<_>>());
+        assert!(LabelSubset::choose(&labels, 2, 1.0, 0).unwrap_err().to_string().contains("class 1 has no training"));
+        for fraction in [0.0, -0.1, 1.1, f64::NAN] {
+            assert!(LabelSubset::choose(&labels, 1, fraction, 0).is_err());
+        }
+    }
+
+    #[test]
+    fn files() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("labels.json");
+        let subset = LabelSubset::choose(&[0, 1, 0, 1, 1], 2, 0.5, 1).unwrap();
+        subset.save(&path).unwrap();
+        assert_eq!(LabelSubset::load(&path).unwrap(), subset);
+        for text in [r#"{"fraction": 0.1, "seed": 1, "indices": [4, 4]}"#, "{}", "[", ""] {
+            std::fs::write(&path, text).unwrap();
+            let message = format!("{:#}", LabelSubset::load(&path).unwrap_err());
+            assert!(message.contains("labels.json"), "{message}");
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! The datasets: one table, and a file for each that says what it is and how it is opened.
+//!
+//! To add one: a file with a `pub const DATASET: DatasetInfo`, and its line here (or in [`memory`], for small images that
+//! are kept whole in memory).
+
+mod dataset;
+mod files;
+pub mod folder;
+mod hub;
+pub mod locate;
+pub mod memory;
+pub mod parquet;
+mod read_at;
+mod splits;
+pub mod stl10;
+pub mod tar;
+
+pub use dataset::{Count, Dataset, DatasetInfo};
+
+use anyhow::{Result, bail, ensure};
+use simclr_core::config::DataConfig;
+
+/// Datasets of files; the table is these and [`memory::DATASETS`].
+static OF_FILES: [&DatasetInfo; 4] = [&stl10::DATASET, &folder::DATASET, &tar::DATASET, &parquet::DATASET];
+
+/// The table: what `data.dataset` may be.
+pub fn datasets() -> impl Iterator<Item = &'static DatasetInfo> {
+    memory::DATASETS.into_iter().chain(OF_FILES)
+}
+
+/// The dataset of that name, where there is one.
+pub fn named(name: &str) -> Option<&'static DatasetInfo> {
+    datasets().find(|info| info.name == name)
+}
+
+/// The dataset that the configuration names.
+///
+/// # Errors
+/// When there is none of that name (the message lists them), or a key of the table means nothing to it.
+pub fn find(config: &DataConfig) -> Result<&'static DatasetInfo> {
+    match named(&config.dataset) {
+        Some(info) => info.check(config).map(|()| info),
+        None => {
+            let names: Vec<&str> = datasets().map(|info| info.name).collect();
+            bail!("data.dataset = \"{}\": must be one of {}", config.dataset, names.join(", "))
+        }
+    }
+}
+
+/// What people call the images of a run: the dataset's title, or its place on the hub where one was named.
+pub fn title<'a>(name: &'a str, hub: Option<&'a str>) -> &'a str {
+    hub.unwrap_or_else(|| named(name).map_or(name, |info| info.title))
+}
+
+/// The table as text for `--help`: a line a dataset.
+pub fn help() -> String {
+    let line = |info: &DatasetInfo| format!("  {:<14} {}\n", info.name, info.about);
+    format!("data.dataset is one of\n{}", datasets().map(line).collect::<String>())
+}
+
+/// Opens the dataset that the configuration names, with `data.limit` applied to the training split.
+///
+/// # Errors
+/// As [`find`], or when files are missing or malformed; the message says what to do.
+pub fn load(config: &DataConfig) -> Result<Dataset> {
+    let mut dataset = (find(config)?.open)(config)?;
+    if let Some(limit) = config.limit {
+        ensure!(limit > 0, "data.limit = 0: must be at least 1; leave it out to use all images");
+        dataset.train.truncate(limit);
+    }
+    Ok(dataset)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn config(dataset: &str, limit: Option<usize>) -> DataConfig {
+        DataConfig { limit, ..DataConfig::new(dataset, 32) }
+    }
+
+    #[test]
+    fn names_and_limits() {
+        let message = load(&config("cifar-10", None)).err().unwrap().to_string();
+        assert_eq!(
+            message,
+            "data.dataset = \"cifar-10\": must be one of textures, fashion-mnist, idx, cifar10, cifar100, stl10, folder, \
+             tar, parquet"
+        );
+        assert!(load(&config("textures", Some(0))).is_err());
+        let data = load(&config("textures", Some(25))).unwrap();
+        assert_eq!((data.train.len(), data.train.channels(), data.test.len()), (25, 3, 2000));
+        assert!(data.train.get(24).is_ok() && data.train.get(25).is_err());
+    }
+
+    #[test]
+    fn keys_of_files_do_not_stand_without_effect() {
+        let config = DataConfig { train: Some("train".into()), ..DataConfig::new("textures", 32) };
+        let message = load(&config).err().unwrap().to_string();
+        assert!(message.contains("data.train is for files") && message.contains("\"textures\""), "{message}");
+    }
+
+    #[test]
+    fn the_table_tells_the_truth() {
+        let data = load(&config("textures", None)).unwrap();
+        let info = find(&config("textures", None)).unwrap();
+        assert_eq!((info.train, info.test), (Count::Exactly(data.train.len()), Count::Exactly(data.test.len())));
+        assert_eq!((info.name, info.classes), (data.name.as_str(), Some(data.classes.len())));
+        for info in datasets() {
+            assert_eq!(datasets().filter(|other| other.name == info.name).count(), 1, "{}", info.name);
+            assert!(help().contains(&format!("\n  {} ", info.name)), "{} in\n{}", info.name, help());
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Random grayscale.
+
+use super::canvas::Canvas;
+use super::color;
+use super::transform::{OnGpu, Part, Transform, TransformInfo, read};
+use anyhow::Result;
+use serde::Deserialize;
+use simclr_core::config::check_share;
+use simclr_core::rng::Rng;
+use simclr_ops::Distortion;
+
+/// The table's entry of [`Grayscale`].
+pub static TRANSFORM: TransformInfo = TransformInfo { name: "grayscale", is_crop: false, read: read::<Grayscale> };
+
+/// Drops the colour of a share of the views (Chen et al. 2020, appendix A). Images of one channel have none.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Grayscale {
+    /// That share.
+    pub probability: f32,
+}
+
+impl Default for Grayscale {
+    fn default() -> Self {
+        Self { probability: 0.2 }
+    }
+}
+
+impl Transform for Grayscale {
+    fn info(&self) -> &'static TransformInfo {
+        &TRANSFORM
+    }
+
+    fn check(&self, key: &str) -> Result<()> {
+        check_share(&format!("{key}.probability"), f64::from(self.probability))
+    }
+
+    fn apply(&self, view: &mut Canvas<'_>, rng: &mut Rng) {
+        if rng.chance(self.probability) && view.channels() == 3 {
+            color::grayscale(view.planes());
+        }
+    }
+
+    fn on_gpu(&self) -> Option<&dyn OnGpu> {
+        Some(self)
+    }
+}
+
+impl OnGpu for Grayscale {
+    fn part(&self) -> Part {
+        Part::Grayscale
+    }
+
+    fn leave(&self, _: usize, rng: &mut Rng, distortion: &mut Distortion) {
+        distortion.grayscale = rng.chance(self.probability);
+    }
+}

@@ -1,0 +1,37 @@
+//! Views: what becomes of an image before a network sees it, a list of transforms.
+//!
+//! To add a transform: a file with its settings, its draw and its work, and its two lines here.
+
+pub mod blur;
+mod canvas;
+pub mod color;
+pub mod crop;
+pub mod flip;
+pub mod grayscale;
+pub mod jitter;
+mod layout;
+mod pipeline;
+mod recipes;
+pub mod resize;
+pub mod rotate;
+pub mod solarize;
+mod transform;
+pub mod vertical_flip;
+
+pub use canvas::Canvas;
+pub use pipeline::ViewMaker;
+pub use recipes::check;
+pub use transform::{OnGpu, Part, Transform, TransformInfo};
+
+/// What `augment.transforms` may name.
+pub static TRANSFORMS: [&TransformInfo; 9] = [
+    &crop::RANDOM,
+    &crop::CENTRAL,
+    &flip::TRANSFORM,
+    &vertical_flip::TRANSFORM,
+    &rotate::TRANSFORM,
+    &jitter::TRANSFORM,
+    &grayscale::TRANSFORM,
+    &blur::TRANSFORM,
+    &solarize::TRANSFORM,
+];

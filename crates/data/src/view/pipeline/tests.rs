@@ -1,0 +1,154 @@
+//! Tests of whole views: ranges, randomness, the GPU's share, lists of one's own.
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::view::{blur, color};
+use simclr_core::config::{AugmentConfig, EvalConfig};
+use simclr_core::rng::Purpose;
+
+fn view(maker: &ViewMaker, channels: usize, side: usize, draw: u64) -> Vec<f32> {
+    let data: Vec<u8> = (0..side * side * channels).map(|i| (i * i * 31 % 251) as u8).collect();
+    let mut out = vec![f32::NAN; maker.size() * maker.size() * channels];
+    let mut rng = Rng::stream(0, Purpose::Test, &[draw]);
+    maker.view(ImageRef { height: side, width: side, channels, data: &data }, &mut rng, &mut out);
+    out
+}
+
+#[test]
+fn views_are_in_range_reproducible_and_random() {
+    for channels in [1, 3] {
+        for maker in
+            [ViewMaker::contrastive(&AugmentConfig::default(), 40).unwrap(), ViewMaker::labeled(0.2, 0.5, true, 24)]
+        {
+            let views: Vec<_> = (0..64).map(|i| view(&maker, channels, 32, i)).collect();
+            assert!(views.iter().flatten().all(|x| (0.0..=1.0).contains(x)));
+            assert_eq!(views[3], view(&maker, channels, 32, 3));
+            assert!(views[1..].iter().all(|v| v != &views[0]));
+        }
+    }
+}
+
+/// What a GPU does, on planes `[3, S, S]`.
+fn distort(distortion: &Distortion, planes: &mut [f32], side: usize) {
+    if let Some(ops) = &distortion.jitter {
+        color::jitter(planes, 3, ops);
+    }
+    if distortion.grayscale {
+        color::grayscale(planes);
+    }
+    if !distortion.blur.is_empty() {
+        color::clip(planes);
+        blur::gaussian(planes, (side, side), &distortion.blur, &mut Vec::new());
+    }
+}
+
+#[test]
+fn a_view_is_what_its_distortion_makes_of_it() {
+    let config = AugmentConfig { grayscale_probability: 0.5, ..AugmentConfig::default() };
+    let maker = ViewMaker::contrastive(&config, 40).unwrap();
+    let data: Vec<u8> = (0..48 * 48 * 3).map(|i| (i * i * 31 % 251) as u8).collect();
+    let image = ImageRef { height: 48, width: 48, channels: 3, data: &data };
+    let mut overshoots = 0;
+    for draw in 0..32 {
+        let stream = || Rng::stream(3, Purpose::Test, &[draw]);
+        let (mut whole, mut rest) = (vec![0.0; 40 * 40 * 3], vec![0.0; 40 * 40 * 3]);
+        maker.view(image, &mut stream(), &mut whole);
+        let distortion = maker.view_for_gpu(image, &mut stream(), &mut rest);
+        overshoots += usize::from(rest.iter().any(|v| !(0.0..=1.0).contains(v)));
+        let mut planes: Vec<f32> = (0..3).flat_map(|k| rest.iter().skip(k).step_by(3).copied()).collect();
+        distort(&distortion, &mut planes, 40);
+        interleave(&planes, 3, &mut rest, |v| v.clamp(0.0, 1.0));
+        assert!(rest == whole, "draw {draw}");
+    }
+    assert!(overshoots > 0, "bicubic views are handed on as they are, not clipped");
+}
+
+#[test]
+fn evaluation_crops_large_views_only_and_draws_nothing() {
+    let (config, uncropped) = (EvalConfig::default(), EvalConfig { crop: 1.0, ..EvalConfig::default() });
+    let whole = view(&ViewMaker::eval(&config, 32), 3, 64, 0);
+    assert_eq!(whole, view(&ViewMaker::eval(&uncropped, 32), 3, 64, 1));
+    let cropped = view(&ViewMaker::eval(&config, 56), 3, 64, 0);
+    // 0.875 of 64 is 56: the crop itself, from (4, 4).
+    let first = (4 * 64 + 4) * 3;
+    assert!((cropped[0] - (first * first * 31 % 251) as f32 / 255.0).abs() < 1e-6);
+}
+
+#[test]
+fn probabilities_are_those_of_the_configuration() {
+    let config = AugmentConfig {
+        color_strength: 0.0,
+        grayscale_probability: 0.3,
+        blur_probability: 0.0,
+        ..AugmentConfig::default()
+    };
+    let maker = ViewMaker::contrastive(&config, 8).unwrap();
+    let gray = |v: &[f32]| v.chunks(3).all(|p| p[0] == p[1] && p[1] == p[2]);
+    let count = (0..2000).filter(|&i| gray(&view(&maker, 3, 16, i))).count();
+    assert!((540..660).contains(&count), "{count} of 2000 are gray");
+}
+
+/// The maker of a list in the form of an experiment file.
+fn listed(list: &str, size: usize) -> ViewMaker {
+    let config: AugmentConfig = serde_json::from_str(&format!("{{\"transforms\": {list}}}")).unwrap();
+    ViewMaker::contrastive(&config, size).unwrap()
+}
+
+#[test]
+fn the_recipe_is_a_list_like_any_other() {
+    let config = AugmentConfig { color_strength: 0.5, blur_probability: 0.25, ..AugmentConfig::default() };
+    let recipe = ViewMaker::contrastive(&config, 24).unwrap();
+    let list = listed(
+        r#"["crop", "flip", {"name": "jitter", "strength": 0.5}, "grayscale", {"name": "blur", "probability": 0.25}]"#,
+        24,
+    );
+    for draw in 0..32 {
+        assert_eq!(view(&recipe, 3, 32, draw), view(&list, 3, 32, draw), "draw {draw}");
+    }
+}
+
+#[test]
+fn the_gpu_gets_the_end_of_the_list_in_its_own_order() {
+    for (list, here) in [
+        (r#"["crop", "flip", "jitter", "grayscale", "blur"]"#, 2),
+        (r#"["crop", "jitter", "blur"]"#, 1),
+        (r#"["crop", "grayscale", "jitter", "blur"]"#, 2),
+        (r#"["crop", "jitter", "grayscale", "blur", "solarize"]"#, 5),
+        (r#"["jitter", "jitter"]"#, 1),
+        ("[]", 0),
+    ] {
+        assert_eq!(listed(list, 16).on_gpu, here, "{list}");
+    }
+}
+
+#[test]
+fn new_transforms_do_what_they_say() {
+    let plain = listed(r#"["central_crop"]"#, 12);
+    let always = |name: &str| listed(&format!(r#"["central_crop", {{"name": "{name}", "probability": 1.0}}]"#), 12);
+    let planes = |v: Vec<f32>| -> Vec<f32> {
+        (0..3).flat_map(|k| v.iter().skip(k).step_by(3).copied().collect::<Vec<_>>()).collect()
+    };
+    let (before, at) = (planes(view(&plain, 3, 32, 0)), |k: usize, y: usize, x: usize| (k * 12 + y) * 12 + x);
+    let upside_down = planes(view(&always("vertical_flip"), 3, 32, 0));
+    let mirrored = planes(view(&always("flip"), 3, 32, 0));
+    let solarized = planes(view(&always("solarize"), 3, 32, 0));
+    for (k, y, x) in (0..3 * 144).map(|i| (i / 144, i / 12 % 12, i % 12)) {
+        assert_eq!(upside_down[at(k, y, x)], before[at(k, 11 - y, x)]);
+        assert_eq!(mirrored[at(k, y, x)], before[at(k, y, 11 - x)]);
+        let v = before[at(k, y, x)];
+        assert_eq!(solarized[at(k, y, x)], if v < 0.5 { v } else { 1.0 - v });
+    }
+    // Each of the four rotations is as likely: 500 of 2000 with a deviation of 19.
+    let (maker, mut counts) = (always("rotate"), [0; 4]);
+    let corners = [(0, 0), (0, 11), (11, 11), (11, 0)];
+    for draw in 0..2000 {
+        let turned = planes(view(&maker, 3, 32, draw));
+        let turns = corners.iter().position(|&(y, x)| (0..3).all(|k| turned[at(k, 0, 0)] == before[at(k, y, x)]));
+        counts[turns.unwrap()] += 1;
+    }
+    assert!(counts.iter().all(|count| (420..580).contains(count)), "{counts:?}");
+    // Probabilities are those of the settings.
+    let half = listed(r#"["central_crop", {"name": "vertical_flip", "probability": 0.3}]"#, 12);
+    let flipped = (0..2000).filter(|&draw| planes(view(&half, 3, 32, draw)) == upside_down).count();
+    assert!((500..700).contains(&flipped), "{flipped} of 2000 are upside down");
+}

@@ -1,0 +1,12 @@
+//! Maps whose channels are streams side by side.
+
+/// `[N, pixels, streams F]`: the sizes of a map whose channels are streams of `F` side by side.
+#[derive(Clone, Copy, Debug)]
+pub struct Streams {
+    pub n: usize,
+    /// Of an image.
+    pub pixels: usize,
+    /// Channels of a stream.
+    pub f: usize,
+    pub streams: usize,
+}

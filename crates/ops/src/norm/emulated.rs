@@ -1,0 +1,118 @@
+//! Batch normalisation on the emulated GPU.
+#![allow(clippy::unwrap_used)]
+
+use super::gpu::{affine, launch_blend, launch_moments};
+use super::{Fused, Moments, Statistics, batch_norm};
+use crate::testing::emulated::{
+    Emulated, Map, assert_close, at, both, elements, in_any_order, numbers, on_the_cpu, room, tensor, up,
+};
+
+#[derive(Clone, Copy)]
+struct Case {
+    rows: usize,
+    c: usize,
+    relu: bool,
+    residual: bool,
+    learned: bool,
+    batch: bool,
+}
+
+fn check<T: Map>(case: Case) {
+    let Case { rows, c, relu, residual, learned, batch } = case;
+    let (x, r, dy) = (numbers::<T>(rows * c, 1), numbers::<T>(rows * c, 2), numbers::<T>(rows * c, 3));
+    let (gamma, beta) = (numbers::<f32>(c, 4), numbers::<f32>(c, 5));
+    let (mean, var) = (numbers::<f32>(c, 6), vec![0.75f32; c]);
+
+    let mut leaves = vec![tensor(&x, (rows, c))];
+    leaves.extend(residual.then(|| tensor(&r, (rows, c))));
+    leaves.extend(learned.then(|| [tensor(&gamma, c), tensor(&beta, c)]).into_iter().flatten());
+    let statistics = if batch { Statistics::Batch } else { Statistics::Running(tensor(&mean, c), tensor(&var, c)) };
+    let mut found = None;
+    let (want, gradients) = on_the_cpu(&leaves, &tensor(&dy, (rows, c)), |tape, v| {
+        let (gamma, beta) = if learned { (v.get(v.len() - 2), v.last()) } else { (None, None) };
+        let fused = Fused { residual: residual.then(|| &v[1]), relu };
+        let (value, moments) = batch_norm(tape, &v[0], gamma, beta, &statistics, 1e-5, fused)?;
+        found = moments;
+        Ok(value)
+    });
+
+    let (out, dx, dr, [d_gamma, d_beta], [m_mean, m_var]) = in_any_order(|| {
+        let m = Emulated::get();
+        let (x, r, dy) = (up(&x), up(&r), up(&dy));
+        let moments = batch.then(|| launch_moments(m, at(&x), (rows, c)).unwrap());
+        let given = [up(&mean), up(&var)];
+        let used = moments.as_ref().map_or([at(&given[0]), at(&given[1])], |m| [at(&m.mean), at(&m.var)]);
+        let learned = learned.then(|| [up(&gamma), up(&beta)]);
+        let optional = |i: usize| learned.as_ref().map(|l| at(&l[i]));
+        let affine = affine(m, used, [optional(0), optional(1)], 1e-5, c).unwrap();
+        let out = room::<T>(rows * c);
+        affine.forward(m, at(&x), residual.then(|| at(&r)), relu, (at(&out), rows)).unwrap();
+        let y = (relu && residual).then(|| at(&out));
+        let dx = room::<T>(rows * c);
+        let to = if residual { at(&dx) } else { at(&dy) };
+        let found = affine.backward(m, (at(&x), rows), y, [at(&dy), to], (relu, batch)).unwrap();
+        let dx = if residual { dx.numbers() } else { dy.numbers() };
+        let shown = moments.map_or([vec![], vec![]], |m| [m.mean.numbers(), m.var.numbers()]);
+        (out.numbers(), dx, dy.numbers(), found.map(|f| f.numbers()), shown)
+    });
+    let what = format!("{rows} rows, {c} channels, relu {relu}, residual {residual}, batch {batch}");
+    assert_close(&format!("output of {what}"), &out, &elements::<T>(&want));
+    assert_close(&format!("gradient of {what}"), &dx, &elements::<T>(&gradients[0]));
+    if residual {
+        assert_close(&format!("residual's gradient of {what}"), &dr, &elements::<T>(&gradients[1]));
+    }
+    if learned {
+        let [g, b] = [gradients.len() - 2, gradients.len() - 1].map(|i| elements::<f32>(&gradients[i]));
+        assert_close(&format!("gamma's gradient of {what}"), &d_gamma, &g);
+        assert_close(&format!("beta's gradient of {what}"), &d_beta, &b);
+    }
+    if let Some(found) = found {
+        assert_close(&format!("mean of {what}"), &m_mean, &elements::<f32>(found.mean()));
+        assert_close(&format!("variance of {what}"), &m_var, &elements::<f32>(found.var()));
+    }
+}
+
+const CASE: Case = Case { rows: 70, c: 33, relu: true, residual: false, learned: true, batch: true };
+
+pub fn small() {
+    check::<f32>(CASE);
+}
+
+#[test]
+fn as_on_the_cpu() {
+    // One channel and thousands; rows of one thread, of one group, and of several; odd and even channels.
+    for (rows, c) in [(2, 1), (3, 2), (7, 3), (49, 5), (64, 8), (70, 33), (300, 24), (1100, 40), (257, 64), (9, 260)] {
+        for (relu, residual) in [(false, false), (true, false), (true, true)] {
+            let case = Case { rows, c, relu, residual, ..CASE };
+            both!(check(case));
+        }
+    }
+    both!(check(Case { learned: false, ..CASE }));
+    both!(check(Case { batch: false, ..CASE }));
+    both!(check(Case { batch: false, residual: true, relu: false, ..CASE }));
+}
+
+/// With a mean far from zero `E[x^2] - E[x]^2` would have no digit left.
+#[test]
+fn moments_keep_their_digits() {
+    let (rows, c) = (600, 3);
+    let x: Vec<f32> = numbers::<f32>(rows * c, 1).iter().map(|v| v + 4000.0).collect();
+    let found = launch_moments(Emulated::get(), at(&up(&x)), (rows, c)).unwrap();
+    for (j, (mean, var)) in found.mean.numbers().into_iter().zip(found.var.numbers()).enumerate() {
+        let column = || (0..rows).map(|r| f64::from(x[r * c + j]));
+        let want = column().sum::<f64>() / rows as f64;
+        assert!((f64::from(mean) - want).abs() < 1e-3, "mean {mean}, not {want}");
+        let want = column().map(|v| (v - want).powi(2)).sum::<f64>() / rows as f64;
+        assert!((f64::from(var) - want).abs() < 1e-3 * want, "variance {var}, not {want}");
+    }
+}
+
+#[test]
+fn running_statistics_move_as_on_the_cpu() {
+    let (old, batch) = (numbers::<f32>(300, 1), numbers::<f32>(300, 2));
+    let (running, cpu) = (up(&old), [tensor(&old, 300), tensor(&old, 300)]);
+    launch_blend(Emulated::get(), at(&running), at(&up(&batch)), 0.9, 300).unwrap();
+    let moments = Moments::new([tensor(&batch, 300), tensor(&batch, 300)]);
+    moments.blend_into([&cpu[0], &cpu[1]], 0.9).unwrap();
+    assert_close("a running statistic", &running.numbers(), &elements::<f32>(&cpu[0]));
+}

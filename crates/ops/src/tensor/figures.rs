@@ -1,0 +1,65 @@
+//! Scalars that stay on their device until they are read.
+
+use crate::gpu::{Gpu, PendingRead};
+use candle_core::{DType, Result, Tensor, bail};
+
+/// Scalars that a GPU may still be working out: it goes on with what is launched next, and whoever reads waits for them
+/// alone.
+pub struct Figures(State);
+
+enum State {
+    Arrived(Vec<f64>),
+    InFlight(PendingRead),
+}
+
+impl Figures {
+    /// Asks for the numbers of scalars, f32 or f64, all on one device.
+    ///
+    /// # Errors
+    /// When one is no scalar, or of another dtype.
+    pub fn of(scalars: &[&Tensor]) -> Result<Self> {
+        if let Some(other) = scalars.iter().find(|s| s.elem_count() != 1) {
+            bail!("a figure is one number, not a tensor of shape {:?}", other.shape())
+        }
+        if let Some(gpu) = scalars.iter().find_map(|s| Gpu::of(s)) {
+            return Ok(Self(State::InFlight(PendingRead::of(&gpu, scalars)?)));
+        }
+        let one = |s: &&Tensor| match s.dtype() {
+            DType::F64 => s.flatten_all()?.get(0)?.to_scalar::<f64>(),
+            _ => Ok(f64::from(s.flatten_all()?.get(0)?.to_scalar::<f32>()?)),
+        };
+        Ok(Self(State::Arrived(scalars.iter().map(one).collect::<Result<_>>()?)))
+    }
+
+    /// Whether reading would not wait.
+    pub fn are_here(&self) -> bool {
+        matches!(self.0, State::Arrived(_))
+    }
+
+    /// The numbers, in the order of the scalars.
+    ///
+    /// # Errors
+    /// When the GPU failed at what it was doing.
+    pub fn read(self) -> Result<Vec<f64>> {
+        match self.0 {
+            State::Arrived(numbers) => Ok(numbers),
+            State::InFlight(pending) => pending.wait(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::Figures;
+    use crate::tensor::from_vec;
+
+    #[test]
+    fn figures_come_in_order() {
+        let (a, b) = (from_vec(vec![1.5f32], ()).unwrap(), from_vec(vec![2.25f64], 1).unwrap());
+        let figures = Figures::of(&[&a, &b]).unwrap();
+        assert!(figures.are_here());
+        assert_eq!(figures.read().unwrap(), [1.5, 2.25]);
+        assert!(Figures::of(&[&from_vec(vec![1f32, 2.0], 2).unwrap()]).is_err());
+    }
+}

@@ -1,0 +1,41 @@
+//! Sums of tensors on a GPU, by the kernels of `kernel.cu`.
+
+use super::access::by_element;
+use crate::gpu::machine::{At, Kernels, Launch, Machine, Number, args, count, kernels, named};
+use crate::gpu::{Gpu, at};
+use candle_core::{Result, Tensor};
+
+const KERNELS: Kernels = kernels!("tensor");
+
+/// `sum += term`, of `len` numbers each.
+pub fn launch_add_assign<M: Machine, T: Number>(m: &M, len: usize, sum: At<T>, term: At<T>) -> Result<()> {
+    m.launch(Launch::items(KERNELS, named::<T>("add_assign"), len, args![sum, term, count(len)?])?)
+}
+
+/// Every one of `len` numbers times the one at `factor`.
+pub fn launch_scale_by<M: Machine>(m: &M, values: At<f32>, len: usize, factor: At<f32>) -> Result<()> {
+    m.launch(Launch::items(KERNELS, "scale_by", len, args![values, factor, count(len)?])?)
+}
+
+/// The sum of `len` numbers times `factor`.
+pub fn total<M: Machine>(m: &M, values: At<f64>, len: usize, factor: f64) -> Result<M::Memory<f32>> {
+    let out = m.room::<f32>(1)?;
+    m.launch(Launch::rows(KERNELS, "total", 1, args![values, len as i64, factor, m.at(&out)])?)?;
+    Ok(out)
+}
+
+/// `sum += term`, in place.
+///
+/// # Errors
+/// When the two are on different devices.
+pub fn add_assign(gpu: &Gpu, sum: &Tensor, term: &Tensor) -> Result<()> {
+    by_element!(sum, T => launch_add_assign(gpu, sum.elem_count(), at::<T>(sum)?, at::<T>(term)?))
+}
+
+/// Every number of `values` times the one number `factor`, in place.
+///
+/// # Errors
+/// When the two are on different devices.
+pub fn scale_by(gpu: &Gpu, values: &Tensor, factor: &Tensor) -> Result<()> {
+    launch_scale_by(gpu, at(values)?, values.elem_count(), at(factor)?)
+}

@@ -1,0 +1,12 @@
+//! Help for the tests of operations, and tests of several of them together.
+
+#[cfg(unix)]
+mod barriers;
+mod bf16;
+mod candle;
+#[cfg(unix)]
+pub mod emulated;
+pub mod gradients;
+pub mod numbers;
+mod recompute;
+mod together;

@@ -1,0 +1,108 @@
+//! What an objective is to pretraining.
+//!
+//! Letters: `N` images of a batch, `V` views of each, `D` features, `P` the width of a projection.
+
+use anyhow::Result;
+use candle_core::Tensor;
+use simclr_core::config::PretrainConfig;
+use simclr_model::{Pass, SimClr};
+use simclr_ops::Value;
+use std::collections::BTreeMap;
+
+/// Where an objective is chosen in an experiment file.
+pub const KEY: &str = "pretrain.loss";
+
+/// What an objective is made from.
+pub struct Given<'a> {
+    /// The table `[pretrain]`; `loss` holds the objective's own settings.
+    pub config: &'a PretrainConfig,
+    /// The network that is trained, where it computes. A resumed run loads its numbers later: what was copied of it comes
+    /// back by [`Objective::restore`].
+    pub model: &'a SimClr,
+    /// The experiment's seed.
+    pub seed: u64,
+    /// Steps of the run.
+    pub steps: u64,
+}
+
+/// The views of one step, and what runs them through the network.
+pub struct Views<'a> {
+    /// The network that is trained.
+    pub model: &'a SimClr,
+    /// The forward pass: the tape, the parameters on it, batch norm in training mode.
+    pub pass: &'a Pass<'a>,
+    /// All first views, then all second ones, and so on: `[V N, S, S, C]`.
+    pub images: &'a Value,
+    /// So many images at a time, both views together, where the experiment asks for it ([`SimClr::project`]).
+    pub chunk: Option<usize>,
+}
+
+/// What an objective makes of a batch.
+pub struct Learned {
+    /// The scalar to lower, on the tape.
+    pub loss: Value,
+    /// The encoder's features, cut off from the tape, which the online head reads: `[R, D]`, `R` a multiple of `N`, view by
+    /// view.
+    pub features: Value,
+    /// Whatever else is worth writing down: scalars.
+    pub metrics: Vec<(&'static str, Tensor)>,
+}
+
+/// What an objective costs in a step, besides the network's forward and backward over all views.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cost {
+    /// Multiplications and additions of the loss, forward and backward, in f32.
+    pub operations: f64,
+    /// Bytes that it moves through memory.
+    pub moved: f64,
+    /// Bytes that it holds at once.
+    pub held: f64,
+    /// Further forwards of the network over all views, such as those of a second encoder.
+    pub forwards: f64,
+}
+
+/// What pretraining lowers.
+pub trait Objective {
+    /// Views of each image, `V`.
+    fn views(&self) -> usize {
+        2
+    }
+
+    /// Whether it can do with a part of the batch at a time in the network ([`Views::chunk`]).
+    fn runs_in_chunks(&self) -> bool {
+        false
+    }
+
+    /// The loss of a batch.
+    ///
+    /// # Errors
+    /// When the network and the batch do not fit.
+    fn loss(&mut self, views: &Views<'_>) -> Result<Learned>;
+
+    /// What follows the optimiser's step `step`, counted from 0, such as a second encoder that follows `model`.
+    ///
+    /// # Errors
+    /// When memory is short.
+    fn after_step(&mut self, _model: &SimClr, _step: u64) -> Result<()> {
+        Ok(())
+    }
+
+    /// Tensors that a resumed run needs, such as a queue, by names of the objective's own.
+    ///
+    /// # Errors
+    /// When a tensor cannot be copied.
+    fn state(&self) -> Result<BTreeMap<String, Tensor>> {
+        Ok(BTreeMap::new())
+    }
+
+    /// Takes over what [`Objective::state`] gave.
+    ///
+    /// # Errors
+    /// When names or shapes differ.
+    fn restore(&mut self, _state: &BTreeMap<String, Tensor>) -> Result<()> {
+        Ok(())
+    }
+
+    /// What a step on `images` costs, whose projections are `width` wide; for `simclr-pretrain --estimate`.
+    fn cost(&self, images: f64, width: f64) -> Cost;
+}

@@ -1,0 +1,61 @@
+//! NT-Xent (Chen et al. 2020, equation 1): each view finds the other view of its image among all views of the batch.
+
+use super::contract::{Cost, Given, KEY, Learned, Objective, Views};
+use anyhow::Result;
+use serde::Deserialize;
+use simclr_ops::nt_xent;
+
+/// The temperature is that of the table `[pretrain]`, which other contrastive objectives share.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {}
+
+/// NT-Xent over the projections of a batch.
+pub struct NtXent {
+    temperature: f64,
+}
+
+impl NtXent {
+    /// With cosines divided by `temperature`.
+    pub fn new(temperature: f64) -> Self {
+        Self { temperature }
+    }
+
+    /// As the experiment says.
+    ///
+    /// # Errors
+    /// When it has settings that are not this objective's.
+    pub fn of(given: &Given<'_>) -> Result<Self> {
+        given.config.loss.settings::<Settings>(KEY)?;
+        Ok(Self::new(given.config.temperature))
+    }
+}
+
+impl Objective for NtXent {
+    fn runs_in_chunks(&self) -> bool {
+        true
+    }
+
+    fn loss(&mut self, views: &Views<'_>) -> Result<Learned> {
+        let (features, hidden) = views.model.project(views.pass, views.images, views.chunk)?;
+        let contrast = nt_xent(views.pass.tape, &hidden, self.temperature, true)?;
+        let metrics = vec![
+            ("contrast_loss", contrast.loss.tensor().clone()),
+            ("contrast_acc", contrast.accuracy),
+            ("contrast_entropy", contrast.entropy),
+        ];
+        Ok(Learned { loss: contrast.loss, features, metrics })
+    }
+
+    /// Similarities of all views, and two products in the backward pass. The matrix is read or written eight times; that of
+    /// one view's rows is held, with the figures beside it.
+    fn cost(&self, images: f64, width: f64) -> Cost {
+        let views = 2.0 * images;
+        Cost {
+            operations: 3.0 * 2.0 * views * views * width,
+            moved: 8.0 * 4.0 * views * views,
+            held: 4.0 * (4.0 + 2.0) * images * images,
+            forwards: 0.0,
+        }
+    }
+}

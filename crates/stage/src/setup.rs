@@ -1,0 +1,120 @@
+//! What a stage begins with: its images, opened, and where it computes.
+
+use crate::device_batch::device_batches;
+use crate::eval_set::EvalSet;
+use crate::plan::Plan;
+use anyhow::Result;
+use candle_core::{DType, Device};
+use simclr_core::config::{Config, Dtype, ModelConfig};
+use simclr_core::rng::{Purpose, Rng};
+use simclr_data::{Dataset, LabelSubset, Loader, Pictures, ViewMaker};
+use simclr_model::{ModelSpec, SimClr};
+use std::sync::Arc;
+
+/// The images of an experiment, and the device that a stage computes on.
+pub struct Setup<'a> {
+    /// The experiment.
+    pub config: &'a Config,
+    /// What networks, label subsets and orders of this run follow from.
+    pub seed: u64,
+    /// What may be learned from.
+    pub train: Arc<Pictures>,
+    /// Classes of the dataset.
+    pub classes: usize,
+    /// Where to compute.
+    pub device: &'a Device,
+    test: EvalSet,
+    dtype: DType,
+}
+
+impl<'a> Setup<'a> {
+    /// Opens the images; `check` says whether they are what the stage needs.
+    ///
+    /// # Errors
+    /// When they are not, or files are missing or malformed.
+    pub fn open(
+        config: &'a Config,
+        device: &'a Device,
+        seed: u64,
+        check: impl FnOnce(&Dataset) -> Result<()>,
+    ) -> Result<Self> {
+        let data = simclr_data::load(&config.data)?;
+        check(&data)?;
+        let (train, classes) = (Arc::new(data.train), data.classes.len());
+        let test = EvalSet::new(config, Arc::new(data.test));
+        Ok(Self { config, seed, train, classes, device, test, dtype: map_dtype(config, device) })
+    }
+
+    /// Side of the views.
+    pub fn size(&self) -> usize {
+        self.config.data.image_size
+    }
+
+    /// A network for these images, whose classifier, if it has `classes`, stands on head layer `proj_selector`.
+    pub fn spec(&self, model: &ModelConfig, classes: usize, proj_selector: i64) -> ModelSpec {
+        ModelSpec::new(model, self.train.channels(), self.size(), classes, proj_selector)
+    }
+
+    /// The images whose labels may be used, for a label fraction.
+    ///
+    /// # Errors
+    /// When there are too few, or the list that the experiment names cannot be read.
+    pub fn labels(&self, fraction: f64) -> Result<LabelSubset> {
+        LabelSubset::of(&self.train, self.classes, fraction, self.seed, &self.config.data)
+    }
+
+    /// The network on the stage's device, its maps stored as the experiment says.
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub fn place(&self, model: SimClr) -> Result<SimClr> {
+        let model = model.on(self.device)?.with_map_dtype(self.dtype);
+        if model.map_dtype() != self.dtype {
+            let name = &model.spec.model.backbone.name;
+            tracing::warn!("dtype bf16: the backbone \"{name}\" computes in f32");
+        }
+        Ok(model)
+    }
+
+    /// Single views of `samples`, as stages that learn from labels or a teacher see them: crops of at least `min_area`,
+    /// colours jittered with `color_strength`.
+    pub fn loader(
+        &self,
+        samples: Vec<u32>,
+        (min_area, color_strength): (f32, f32),
+        (batch, purpose): (usize, Purpose),
+    ) -> Loader {
+        let maker = ViewMaker::labeled(min_area, color_strength, self.config.augment.flip, self.size());
+        Loader::new(self.train.clone(), samples, maker, (1, batch), (self.seed, purpose))
+    }
+
+    /// The plan that trains `model` on the batches of `loader`, of whose images `examples` make an epoch.
+    ///
+    /// # Errors
+    /// When a GPU has no stream left.
+    pub fn plan<L>(self, model: SimClr, loader: Loader, examples: usize, loss: L) -> Result<Plan<L>> {
+        let batches = device_batches(loader, &model)?;
+        Ok(Plan { model, batches, examples, test: self.test, loss })
+    }
+}
+
+/// How networks store their maps: as the experiment says, or as f32, with one message, on a processor that does not
+/// multiply bf16.
+pub fn map_dtype(config: &Config, device: &Device) -> DType {
+    match (config.dtype, device.is_cuda() || simclr_ops::cpu::multiplies_bf16().is_some()) {
+        (Dtype::F32, _) => DType::F32,
+        (Dtype::Bf16, true) => DType::BF16,
+        (Dtype::Bf16, false) => {
+            tracing::warn!("dtype bf16: this processor has neither AMX-BF16 nor AVX512-BF16; computing in f32");
+            DType::F32
+        }
+    }
+}
+
+/// The seed of what is repeated over label subsets; subset 0 has the experiment's own.
+pub fn subset_seed(seed: u64, subset: usize) -> u64 {
+    match subset {
+        0 => seed,
+        _ => Rng::stream(seed, Purpose::LabelSubset, &[u64::MAX, subset as u64]).next_u64(),
+    }
+}
