@@ -63,7 +63,7 @@ pub fn run(args: &CommonArgs, config: &Config) -> Result<()> {
             let maker = ViewMaker::contrastive(&config.augment, size)?;
             let samples = (0..examples as u32).collect();
             let loader = Loader::new(train, samples, maker, (2, training.batch), (config.seed, Purpose::Contrastive))
-                .colors_left(config.augment.on_device && device.is_cuda());
+                .finish_on_gpu(config.augment.on_device && device.is_cuda());
             let model = SimClr::new(&spec, config.seed)?.on(device)?.with_maps(maps(config, device));
             let (batches, test) = (batches(loader, &model)?, HeldOut::new(config, Arc::new(data.test)));
             let table = &config.pretrain;
