@@ -7,6 +7,7 @@ use desk::Desk;
 use serde_json::Value as Json;
 use simclr_core::config::{AugmentConfig, Config, Corrupt, DataConfig, LabelList};
 use simclr_core::rng::{Purpose, Rng};
+use simclr_data::access::Stored;
 use simclr_data::source::parquet::write::{Row, write_parquet};
 use simclr_data::{Batch, Dataset, LabelSubset, Loader, ViewMaker};
 use simclr_data_tools::synth::{ONE_PERCENT, Size, png, write};
@@ -163,13 +164,34 @@ fn every_stage_runs_on_shards() {
     let common = desk.args("finetuned");
     let from = checkpoint.display().to_string();
     simclr_finetune::run(&FinetuneArgs { common, from, labels: 0.5, subset: 0 }, &config("parquet")).unwrap();
-    let common = desk.args("evaluated");
-    simclr_eval::run(&EvalArgs { common, checkpoint, linear: true, knn: true }, &config("folder")).unwrap();
-    let result = std::fs::read_to_string(desk.path("evaluated/result.json")).unwrap();
-    assert!(result.contains("linear") && result.contains("knn"), "{result}");
+    let result = |run: &str| -> Json {
+        let text = std::fs::read_to_string(desk.path(run).join("result.json")).unwrap();
+        serde_json::from_str(&text).unwrap()
+    };
+    // Shares of the three test images.
+    let share = |value: &Json| {
+        let thirds = 3.0 * value.as_f64().unwrap_or(f64::NAN);
+        assert!((0.0..=3.0).contains(&thirds) && (thirds - thirds.round()).abs() < 1e-5, "{value}");
+    };
+    let knn: Vec<Json> = FORMS
+        .into_iter()
+        .map(|form| {
+            let (common, checkpoint) = (desk.args(&format!("evaluated-{form}")), checkpoint.clone());
+            simclr_eval::run(&EvalArgs { common, checkpoint, linear: true, knn: true }, &config(form)).unwrap();
+            let result = result(&format!("evaluated-{form}"));
+            ["top1", "top5"].map(|top| [&result["linear"][top], &result["knn"][top]].map(share));
+            result["knn"].clone()
+        })
+        .collect();
+    assert!(knn.iter().all(|figures| *figures == knn[0]), "neighbours do not depend on the form: {knn:?}");
     let common = desk.args("distilled");
     let (teacher, student) = (desk.path("finetuned"), "self".into());
     simclr_distill::run(&DistillArgs { common, teacher, student, labels: 0.5, subset: 0 }, &config("tar")).unwrap();
+    // Half of ten labels of each of six classes; a student sees the images without a label, too.
+    for (run, examples) in [("pretrained", 60), ("finetuned", 30), ("distilled", 60)] {
+        assert_eq!(result(run)["examples"], examples, "{run}");
+    }
+    ["finetuned", "distilled"].map(|run| ["top1", "top5"].map(|top| share(&result(run)[top])));
 }
 
 #[test]
@@ -212,7 +234,21 @@ fn damaged_files_are_skipped_or_fatal_in_every_form() {
     let start = tar.windows(3).position(|w| w == [0xff, 0xd8, 0xff]).unwrap();
     tar[start..start + 40].fill(0);
     std::fs::write(&shard, tar).unwrap();
-    for (form, damaged) in [("folder", 2), ("tar", 1)] {
+    // The pictures of the first parquet file, one cut short and one empty.
+    let whole = load(dir.path(), "parquet");
+    let row = |i: usize| {
+        let Stored::File(bytes) = whole.train.source().read(i).unwrap() else { panic!("row {i} is no file") };
+        let path = whole.train.source().name(i).map(|name| format!("{name}.JPEG"));
+        Row { bytes, path, label: whole.train.label(i).map(i64::from) }
+    };
+    let mut rows: Vec<Row> = (0..SIZE.shard).map(row).collect();
+    let half = rows[0].bytes.len() / 2;
+    rows[0].bytes.truncate(half);
+    rows[5].bytes.clear();
+    let file = dir.path().join("parquet/data/train-00000-of-00005.parquet");
+    assert!(file.is_file());
+    write_parquet(&file, &rows, 7, &whole.classes).unwrap();
+    for (form, damaged) in FORMS.into_iter().zip([2, 1, 2]) {
         let loader = loader(load(dir.path(), form), 60);
         let batch = loader.batch(0).unwrap();
         let mut samples = batch.samples.clone();
@@ -222,7 +258,12 @@ fn damaged_files_are_skipped_or_fatal_in_every_form() {
         let strict = DataConfig { corrupt: Corrupt::Fail, ..config(dir.path(), form) };
         let loader = self::loader(simclr_data::load(&strict).unwrap(), 60);
         let message = format!("{:#}", loader.batch(0).unwrap_err());
-        assert!(message.contains("n01440000") || message.contains(".jpg in "), "{message}");
+        let place = match form {
+            "folder" => "n01440000",
+            "tar" => ".jpg in ",
+            _ => "of-00005.parquet",
+        };
+        assert!(message.contains(place) && message.contains(form), "{message}");
     }
 }
 

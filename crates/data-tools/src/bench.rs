@@ -20,12 +20,12 @@ const QUALITY: u8 = 90;
 const SOURCES: u64 = 32;
 
 /// A picture as a file or a dataset holds it.
-enum Source {
+enum Sample {
     Raw(Vec<u8>),
     Jpeg(Vec<u8>),
 }
 
-impl Source {
+impl Sample {
     fn new(image_size: usize, seed: u64) -> Result<Self> {
         if image_size <= SMALL {
             return Ok(Self::Raw(picture((SMALL, SMALL), seed)));
@@ -85,7 +85,7 @@ pub fn bench_augment(image_size: usize, count: usize, threads: usize) -> Result<
     }
     let maker = ViewMaker::contrastive(&config, image_size)?;
     let sources =
-        (0..SOURCES.min(count as u64)).map(|seed| Source::new(image_size, seed)).collect::<Result<Vec<_>>>()?;
+        (0..SOURCES.min(count as u64)).map(|seed| Sample::new(image_size, seed)).collect::<Result<Vec<_>>>()?;
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("starting threads")?;
     let run = |count: usize| {
         (0..count).into_par_iter().try_for_each_init(
@@ -124,8 +124,8 @@ mod tests {
     #[test]
     fn files_hold_the_pictures() {
         let (mut buffer, want) = (Vec::new(), picture(LARGE, 3));
-        let source = Source::new(224, 3).unwrap();
-        let Source::Jpeg(file) = &source else { panic!("raw pixels at 224") };
+        let source = Sample::new(224, 3).unwrap();
+        let Sample::Jpeg(file) = &source else { panic!("raw pixels at 224") };
         assert!((50_000..250_000).contains(&file.len()), "{} bytes", file.len());
         let image = source.pixels(&mut buffer).unwrap();
         assert_eq!((image.height, image.width, image.data.len()), (375, 500, want.len()));

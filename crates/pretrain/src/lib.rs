@@ -64,7 +64,7 @@ pub fn run(args: &CommonArgs, config: &Config) -> Result<()> {
             let maker = ViewMaker::contrastive(&config.augment, setup.size())?;
             let (samples, sizes) = ((0..examples as u32).collect(), (objective.views(), training.batch));
             let loader = Loader::new(setup.train.clone(), samples, maker, sizes, (seed, Purpose::Contrastive))
-                .colors_left(config.augment.on_device && device.is_cuda());
+                .finish_on_gpu(config.augment.on_device && device.is_cuda());
             let loss = Pretrain::new(objective, training.chunk);
             let loss = loss.with_head(&model, table.online_head, schedule.peak)?;
             setup.plan(model, loader, examples, loss)

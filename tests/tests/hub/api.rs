@@ -11,6 +11,9 @@ use serde_json::{Value as Json, json};
 use simclr_core::disk;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+/// What the names of datasets among the repositories begin with.
+pub const DATASETS: &str = "datasets/";
+
 type Shared = Arc<Mutex<State>>;
 
 /// An answer that is none: status, the hub's code, message.
@@ -92,14 +95,16 @@ async fn route(
     headers: &HeaderMap,
     body: &[u8],
 ) -> Result<Response, Refusal> {
-    let read = |owner: &str, name: &str| -> Result<String, Refusal> {
-        let (id, rights) = (format!("{owner}/{name}"), rights(headers)?);
+    let read_id = |id: String| -> Result<String, Refusal> {
+        let rights = rights(headers)?;
         match locked(state).repos.get(&id) {
             Some(repo) if rights > 0 || !repo.private => Ok(id),
             _ if rights == 0 => Err((401, "RepoNotFound", "Invalid username or password.".into())),
             _ => Err((404, "RepoNotFound", "Repository not found".into())),
         }
     };
+    let read = |owner: &str, name: &str| read_id(format!("{owner}/{name}"));
+    let read_dataset = |owner: &str, name: &str| read_id(format!("{DATASETS}{owner}/{name}"));
     match (method.as_str(), path) {
         ("GET", ["api", "whoami-v2"]) => match rights(headers)? {
             0 => Err((401, "", "Invalid username or password.".into())),
@@ -149,20 +154,33 @@ async fn route(
             let id = read(owner, name)?;
             commit(state, &id, branch, body).await
         }
+        ("GET", ["api", "datasets", owner, name]) => Ok(ok(&info(state, &read_dataset(owner, name)?, "main")?)),
+        ("GET", ["api", "datasets", owner, name, "revision", revision]) => {
+            Ok(ok(&info(state, &read_dataset(owner, name)?, revision)?))
+        }
+        ("GET" | "HEAD", ["datasets", owner, name, "resolve", revision, file @ ..]) => {
+            resolve(state, &read_dataset(owner, name)?, revision, &file.join("/"), method == Method::HEAD)
+        }
         ("GET" | "HEAD", [owner, name, "resolve", revision, file @ ..]) => {
             resolve(state, &read(owner, name)?, revision, &file.join("/"), method == Method::HEAD)
         }
+        ("GET" | "HEAD", ["cdn", "datasets", owner, name, revision, file @ ..]) => {
+            sent(state, &format!("{DATASETS}{owner}/{name}"), revision, &file.join("/"), method == Method::HEAD)
+        }
         ("GET" | "HEAD", ["cdn", owner, name, revision, file @ ..]) => {
-            let (id, state) = (format!("{owner}/{name}"), locked(state));
-            let bytes = find(&state, &id, revision)?.files[&file.join("/")].bytes.to_vec();
-            let response = Response::builder().header("ETag", format!("\"{}\"", disk::sha256(&bytes)));
-            let response = response.header(header::CONTENT_LENGTH, bytes.len());
-            Ok(response
-                .body(if method == Method::HEAD { Body::empty() } else { Body::from(bytes) })
-                .expect("a response"))
+            sent(state, &format!("{owner}/{name}"), revision, &file.join("/"), method == Method::HEAD)
         }
         _ => Err((404, "", "no such route".into())),
     }
+}
+
+/// The bytes of a large file, from the host that large files come from.
+fn sent(state: &Shared, id: &str, revision: &str, file: &str, head: bool) -> Result<Response, Refusal> {
+    let state = locked(state);
+    let bytes = find(&state, id, revision)?.files[file].bytes.to_vec();
+    let response = Response::builder().header("ETag", format!("\"{}\"", disk::sha256(&bytes)));
+    let response = response.header(header::CONTENT_LENGTH, bytes.len());
+    Ok(response.body(if head { Body::empty() } else { Body::from(bytes) }).expect("a response"))
 }
 
 fn parse(body: &[u8]) -> Result<Json, Refusal> {

@@ -10,9 +10,11 @@ mod api;
 mod cut;
 mod store;
 
-use api::serve;
+use api::{DATASETS, serve};
+use simclr_core::disk;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use store::State;
+use store::{Blob, Repo, State};
 use tokio::runtime::Runtime;
 use xet_client::cas_client::{DeletionControlableClient, LocalServer, MemoryClient};
 use xet_runtime::core::XetContext;
@@ -80,6 +82,26 @@ impl Hub {
     /// Name of the commit at the head of a branch.
     pub fn head(&self, repo: &str, branch: &str) -> String {
         self.state().repos[repo].head(branch).expect("a commit").oid.clone()
+    }
+
+    /// Commits files to a branch of a dataset, which is made where it is missing. They are large ones, as parquet is.
+    pub fn add_dataset(&self, id: &str, branch: &str, files: &[(&str, Vec<u8>)]) {
+        let blob = |bytes: &[u8]| Blob { bytes: bytes.into(), large: Some((disk::sha256(bytes), None)) };
+        let files: BTreeMap<_, _> = files.iter().map(|(path, bytes)| (path.to_string(), blob(bytes))).collect();
+        let mut state = self.state();
+        let repo = state.repos.entry(format!("{DATASETS}{id}")).or_insert_with(|| Repo::new(false));
+        repo.commit(branch, files);
+    }
+
+    /// From now on other bytes of a dataset's file are sent than its hash states.
+    pub fn spoil(&self, id: &str, branch: &str, path: &str) {
+        let mut state = self.state();
+        let repo = state.repos.get_mut(&format!("{DATASETS}{id}")).expect("a dataset");
+        let commit = repo.branches.get_mut(branch).and_then(|commits| commits.last_mut()).expect("a commit");
+        let blob = commit.files.get_mut(path).expect("a file");
+        let mut bytes = blob.bytes.to_vec();
+        bytes[9] ^= 1;
+        blob.bytes = bytes.into();
     }
 
     /// Removes a repository.

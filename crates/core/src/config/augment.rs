@@ -21,7 +21,7 @@ pub struct AugmentConfig {
     pub blur_probability: f32,
     /// Mirror half of the views left to right.
     pub flip: bool,
-    /// On a GPU, distort the colours of pretraining's views and blur them there, from the same draws: the loader's threads
+    /// On a GPU, let it do the jitter, grayscale and blur of pretraining's views, by the same draws: the loader's threads
     /// only crop, resize and flip. Views differ in the last bits. On the CPU the key changes nothing.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub on_device: bool,

@@ -20,7 +20,7 @@ pub struct Batch {
     pub samples: Vec<u32>,
     /// `[views * B, S, S, C]` as numbers.
     pub shape: [usize; 4],
-    /// What is left to do to the colours of each view, `[views * B]`; empty where views are finished.
+    /// What a GPU has still to do to each view, `[views * B]`; empty where views are finished.
     pub distortions: Vec<Distortion>,
 }
 
@@ -48,8 +48,8 @@ pub struct Loader {
     part: (usize, usize),
     seed: u64,
     purpose: Purpose,
-    unfinished: bool,
-    // The order of the epoch at hand: a step needs one or two, and the next step mostly the same.
+    on_gpu: bool,
+    // The order of the epoch at hand: a step needs that of one or two epochs, and the next step mostly of the same.
     recent: Mutex<Option<(u64, Epoch)>>,
 }
 
@@ -82,7 +82,7 @@ impl Loader {
             part: (0, 1),
             seed,
             purpose,
-            unfinished: false,
+            on_gpu: false,
             recent: Mutex::new(None),
         }
     }
@@ -102,9 +102,10 @@ impl Loader {
         Ok(Self { part: (rank, ranks), ..self })
     }
 
-    /// Leaves the colours of views to whoever gets the batches, where `left`.
-    pub fn colors_left(self, left: bool) -> Self {
-        Self { unfinished: left, ..self }
+    /// Where `on_gpu`, does not finish the views: what a GPU can do to them comes with the batch, as
+    /// [`Batch::distortions`].
+    pub fn finish_on_gpu(self, on_gpu: bool) -> Self {
+        Self { on_gpu, ..self }
     }
 
     fn epoch(&self, epoch: u64) -> Epoch {
@@ -161,7 +162,7 @@ impl Loader {
                 let mut left = Vec::new();
                 for (view, out) in views.iter_mut().enumerate() {
                     let mut rng = Rng::stream(self.seed, self.purpose, &[slot.epoch, key, view as u64]);
-                    match self.unfinished {
+                    match self.on_gpu {
                         true => left.push(self.maker.view_for_gpu(image, &mut rng, out)),
                         false => self.maker.view(image, &mut rng, out),
                     }

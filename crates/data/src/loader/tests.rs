@@ -167,8 +167,8 @@ fn pictures_of_any_shape_have_views() {
 }
 
 #[test]
-fn colors_that_are_left_come_in_the_order_of_the_views() {
-    let (whole, left) = (loader(50, 60).batch(2).unwrap(), loader(50, 60).colors_left(true).batch(2).unwrap());
+fn what_is_left_to_a_gpu_comes_in_the_order_of_the_views() {
+    let (whole, left) = (loader(50, 60).batch(2).unwrap(), loader(50, 60).finish_on_gpu(true).batch(2).unwrap());
     assert!(whole.distortions.is_empty(), "finished views have nothing left to do");
     assert_eq!((left.samples, left.shape), (whole.samples, whole.shape));
     assert_eq!(left.distortions.len(), whole.shape[0]);

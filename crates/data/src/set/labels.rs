@@ -29,14 +29,6 @@ pub struct LabelSubset {
 const SHOWN: usize = 3;
 
 impl LabelSubset {
-    /// `round(fraction * count)` images of each class. With one seed a smaller subset lies within a larger one.
-    ///
-    /// # Errors
-    /// When a class would be left empty, with the smallest fraction that leaves none.
-    pub fn choose(labels: &[u32], classes: usize, fraction: f64, seed: u64) -> Result<Self> {
-        Self::draw(labels.iter().enumerate().map(|(i, label)| (i as u32, *label)), classes, fraction, seed)
-    }
-
     /// The subset of `pictures` for a label fraction: those of the configuration's list for it, or else drawn by class
     /// among those that have a label. Named images are drawn in the order of their names, so that a subset does not
     /// depend on how they are stored.
@@ -57,6 +49,10 @@ impl LabelSubset {
         Self::draw(labeled, classes, fraction, seed)
     }
 
+    /// `round(fraction * count)` images of each class. With one seed a smaller subset lies within a larger one.
+    ///
+    /// # Errors
+    /// When a class would be left empty, with the smallest fraction that leaves none.
     fn draw(labeled: impl Iterator<Item = (u32, u32)>, classes: usize, fraction: f64, seed: u64) -> Result<Self> {
         check_fraction("label fraction", fraction)?;
         let mut by_class = vec![Vec::new(); classes];
@@ -91,19 +87,6 @@ impl LabelSubset {
     /// When the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<()> {
         disk::write(path, serde_json::to_string(self)?.as_bytes())
-    }
-
-    /// Reads what [`Self::save`] wrote.
-    ///
-    /// # Errors
-    /// When the file is missing or not such a list; the message names it.
-    pub fn load(path: &Path) -> Result<Self> {
-        let subset: Self = serde_json::from_value(disk::read_json(path)?)
-            .with_context(|| format!("{} is not a label subset", path.display()))?;
-        if !subset.indices.is_sorted_by(|a, b| a < b) {
-            bail!("{}: `indices` must ascend, each once", path.display())
-        }
-        Ok(subset)
     }
 }
 
@@ -154,44 +137,46 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    fn choose(labels: &[u32], classes: usize, fraction: f64, seed: u64) -> Result<LabelSubset> {
+        let labeled = labels.iter().enumerate().map(|(i, label)| (i as u32, *label));
+        LabelSubset::draw(labeled, classes, fraction, seed)
+    }
+
     #[test]
     fn balanced_nested_and_pure() {
         let labels: Vec<u32> = (0..1000).map(|i| i % 10).collect();
-        let small = LabelSubset::choose(&labels, 10, 0.02, 3).unwrap();
-        let large = LabelSubset::choose(&labels, 10, 0.1, 3).unwrap();
-        assert_eq!(small, LabelSubset::choose(&labels, 10, 0.02, 3).unwrap());
-        assert_ne!(small.indices, LabelSubset::choose(&labels, 10, 0.02, 4).unwrap().indices);
+        let small = choose(&labels, 10, 0.02, 3).unwrap();
+        let large = choose(&labels, 10, 0.1, 3).unwrap();
+        assert_eq!(small, choose(&labels, 10, 0.02, 3).unwrap());
+        assert_ne!(small.indices, choose(&labels, 10, 0.02, 4).unwrap().indices);
         assert!(small.indices.iter().all(|i| large.indices.contains(i)), "nested");
         for class in 0..10 {
             assert_eq!(small.indices.iter().filter(|i| labels[**i as usize] == class).count(), 2);
         }
-        let message = LabelSubset::choose(&labels, 10, 0.004, 3).unwrap_err().to_string();
+        let message = choose(&labels, 10, 0.004, 3).unwrap_err().to_string();
         assert!(message.contains("without a label") && message.contains("0.005"), "{message}");
     }
     #[test]
     fn the_fraction_that_an_error_tells_works() {
         let labels = [0; 7];
-        let message = LabelSubset::choose(&labels, 1, 0.01, 0).unwrap_err().to_string();
+        let message = choose(&labels, 1, 0.01, 0).unwrap_err().to_string();
         let usable: f64 = message.rsplit(' ').next().unwrap().parse().unwrap();
-        assert_eq!(LabelSubset::choose(&labels, 1, usable, 0).unwrap().indices.len(), 1);
-        assert_eq!(LabelSubset::choose(&labels, 1, 1.0, 0).unwrap().indices, (0..7).collect::<Vec<_>>());
-        assert!(LabelSubset::choose(&labels, 2, 1.0, 0).unwrap_err().to_string().contains("class 1 has no training"));
+        assert_eq!(choose(&labels, 1, usable, 0).unwrap().indices.len(), 1);
+        assert_eq!(choose(&labels, 1, 1.0, 0).unwrap().indices, (0..7).collect::<Vec<_>>());
+        assert!(choose(&labels, 2, 1.0, 0).unwrap_err().to_string().contains("class 1 has no training"));
         for fraction in [0.0, -0.1, 1.1, f64::NAN] {
-            assert!(LabelSubset::choose(&labels, 1, fraction, 0).is_err());
+            assert!(choose(&labels, 1, fraction, 0).is_err());
         }
     }
 
     #[test]
-    fn files() {
+    fn a_file_holds_the_subset() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("labels.json");
-        let subset = LabelSubset::choose(&[0, 1, 0, 1, 1], 2, 0.5, 1).unwrap();
+        let subset = choose(&[0, 1, 0, 1, 1], 2, 0.5, 1).unwrap();
         subset.save(&path).unwrap();
-        assert_eq!(LabelSubset::load(&path).unwrap(), subset);
-        for text in [r#"{"fraction": 0.1, "seed": 1, "indices": [4, 4]}"#, "{}", "[", ""] {
-            std::fs::write(&path, text).unwrap();
-            let message = format!("{:#}", LabelSubset::load(&path).unwrap_err());
-            assert!(message.contains("labels.json"), "{message}");
-        }
+        let read: LabelSubset = serde_json::from_value(disk::read_json(&path).unwrap()).unwrap();
+        assert_eq!(read, subset);
+        assert!(read.indices.is_sorted_by(|a, b| a < b), "each once, ascending: {:?}", read.indices);
     }
 }

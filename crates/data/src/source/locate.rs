@@ -1,6 +1,7 @@
 //! Which files of a folder or a hub's dataset make a split: patterns, and the usual names.
 
 use anyhow::{Context, Result, bail, ensure};
+use globset::GlobBuilder;
 use simclr_core::config::DataConfig;
 use std::path::Path;
 
@@ -59,20 +60,20 @@ pub fn expand(pattern: &str) -> Result<Vec<String>> {
     Ok((from..=to).flat_map(|n| tails.iter().map(move |tail| format!("{head}{n:0width$}{tail}"))).collect())
 }
 
-/// Whether `name` fits a pattern in which `*` stands for anything within one folder's name.
-fn fits(pattern: &str, name: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == name,
-        Some((head, tail)) => {
-            let Some(rest) = name.strip_prefix(head) else { return false };
-            let end = rest.find('/').unwrap_or(rest.len());
-            rest.char_indices()
-                .map(|(i, _)| i)
-                .chain([rest.len()])
-                .take_while(|i| *i <= end)
-                .any(|i| fits(tail, &rest[i..]))
+/// What a pattern without ranges stands for: `*` and `?` within one folder's name, `[ab]`.
+///
+/// # Errors
+/// When it is malformed.
+fn matcher(pattern: &str) -> Result<impl Fn(&str) -> bool> {
+    // Most are names of single files, and there may be a million of them.
+    let glob = match pattern.contains(['*', '?', '[']) {
+        true => {
+            Some(GlobBuilder::new(pattern).literal_separator(true).backslash_escape(false).build()?.compile_matcher())
         }
-    }
+        false => None,
+    };
+    let pattern = pattern.to_string();
+    Ok(move |name: &str| glob.as_ref().map_or_else(|| pattern == name, |glob| glob.is_match(name)))
 }
 
 /// The files of a split among `names` (relative paths, sorted). Without a pattern those with the split's usual words in
@@ -85,7 +86,8 @@ pub(crate) fn select(names: &[String], pattern: Option<&str>, split: Split) -> R
     if let Some(pattern) = pattern {
         let mut found = Vec::new();
         for one in expand(pattern).context(key)? {
-            let matching: Vec<&String> = names.iter().filter(|name| fits(&one, name)).collect();
+            let fits = matcher(&one).with_context(|| format!("{key} = \"{pattern}\""))?;
+            let matching: Vec<&String> = names.iter().filter(|name| fits(name)).collect();
             ensure!(!matching.is_empty(), "{key} = \"{pattern}\": there is no {one}");
             found.extend(matching.into_iter().cloned());
         }
@@ -171,8 +173,11 @@ mod tests {
 
     #[test]
     fn stars_stay_within_a_folder() {
+        let fits = |pattern: &str, name: &str| matcher(pattern).unwrap()(name);
         assert!(fits("data/train-*.parquet", "data/train-00000-of-00002.parquet"));
         assert!(fits("*", "") && fits("*/x", "a/x") && fits("a*c*", "abcd") && fits("**", "a"));
+        assert!(fits("a?c", "abc") && fits("s-[01].tar", "s-1.tar") && !fits("s-[01].tar", "s-2.tar"));
+        assert!(matcher("s-[01.tar").is_err());
         assert!(!fits("*", "a/x") && !fits("a*", "ba") && !fits("a", "ab") && !fits("*b", "a"));
     }
 

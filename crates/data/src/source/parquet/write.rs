@@ -40,11 +40,25 @@ impl Row {
 /// # Errors
 /// When the file cannot be written.
 pub fn write_parquet(path: &Path, rows: &[Row], group: usize, classes: &[String]) -> Result<()> {
+    write_with(Compression::SNAPPY, path, rows, group, classes)
+}
+
+/// The same with a codec of one's choice.
+///
+/// # Errors
+/// As [`write_parquet`].
+pub(super) fn write_with(
+    codec: Compression,
+    path: &Path,
+    rows: &[Row],
+    group: usize,
+    classes: &[String],
+) -> Result<()> {
     let features = serde_json::json!({"info": {"features": {
         "image": {"_type": "Image"}, "label": {"names": classes, "_type": "ClassLabel"}}}});
     let about = (!classes.is_empty()).then(|| vec![KeyValue::new(FEATURES.into(), features.to_string())]);
     let write = || -> Result<()> {
-        let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).set_key_value_metadata(about);
+        let properties = WriterProperties::builder().set_compression(codec).set_key_value_metadata(about);
         let schema = Arc::new(parse_message_type(SCHEMA)?);
         let mut writer = SerializedFileWriter::new(File::create(path)?, schema, properties.build().into())?;
         for rows in rows.chunks(group) {

@@ -10,11 +10,13 @@ use super::read_at::read_at;
 use super::{locate, splits};
 use crate::name::{is_picture, is_wordnet, stable_name};
 use anyhow::{Context, Result, anyhow, ensure};
+use lru::LruCache;
 use rayon::prelude::*;
 use simclr_core::config::DataConfig;
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::Read;
+use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,7 +37,7 @@ pub const DATASET: DatasetInfo = DatasetInfo {
 };
 
 /// Files that are open at a time.
-const OPEN: usize = 32;
+const OPEN: NonZeroUsize = NonZeroUsize::MIN.saturating_add(31);
 /// Longest member with a label in it.
 const MOST_LABEL: u64 = 1 << 20;
 /// Largest picture file: there is no reason for one to fill memory.
@@ -61,22 +63,17 @@ struct Shards {
     starts: Vec<u32>,
     places: Vec<Place>,
     names: Arc<[Box<str>]>,
-    open: Mutex<VecDeque<(u32, Arc<File>)>>,
+    open: Mutex<LruCache<u32, Arc<File>>>,
 }
 
 impl Shards {
     fn file(&self, shard: u32) -> Result<Arc<File>> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, file)) = open.iter().find(|(number, _)| *number == shard) {
-            return Ok(file.clone());
-        }
-        let path = &self.paths[shard as usize];
-        let file = Arc::new(File::open(path).with_context(|| format!("cannot read {}", path.display()))?);
-        if open.len() == OPEN {
-            open.pop_front();
-        }
-        open.push_back((shard, file.clone()));
-        Ok(file)
+        let file = open.try_get_or_insert(shard, || {
+            let path = &self.paths[shard as usize];
+            File::open(path).map(Arc::new).with_context(|| format!("cannot read {}", path.display()))
+        })?;
+        Ok(file.clone())
     }
 }
 
@@ -132,7 +129,7 @@ pub(crate) fn open(paths: Vec<PathBuf>) -> Result<Files> {
         classes_of_names(&members, &names)
     };
     let names_of_members: Arc<[Box<str>]> = members.into();
-    let store = Shards { paths, starts, places, names: names_of_members, open: Mutex::default() };
+    let store = Shards { paths, starts, places, names: names_of_members, open: Mutex::new(LruCache::new(OPEN)) };
     Ok(Files { store: Box::new(store), names: Some(names), labels, classes })
 }
 

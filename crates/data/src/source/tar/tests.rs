@@ -81,7 +81,7 @@ fn without_numbers_names_are_classes() {
 #[test]
 fn more_shards_than_open_files() {
     let shards: Vec<Vec<u8>> =
-        (0..OPEN + 5).map(|i| archive(&[(&format!("{i}.jpg"), i.to_string().as_bytes())])).collect();
+        (0..OPEN.get() + 5).map(|i| archive(&[(&format!("{i}.jpg"), i.to_string().as_bytes())])).collect();
     let (_dir, files) = opened(&shards).unwrap();
     for round in 0..2 {
         for i in 0..shards.len() {

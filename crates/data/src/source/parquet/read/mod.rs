@@ -7,16 +7,15 @@ use crate::guard::guarded;
 use crate::name::stable_name;
 use crate::source::files::{Classes, Files, Store};
 use anyhow::{Context, Result, bail, ensure};
-// With this crate comes parquet with all its codecs.
-use candle_datasets::hub::FileReader;
+use lru::LruCache;
 use parquet::basic::{ConvertedType, Type};
 use parquet::column::reader::get_typed_column_reader;
 use parquet::data_type::{ByteArray, ByteArrayType, DataType, Int32Type, Int64Type};
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
-use parquet::file::reader::SerializedFileReader;
+use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::schema::types::ColumnDescriptor;
 use simclr_core::config::DataConfig;
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -54,8 +53,8 @@ type Shared = Arc<OnceLock<Result<Rows, String>>>;
 struct Groups {
     files: Vec<(PathBuf, Columns)>,
     groups: Vec<Group>,
-    /// The groups that were used last, the latest at the end.
-    kept: Mutex<VecDeque<(usize, Shared)>>,
+    /// The groups that were used last.
+    kept: Mutex<LruCache<usize, Shared>>,
     room: u64,
 }
 
@@ -68,15 +67,10 @@ impl Groups {
     /// The group's pictures, read now or kept. The last ones stay as far as there is room, and one at least.
     fn shared(&self, group: usize) -> Shared {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = match kept.iter().position(|(number, _)| *number == group) {
-            Some(at) => kept.remove(at),
-            None => None,
-        };
-        let (_, shared) = entry.unwrap_or_else(|| (group, Shared::default()));
-        kept.push_back((group, shared.clone()));
+        let shared = kept.get_or_insert(group, Shared::default).clone();
         let mut total: u64 = kept.iter().map(|(number, _)| self.groups[*number].bytes).sum();
         while total > self.room && kept.len() > 1 {
-            total -= kept.pop_front().map_or(0, |(number, _)| self.groups[number].bytes);
+            total -= kept.pop_lru().map_or(0, |(number, _)| self.groups[number].bytes);
         }
         shared
     }
@@ -269,7 +263,7 @@ pub(crate) fn open(paths: Vec<PathBuf>, config: &DataConfig) -> Result<Files> {
     warn_of_room(&groups, config, room);
     let names = useful(names, labels.len());
     let classes = classes.map_or(Classes::Numbers, Classes::Stated);
-    let store = Groups { files, groups, kept: Mutex::default(), room };
+    let store = Groups { files, groups, kept: Mutex::new(LruCache::unbounded()), room };
     Ok(Files { store: Box::new(store), names, labels, classes })
 }
 

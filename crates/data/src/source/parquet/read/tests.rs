@@ -74,6 +74,30 @@ fn labels_and_names_may_be_missing() {
 }
 
 #[test]
+fn every_codec_of_the_hub_is_read() {
+    use crate::source::parquet::write::write_with;
+    use parquet::basic::Compression;
+    let (dir, rows) = (tempfile::tempdir().unwrap(), rows(5));
+    for (i, codec) in [
+        Compression::UNCOMPRESSED,
+        Compression::SNAPPY,
+        Compression::GZIP(Default::default()),
+        Compression::BROTLI(Default::default()),
+        Compression::LZ4,
+        Compression::LZ4_RAW,
+        Compression::ZSTD(Default::default()),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let path = dir.path().join(format!("{i}.parquet"));
+        write_with(codec, &path, &rows, 4, &[]).unwrap();
+        let files = open(vec![path], &config()).unwrap();
+        assert!((0..5).all(|row| picture(&files, row) == rows[row].bytes), "{codec:?}");
+    }
+}
+
+#[test]
 fn few_groups_are_kept() {
     let mut rows = rows(64);
     rows.iter_mut().for_each(|row| row.bytes.resize(100_000, row.bytes[8]));
@@ -94,15 +118,15 @@ fn few_groups_are_kept() {
         groups: (0..16u32)
             .map(|g| Group { file: 0, number: g as usize, before: 4 * g, rows: 4 * g..4 * g + 4, bytes: 400_000 })
             .collect(),
-        kept: Mutex::default(),
+        kept: Mutex::new(LruCache::unbounded()),
         room: 1 << 20,
     };
     (0..64).for_each(|i| drop(store.read(i).unwrap()));
-    let kept: Vec<usize> = store.kept.lock().unwrap().iter().map(|(number, _)| *number).collect();
+    let kept: Vec<usize> = store.kept.lock().unwrap().iter().map(|(number, _)| *number).rev().collect();
     assert_eq!(kept, [14, 15], "two groups of 0.4 MB fit into 1 MiB");
     store.read(14 * 4).unwrap();
     store.read(0).unwrap();
-    let kept: Vec<usize> = store.kept.lock().unwrap().iter().map(|(number, _)| *number).collect();
+    let kept: Vec<usize> = store.kept.lock().unwrap().iter().map(|(number, _)| *number).rev().collect();
     assert_eq!(kept, [14, 0], "the one that was used last stays");
 }
 
