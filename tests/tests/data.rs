@@ -179,7 +179,7 @@ fn every_stage_runs_on_shards() {
             let (common, checkpoint) = (desk.args(&format!("evaluated-{form}")), checkpoint.clone());
             simclr_eval::run(&EvalArgs { common, checkpoint, linear: true, knn: true }, &config(form)).unwrap();
             let result = result(&format!("evaluated-{form}"));
-            ["top1", "top5"].map(|top| [&result["linear"][top], &result["knn"][top]].map(share));
+            let _ = ["top1", "top5"].map(|top| [&result["linear"][top], &result["knn"][top]].map(share));
             result["knn"].clone()
         })
         .collect();

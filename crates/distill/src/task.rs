@@ -4,7 +4,7 @@ use anyhow::Result;
 use simclr_core::train::Loss;
 use simclr_model::{Mode, Pass, SimClr};
 use simclr_ops::{Tape, distillation, partial_cross_entropy, weighted_sum};
-use simclr_stage::{DeviceBatch, StageLoss};
+use simclr_stage::{Arrived, StageLoss};
 
 /// Distillation into the network that is trained.
 pub struct Distill {
@@ -25,8 +25,8 @@ impl Distill {
 
 impl StageLoss for Distill {
     /// `(1 - a) labels + a teacher` (paper, equation 3): both terms are averages over all images of the batch.
-    fn loss(&mut self, student: &SimClr, tape: &Tape, batch: DeviceBatch) -> Result<Loss> {
-        let (images, labels, samples) = batch.open()?;
+    fn loss(&mut self, student: &SimClr, tape: &Tape, batch: Arrived) -> Result<Loss> {
+        let Arrived { images, labels, samples } = batch;
         let silent = Tape::inference();
         let target = self.teacher.logits(&Pass::new(&silent, &self.teacher.store, Mode::Eval), &images)?;
         let logits = student.logits(&Pass::new(tape, &student.store, Mode::Train), &images)?;

@@ -5,7 +5,7 @@ use simclr_core::params::{Param, Part};
 use simclr_core::train::Loss;
 use simclr_model::{Mode, Pass, SimClr};
 use simclr_ops::{Tape, accuracy, partial_cross_entropy};
-use simclr_stage::{DeviceBatch, StageLoss};
+use simclr_stage::{Arrived, StageLoss};
 
 /// Cross entropy, with the first groups of the encoder frozen.
 pub struct Finetune {
@@ -31,8 +31,8 @@ pub fn frozen(part: Part, freeze_after: i64) -> bool {
 }
 
 impl StageLoss for Finetune {
-    fn loss(&mut self, model: &SimClr, tape: &Tape, batch: DeviceBatch) -> Result<Loss> {
-        let (images, labels, _) = batch.open()?;
+    fn loss(&mut self, model: &SimClr, tape: &Tape, batch: Arrived) -> Result<Loss> {
+        let Arrived { images, labels, .. } = batch;
         ensure!(labels.iter().all(Option::is_some), "an image of the batch has no label");
         let trainable = |p: &Param| self.trains(p);
         let pass = Pass::with_trainable(tape, &model.store, Mode::Train, &trainable);

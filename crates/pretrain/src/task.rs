@@ -10,7 +10,7 @@ use simclr_core::config::OnlineHead;
 use simclr_core::train::Loss;
 use simclr_model::{Mode, Pass, SimClr};
 use simclr_ops::{Tape, accuracy, partial_cross_entropy};
-use simclr_stage::{DeviceBatch, EvalSet, StageLoss};
+use simclr_stage::{Arrived, EvalSet, StageLoss};
 use std::collections::BTreeMap;
 
 const ONLINE_ACCURACY: &str = "supervised_acc";
@@ -56,8 +56,8 @@ impl Pretrain {
 }
 
 impl StageLoss for Pretrain {
-    fn loss(&mut self, model: &SimClr, tape: &Tape, batch: DeviceBatch) -> Result<Loss> {
-        let (images, labels, _) = batch.open()?;
+    fn loss(&mut self, model: &SimClr, tape: &Tape, batch: Arrived) -> Result<Loss> {
+        let Arrived { images, labels, .. } = batch;
         let pass = Pass::new(tape, &model.store, Mode::Train);
         let views = Views { model, pass: &pass, images: &images, chunk: self.chunk };
         let Learned { loss, features, mut metrics } = self.objective.loss(&views)?;
@@ -126,7 +126,7 @@ mod tests {
     use simclr_data::Batch;
     use simclr_model::ModelSpec;
     use simclr_ops::weighted_sum;
-    use simclr_stage::uploader;
+    use simclr_stage::{DeviceBatch, uploader};
     use std::path::Path;
 
     const SIDE: usize = 16;
@@ -142,7 +142,7 @@ mod tests {
         let labels = (0..IMAGES as u32).map(|i| Some(i % 3)).collect();
         let shape = [2 * IMAGES, SIDE, SIDE, 3];
         let batch = Batch { images, labels, samples: (0..IMAGES as u32).collect(), shape, distortions: Vec::new() };
-        let batch = DeviceBatch::send(batch, &uploader).unwrap();
+        let batch = DeviceBatch::send(batch, &uploader).and_then(DeviceBatch::arrived).unwrap();
         let pretrain = Pretrain::new(Box::new(NtXent::new(0.2)), None);
         let tape = Tape::new();
         let loss = pretrain.with_head(&model, form, 0.3).unwrap().loss(&model, &tape, batch).unwrap();

@@ -9,8 +9,15 @@ use std::sync::Arc;
 
 /// A batch whose images are on their way to where the network is.
 pub struct DeviceBatch {
-    /// The images `[N, S, S, C]`, stored as the network's maps are.
     images: Uploaded,
+    labels: Vec<Option<u32>>,
+    samples: Vec<u32>,
+}
+
+/// A batch that is there: what a loss is made from.
+pub struct Arrived {
+    /// The images `[N, S, S, C]`, stored as the network's maps are; all first views, then all second ones.
+    pub images: Value,
     /// One class an image, where it is known.
     pub labels: Vec<Option<u32>>,
     /// Indices in the dataset.
@@ -27,13 +34,12 @@ impl DeviceBatch {
         Ok(Self { images: uploader.upload_views(images, &shape, distortions)?, labels, samples })
     }
 
-    /// The images as a constant, their colours distorted where that was left to the GPU, and what is known of each: labels,
-    /// indices.
+    /// The batch once it is there, and what transforms left for the GPU is done.
     ///
     /// # Errors
     /// When the GPU failed at what it was doing.
-    pub fn open(self) -> Result<(Value, Vec<Option<u32>>, Vec<u32>)> {
-        Ok((Value::constant(self.images.tensor()?), self.labels, self.samples))
+    pub fn arrived(self) -> Result<Arrived> {
+        Ok(Arrived { images: Value::constant(self.images.tensor()?), labels: self.labels, samples: self.samples })
     }
 }
 

@@ -13,7 +13,7 @@ mod plan;
 mod setup;
 
 pub use checkpoint::{Checkpoint, used_parameters};
-pub use device_batch::{DeviceBatch, device_batches, uploader};
+pub use device_batch::{Arrived, DeviceBatch, device_batches, uploader};
 pub use eval_set::{EvalSet, Seen};
 pub use launch::{Launch, classifier_result, launch, open};
 pub use plan::{Plan, StageLoss};

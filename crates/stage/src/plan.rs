@@ -1,6 +1,6 @@
 //! A stage's plan: network, batches, held-out images, and the loss that is the stage's own.
 
-use crate::device_batch::DeviceBatch;
+use crate::device_batch::{Arrived, DeviceBatch};
 use crate::eval_set::EvalSet;
 use anyhow::Result;
 use candle_core::Tensor;
@@ -17,7 +17,7 @@ pub trait StageLoss {
     ///
     /// # Errors
     /// When the network and the batch do not fit.
-    fn loss(&mut self, model: &SimClr, tape: &Tape, batch: DeviceBatch) -> Result<Loss>;
+    fn loss(&mut self, model: &SimClr, tape: &Tape, batch: Arrived) -> Result<Loss>;
 
     /// Figures on held-out images: accuracy of the network's classifier. Must not change what training goes on with.
     ///
@@ -96,7 +96,7 @@ impl<L: StageLoss> Task for Plan<L> {
     }
 
     fn loss(&mut self, tape: &Tape, batch: DeviceBatch) -> Result<Loss> {
-        self.loss.loss(&self.model, tape, batch)
+        self.loss.loss(&self.model, tape, batch.arrived()?)
     }
 
     fn after_step(&mut self, step: u64) -> Result<()> {
