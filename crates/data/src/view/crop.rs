@@ -1,6 +1,7 @@
 //! Random and central crops: which rectangle of an image a view shows.
 
 use super::canvas::Canvas;
+pub use super::rect::Rect;
 use super::transform::{Transform, TransformInfo, read};
 use anyhow::Result;
 use serde::Deserialize;
@@ -71,19 +72,6 @@ impl Transform for CentralCrop {
         let (height, width) = view.image_size();
         view.show(central(height, width, self.share), self.resize);
     }
-}
-
-/// A part of an image, in pixels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rect {
-    /// First row.
-    pub y: usize,
-    /// First column.
-    pub x: usize,
-    /// Rows.
-    pub height: usize,
-    /// Columns.
-    pub width: usize,
 }
 
 /// Width over height lies between these.

@@ -12,6 +12,7 @@ pub mod jitter;
 mod layout;
 mod pipeline;
 mod recipes;
+mod rect;
 pub mod resize;
 pub mod rotate;
 pub mod solarize;
