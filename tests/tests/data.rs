@@ -179,7 +179,10 @@ fn every_stage_runs_on_shards() {
             let (common, checkpoint) = (desk.args(&format!("evaluated-{form}")), checkpoint.clone());
             simclr_eval::run(&EvalArgs { common, checkpoint, linear: true, knn: true }, &config(form)).unwrap();
             let result = result(&format!("evaluated-{form}"));
-            let _ = ["top1", "top5"].map(|top| [&result["linear"][top], &result["knn"][top]].map(share));
+            for top in ["top1", "top5"] {
+                share(&result["linear"][top]);
+                share(&result["knn"][top]);
+            }
             result["knn"].clone()
         })
         .collect();
@@ -191,7 +194,10 @@ fn every_stage_runs_on_shards() {
     for (run, examples) in [("pretrained", 60), ("finetuned", 30), ("distilled", 60)] {
         assert_eq!(result(run)["examples"], examples, "{run}");
     }
-    ["finetuned", "distilled"].map(|run| ["top1", "top5"].map(|top| share(&result(run)[top])));
+    for run in ["finetuned", "distilled"] {
+        share(&result(run)["top1"]);
+        share(&result(run)["top5"]);
+    }
 }
 
 #[test]
