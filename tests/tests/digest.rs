@@ -12,7 +12,7 @@ use simclr_core::config::Config;
 use simclr_core::disk::sha256;
 use simclr_core::rng::Purpose;
 use simclr_data::{Loader, ViewMaker};
-use simclr_ops::cpu::{FORCE, Unit, chosen_unit};
+use simclr_ops::simd::{FORCE, Unit, chosen_unit};
 use std::process::Command;
 use std::sync::Arc;
 

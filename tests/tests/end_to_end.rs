@@ -133,7 +133,7 @@ fn evaluation_computes_in_the_dtype_that_it_is_asked_for() {
     };
     let ((plain, near), (half, near_in_half)) = (eval("f32"), eval("bf16"));
     assert_eq!(plain.get("dtype"), None, "results in f32 are as they were before there was a choice");
-    if simclr_ops::cpu::multiplies_bf16().is_none() {
+    if simclr_ops::simd::multiplies_bf16().is_none() {
         assert_eq!(half["dtype"], "f32");
         assert_eq!(near, near_in_half);
         return simclr_tests::skipped("evaluation in bf16", "this processor does not multiply bf16");

@@ -244,7 +244,7 @@ fn freezing() {
         // a channel open, the batch norm that follows would leave its bias without a gradient.
         let mut rng = Rng::stream(0, Purpose::Test, &[]);
         for p in model.store.iter().filter(|p| !p.name.contains(".running_")) {
-            simclr_ops::cpu::update(&p.tensor, |w| w.iter_mut().for_each(|w| *w += rng.uniform(-0.3, 0.3))).unwrap();
+            simclr_ops::tensor::update(&p.tensor, |w| w.iter_mut().for_each(|w| *w += rng.uniform(-0.3, 0.3))).unwrap();
         }
         let side = spec.image_size;
         let images = (0..8 * side * side * 3).map(|_| rng.uniform(0.0, 1.0)).collect();

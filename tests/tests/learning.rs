@@ -5,7 +5,7 @@ mod desk;
 
 use desk::Desk;
 use serde_json::Value as Json;
-use simclr_ops::cpu;
+use simclr_ops::simd;
 use simclr_tests::skipped;
 
 /// Ten classes: who guesses is right once in ten.
@@ -42,7 +42,7 @@ fn a_classifier_learns() {
 
 #[test]
 fn bf16_learns_as_well_and_passes_through_every_stage() {
-    if cpu::multiplies_bf16().is_none() {
+    if simd::multiplies_bf16().is_none() {
         skipped("bf16_learns_as_well_and_passes_through_every_stage", "this processor does not multiply bf16");
         return;
     }

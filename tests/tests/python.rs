@@ -64,7 +64,7 @@ fn network(spec: &ModelSpec) -> SimClr {
             (Kind::Classifier, _) => (-0.1, 0.1),
             _ => continue,
         };
-        simclr_ops::cpu::update(&p.tensor, |v| v.iter_mut().for_each(|v| *v = rng.uniform(low, high))).unwrap();
+        simclr_ops::tensor::update(&p.tensor, |v| v.iter_mut().for_each(|v| *v = rng.uniform(low, high))).unwrap();
     }
     model
 }

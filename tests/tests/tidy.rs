@@ -73,7 +73,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("align", &[]),
     ("alloc", &[]),
     ("emulator", &[]),
-    ("ops", &["alloc"]),
+    ("ops", &[]),
     ("core", &["align", "ops"]),
     ("data", &["ops", "core"]),
     ("data-tools", &["core", "data"]),

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use candle_core::{Device, Tensor};
-use simclr_ops::step;
+use simclr_ops::optim;
 use std::collections::{BTreeMap, HashMap};
 
 /// Place of a parameter in its store.
@@ -254,7 +254,7 @@ impl ParamStore {
         for (p, t) in pairs {
             let t = t.to_dtype(candle_core::DType::F32)?;
             let t = if p.on_disk() { t.permute((0, 2, 3, 1))?.contiguous()? } else { t.contiguous()? };
-            step::assign(&p.tensor, &t).with_context(|| p.name.clone())?;
+            optim::assign(&p.tensor, &t).with_context(|| p.name.clone())?;
         }
         Ok(())
     }
@@ -264,7 +264,7 @@ impl ParamStore {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use simclr_ops::cpu;
+    use simclr_ops::tensor;
 
     fn store() -> ParamStore {
         let mut s = ParamStore::new(Device::Cpu);
@@ -284,7 +284,7 @@ mod tests {
         // [o 1, k 0 1, c 2] of memory is [o 1, c 2, k 0 1] of disk.
         let at: f32 = w.get(1).unwrap().get(2).unwrap().get(0).unwrap().get(1).unwrap().to_scalar().unwrap();
         assert_eq!(at, 12.0 + 3.0 + 2.0);
-        cpu::update(&b.params[0].tensor, |v| v.fill(0.0)).unwrap();
+        tensor::update(&b.params[0].tensor, |v| v.fill(0.0)).unwrap();
         b.load_map(&map, Match::EXACT).unwrap();
         let all = |s: &ParamStore| s.params[0].tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert_eq!(all(&a), all(&b));

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 // What the stages allocate with.
 #[global_allocator]
-static ALLOCATOR: simclr_ops::alloc::Recycling = simclr_ops::alloc::Recycling::new();
+static ALLOCATOR: simclr_alloc::Recycling = simclr_alloc::Recycling::new();
 
 const MOST: u64 = 256;
 

@@ -6,7 +6,7 @@ use simclr_distill::DistillArgs;
 use std::process::ExitCode;
 
 #[global_allocator]
-static ALLOCATOR: simclr_ops::alloc::Recycling = simclr_ops::alloc::Recycling::new();
+static ALLOCATOR: simclr_alloc::Recycling = simclr_alloc::Recycling::new();
 
 /// Distil a fine-tuned teacher into a student on unlabeled images (SimCLRv2, step three).
 ///

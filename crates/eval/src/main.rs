@@ -4,7 +4,7 @@ use simclr_core::cli::exit_with;
 use std::process::ExitCode;
 
 #[global_allocator]
-static ALLOCATOR: simclr_ops::alloc::Recycling = simclr_ops::alloc::Recycling::new();
+static ALLOCATOR: simclr_alloc::Recycling = simclr_alloc::Recycling::new();
 
 fn main() -> ExitCode {
     exit_with(simclr_eval::command::run(std::env::args_os().collect()))

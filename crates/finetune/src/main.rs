@@ -6,7 +6,7 @@ use simclr_finetune::FinetuneArgs;
 use std::process::ExitCode;
 
 #[global_allocator]
-static ALLOCATOR: simclr_ops::alloc::Recycling = simclr_ops::alloc::Recycling::new();
+static ALLOCATOR: simclr_alloc::Recycling = simclr_alloc::Recycling::new();
 
 /// Fine-tune a pretrained encoder on a few labels (SimCLRv2, step two), or train the supervised baseline.
 ///

@@ -85,7 +85,7 @@ impl SimClr {
     /// When the parameters cannot be changed.
     pub fn reset_classifier(&self) -> Result<()> {
         for p in self.store.iter().filter(|p| p.part.in_classifier()) {
-            simclr_ops::step::assign(&p.tensor, &p.tensor.zeros_like()?)?;
+            simclr_ops::optim::assign(&p.tensor, &p.tensor.zeros_like()?)?;
         }
         Ok(())
     }

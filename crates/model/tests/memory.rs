@@ -7,7 +7,7 @@ use simclr_core::params::{Kind, Param};
 use simclr_core::rng::{Purpose, Rng};
 use simclr_core::testing::assert_close;
 use simclr_model::{Mode, ModelSpec, Pass, SimClr};
-use simclr_ops::{Tape, Value, cpu, cross_entropy, nt_xent, weighted_sum};
+use simclr_ops::{Tape, Value, cross_entropy, nt_xent, tensor, weighted_sum};
 use std::collections::BTreeMap;
 
 const IMAGES: usize = 8;
@@ -29,7 +29,7 @@ fn network(depth: usize, sk: f64, se: f64) -> SimClr {
     let model = SimClr::new(&spec, 3).unwrap();
     let mut rng = Rng::stream(7, Purpose::Test, &[2]);
     for p in model.store.iter().filter(|p| matches!(p.kind, Kind::BatchNorm | Kind::Statistic)) {
-        cpu::update(&p.tensor, |v| v.iter_mut().for_each(|v| *v += 0.2 + 0.3 * rng.unit())).unwrap();
+        tensor::update(&p.tensor, |v| v.iter_mut().for_each(|v| *v += 0.2 + 0.3 * rng.unit())).unwrap();
     }
     model
 }

@@ -18,7 +18,7 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 #[global_allocator]
-static ALLOCATOR: simclr_ops::alloc::Recycling = simclr_ops::alloc::Recycling::new();
+static ALLOCATOR: simclr_alloc::Recycling = simclr_alloc::Recycling::new();
 
 const SAMPLES: usize = 10;
 const WARM_UP: Duration = Duration::from_millis(100);

@@ -46,12 +46,3 @@ pub use pool::{PoolPadding, avg_pool2d, max_pool2d};
 pub use relu::{add_relu, relu};
 pub use tape::{Gradients, NodeId, Tape, Value};
 pub use tensor::{Figures, Uploaded, Uploader};
-
-pub use optim as step;
-pub use simclr_alloc as alloc;
-
-/// Memory of tensors on the CPU, and what computes there: names of [`tensor`] and [`simd`].
-pub mod cpu {
-    pub use crate::simd::{FORCE, Unit, chosen_unit, multiplies_bf16, vectorized};
-    pub use crate::tensor::{add_assign, filled, from_vec, update, update_with, with_slice};
-}

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
 use simclr_core::params::ParamStore;
 use simclr_model::Classifier;
-use simclr_ops::{Fused, Statistics, Tape, Value, batch_norm, step};
+use simclr_ops::{Fused, Statistics, Tape, Value, batch_norm, optim};
 use std::collections::BTreeMap;
 
 /// Added to the variance.
@@ -67,7 +67,7 @@ impl Normalizer {
     /// Takes over what [`Normalizer::state`] gave.
     pub fn restore(&self, state: &BTreeMap<String, Tensor>) -> Result<()> {
         for (name, moment) in NAMES.iter().zip(&self.moments) {
-            step::assign(moment, state.get(*name).with_context(|| format!("the state lacks {name}"))?)?;
+            optim::assign(moment, state.get(*name).with_context(|| format!("the state lacks {name}"))?)?;
         }
         Ok(())
     }
@@ -88,8 +88,8 @@ impl Linear {
 
     /// Puts these numbers into `classifier`.
     pub fn write(&self, store: &ParamStore, classifier: &Classifier) -> Result<()> {
-        step::assign(&store.get(classifier.weight).tensor, &self.weight)?;
-        Ok(step::assign(&store.get(classifier.bias).tensor, &self.bias)?)
+        optim::assign(&store.get(classifier.weight).tensor, &self.weight)?;
+        Ok(optim::assign(&store.get(classifier.bias).tensor, &self.bias)?)
     }
 }
 
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
     use simclr_core::rng::{Purpose, Rng};
     use simclr_core::testing::assert_close;
-    use simclr_ops::{cpu, linear, partial_cross_entropy};
+    use simclr_ops::{linear, partial_cross_entropy, tensor};
 
     const ROWS: usize = 64;
     const FEATURES: usize = 32;
@@ -144,7 +144,7 @@ mod tests {
                         *w -= rate * (0.9 * *v + g);
                     }
                 };
-                cpu::update(parameter, moved).unwrap();
+                tensor::update(parameter, moved).unwrap();
             }
         }
         worst

@@ -5,7 +5,7 @@ use simclr_core::cli::{CommonArgs, exit_with};
 use std::process::ExitCode;
 
 #[global_allocator]
-static ALLOCATOR: simclr_ops::alloc::Recycling = simclr_ops::alloc::Recycling::new();
+static ALLOCATOR: simclr_alloc::Recycling = simclr_alloc::Recycling::new();
 
 /// Pretrain an encoder without labels (SimCLRv2, step one).
 ///

@@ -101,7 +101,7 @@ impl<'a> Setup<'a> {
 /// How networks store their maps: as the experiment says, or as f32, with one message, on a processor that does not
 /// multiply bf16.
 pub fn map_dtype(config: &Config, device: &Device) -> DType {
-    match (config.dtype, device.is_cuda() || simclr_ops::cpu::multiplies_bf16().is_some()) {
+    match (config.dtype, device.is_cuda() || simclr_ops::simd::multiplies_bf16().is_some()) {
         (Dtype::F32, _) => DType::F32,
         (Dtype::Bf16, true) => DType::BF16,
         (Dtype::Bf16, false) => {

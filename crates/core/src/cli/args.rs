@@ -6,7 +6,7 @@ use super::progress::ProgressMode;
 use crate::config::{Config, Dtype};
 use anyhow::{Context, Error, Result, bail};
 use clap::ValueEnum;
-use simclr_ops::cpu::{Unit, chosen_unit};
+use simclr_ops::simd::{Unit, chosen_unit};
 use std::path::PathBuf;
 
 /// Options of every stage.

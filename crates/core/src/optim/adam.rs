@@ -1,4 +1,4 @@
-//! Adam in Keras' form, whose bias correction goes into the learning rate (arithmetic: [`step::adam`]).
+//! Adam in Keras' form, whose bias correction goes into the learning rate (arithmetic: [`optim::adam`]).
 
 use super::optimizer::{Optimizer, Shared};
 use super::slots;
@@ -7,7 +7,7 @@ use anyhow::Result;
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
-use simclr_ops::step::{self, AdamStep};
+use simclr_ops::optim::{self, AdamStep};
 use std::collections::BTreeMap;
 
 /// Settings of its own.
@@ -53,7 +53,7 @@ impl Optimizer for Adam {
     fn step(&mut self, store: &ParamStore, grads: &GradStore, lr: f64) -> Result<()> {
         let mut t = 0.0;
         for p in self.step.iter() {
-            simclr_ops::cpu::update(&p.tensor, |s| {
+            simclr_ops::tensor::update(&p.tensor, |s| {
                 s[0] += 1.0;
                 t = s[0] as f64;
             })?;
@@ -61,7 +61,7 @@ impl Optimizer for Adam {
         let Settings { beta_1, beta_2, epsilon } = self.settings;
         let lr = (lr * (1.0 - libm::pow(beta_2, t)).sqrt() / (1.0 - libm::pow(beta_1, t))) as f32;
         let step = AdamStep { lr, betas: (beta_1 as f32, beta_2 as f32), eps: epsilon as f32 };
-        Ok(step::adam(&slots::parameters(store, grads, (&self.first, Some(&self.second)), |_| false), step)?)
+        Ok(optim::adam(&slots::parameters(store, grads, (&self.first, Some(&self.second)), |_| false), step)?)
     }
 
     fn decays(&self, parameter: &Param) -> bool {

@@ -1,4 +1,4 @@
-//! LARS: layer-wise adaptive rate scaling, as the reference defines it (arithmetic: [`step::lars`]).
+//! LARS: layer-wise adaptive rate scaling, as the reference defines it (arithmetic: [`optim::lars`]).
 
 use super::optimizer::{Optimizer, Shared};
 use super::slots;
@@ -7,7 +7,7 @@ use anyhow::Result;
 use candle_core::Tensor;
 use candle_core::backprop::GradStore;
 use serde::{Deserialize, Serialize};
-use simclr_ops::step::{self, LarsStep};
+use simclr_ops::optim::{self, LarsStep};
 use std::collections::BTreeMap;
 
 /// Settings of its own.
@@ -53,7 +53,7 @@ impl Optimizer for Lars {
     fn step(&mut self, store: &ParamStore, grads: &GradStore, lr: f64) -> Result<()> {
         let Settings { eta, nesterov, classic } = self.settings;
         let list = slots::parameters(store, grads, (&self.velocity, None), |i| !self.excluded[i]);
-        Ok(step::lars(&list, LarsStep { lr, eta, momentum: self.momentum, decay: self.decay, classic, nesterov })?)
+        Ok(optim::lars(&list, LarsStep { lr, eta, momentum: self.momentum, decay: self.decay, classic, nesterov })?)
     }
 
     /// It decays weights itself, save what it excludes, of which the classifier decays by the loss.

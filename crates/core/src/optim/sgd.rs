@@ -1,4 +1,4 @@
-//! SGD with Nesterov momentum in Keras' form (arithmetic: [`step::sgd`]).
+//! SGD with Nesterov momentum in Keras' form (arithmetic: [`optim::sgd`]).
 
 use super::optimizer::{Optimizer, Shared};
 use super::slots;
@@ -7,7 +7,7 @@ use anyhow::Result;
 use candle_core::Tensor;
 use candle_core::backprop::GradStore;
 use serde::{Deserialize, Serialize};
-use simclr_ops::step;
+use simclr_ops::optim;
 use std::collections::BTreeMap;
 
 /// It has no settings of its own.
@@ -34,7 +34,7 @@ impl Sgd {
 impl Optimizer for Sgd {
     fn step(&mut self, store: &ParamStore, grads: &GradStore, lr: f64) -> Result<()> {
         let list = slots::parameters(store, grads, (&self.velocity, None), |_| false);
-        Ok(step::sgd(&list, lr as f32, self.momentum)?)
+        Ok(optim::sgd(&list, lr as f32, self.momentum)?)
     }
 
     fn decays(&self, parameter: &Param) -> bool {

@@ -4,7 +4,7 @@ use crate::params::ParamStore;
 use anyhow::{Context, Result, ensure};
 use candle_core::Tensor;
 use candle_core::backprop::GradStore;
-use simclr_ops::step::{self, Parameter};
+use simclr_ops::optim::{self, Parameter};
 use std::collections::BTreeMap;
 
 /// Zeros beside each trained parameter, under its name and `suffix`, where the parameter is.
@@ -47,7 +47,7 @@ pub fn restore(slots: &[&ParamStore], state: &BTreeMap<String, Tensor>) -> Resul
     for p in slots.iter().flat_map(|s| s.iter()) {
         let saved = state.get(&p.name).with_context(|| format!("no optimiser state for {}", p.name))?;
         ensure!(saved.dims() == p.tensor.dims(), "optimiser state {} has another shape", p.name);
-        step::assign(&p.tensor, saved)?;
+        optim::assign(&p.tensor, saved)?;
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use crate::params::Param;
 use anyhow::{Result, bail};
 use candle_core::Tensor;
 use candle_core::backprop::GradStore;
-use simclr_ops::{Figures, Tape, step, weighted_sum};
+use simclr_ops::{Figures, Tape, optim, weighted_sum};
 
 /// A step that was launched: its figures may still be on their way.
 pub(super) struct Pending {
@@ -74,7 +74,7 @@ pub(super) fn advance<T: Task>(
     let decays = |p: &&Param| factor > 0.0 && optimizer.decays(p) && task.trains(p);
     let decaying: Vec<&Param> = task.store().trainable().filter(decays).collect();
     if !decaying.is_empty() {
-        scalars.push(step::sum_of_squares(&decaying.iter().map(|p| &p.tensor).collect::<Vec<_>>())?);
+        scalars.push(optim::sum_of_squares(&decaying.iter().map(|p| &p.tensor).collect::<Vec<_>>())?);
     }
     let mut grads = tape.backward(&lowered)?;
     drop(lowered);
@@ -82,7 +82,7 @@ pub(super) fn advance<T: Task>(
     add_decay(&mut grads, &decaying, factor as f32)?;
     if logged {
         let gradients: Vec<&Tensor> = task.store().trainable().filter_map(|p| grads.get(&p.tensor)).collect();
-        scalars.push(step::sum_of_squares(&gradients)?);
+        scalars.push(optim::sum_of_squares(&gradients)?);
     }
     let (beside, decays) = (beside.is_some(), !decaying.is_empty());
     optimizer.step(task.store(), &grads, lr)?;
@@ -120,5 +120,5 @@ fn add_decay(grads: &mut GradStore, decaying: &[&Param], factor: f32) -> Result<
         grads.insert(&p.tensor, p.tensor.zeros_like()?);
     }
     let pairs: Vec<_> = decaying.iter().filter_map(|p| Some((grads.get(&p.tensor)?, &p.tensor))).collect();
-    Ok(step::decay(&pairs, factor)?)
+    Ok(optim::decay(&pairs, factor)?)
 }

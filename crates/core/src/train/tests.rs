@@ -73,7 +73,7 @@ impl Task for Regression {
         let value = error.sqr()?.mean_all()?;
         let input_mean = x.mean_all()?;
         let mean = input_mean.to_scalar::<f32>()?;
-        simclr_ops::cpu::update(&self.store.by_name("running_mean").unwrap().tensor, |m| {
+        simclr_ops::tensor::update(&self.store.by_name("running_mean").unwrap().tensor, |m| {
             m[0] = 0.9 * m[0] + 0.1 * mean
         })?;
         let (wn, gn, x) = (weight.node(), gamma.node(), x.clone());

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use rayon::prelude::*;
 use simclr_core::rng::{Purpose, Rng};
 use simclr_ops::Distortion;
-use simclr_ops::cpu::filled;
+use simclr_ops::tensor::filled;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Views of some images.

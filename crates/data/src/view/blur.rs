@@ -8,7 +8,7 @@ use serde::Deserialize;
 use simclr_core::config::check_share;
 use simclr_core::rng::Rng;
 use simclr_ops::Distortion;
-use simclr_ops::cpu::vectorized;
+use simclr_ops::simd::vectorized;
 
 /// The table's entry of [`Blur`].
 pub static TRANSFORM: TransformInfo = TransformInfo { name: "blur", is_crop: false, read: read::<Blur> };

@@ -4,7 +4,7 @@
 
 use simclr_core::rng::Rng;
 use simclr_ops::ColorOp as Op;
-use simclr_ops::cpu::vectorized;
+use simclr_ops::simd::vectorized;
 
 /// Weights of red, green and blue in gray.
 const GRAY: [f32; 3] = [0.2989, 0.5870, 0.1140];

@@ -1,6 +1,6 @@
 //! From planes, which transforms work on, to the interleaved pixels that networks take.
 
-use simclr_ops::cpu::vectorized;
+use simclr_ops::simd::vectorized;
 
 /// Pixels that change their layout at a time.
 const GROUP: usize = 16;

@@ -7,7 +7,7 @@
 use super::rect::Rect;
 use crate::image::ImageRef;
 use simclr_core::config::Resize;
-use simclr_ops::cpu::vectorized;
+use simclr_ops::simd::vectorized;
 
 const TABLE: f32 = 1024.0;
 /// How far the four source positions of an output may lie outside the rectangle.

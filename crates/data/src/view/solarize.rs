@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde::Deserialize;
 use simclr_core::config::check_share;
 use simclr_core::rng::Rng;
-use simclr_ops::cpu::vectorized;
+use simclr_ops::simd::vectorized;
 
 /// The table's entry of [`Solarize`].
 pub static TRANSFORM: TransformInfo = TransformInfo { name: "solarize", is_crop: false, read: read::<Solarize> };

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use simclr_core::config::{ModelConfig, Named};
 use simclr_core::params::{Kind, Match, Param, ParamId, Part};
 use simclr_core::testing::assert_close;
-use simclr_ops::{Tape, Value, cpu, global_avg_pool, nt_xent};
+use simclr_ops::{Tape, Value, global_avg_pool, nt_xent, tensor};
 
 /// A convolution over patches, then a layer on each: two closures of candle ops.
 pub struct Patches {
@@ -124,9 +124,9 @@ fn its_gradients_are_those_of_the_loss() {
             (&model.store.by_name(name).unwrap().tensor, &gradients.iter().find(|g| g.0 == name).unwrap().1);
         let largest = (0..gradient.len()).max_by(|a, b| gradient[*a].abs().total_cmp(&gradient[*b].abs())).unwrap();
         let moved = |by: f32| {
-            cpu::update(weight, |w| w[largest] += by).unwrap();
+            tensor::update(weight, |w| w[largest] += by).unwrap();
             let loss = step(&model, None, &|_| true).0;
-            cpu::update(weight, |w| w[largest] -= by).unwrap();
+            tensor::update(weight, |w| w[largest] -= by).unwrap();
             loss
         };
         assert_close(name, &[(moved(0.01) - moved(-0.01)) / 0.02], &[gradient[largest]], 0.02);

@@ -12,12 +12,12 @@ use simclr_core::config::Duration;
 use simclr_core::config::{Dtype, ModelConfig, OptimizerConfig, Scaling, TrainingConfig};
 use simclr_core::rng::{Purpose, Rng};
 use simclr_model::{Mode, ModelSpec, Pass, SimClr};
-use simclr_ops::{Tape, Uploader, Value, cpu, nt_xent};
+use simclr_ops::{Tape, Uploader, Value, nt_xent, simd};
 use std::process::ExitCode;
 use std::time::Instant;
 
 #[global_allocator]
-static ALLOCATOR: simclr_ops::alloc::Recycling = simclr_ops::alloc::Recycling::new();
+static ALLOCATOR: simclr_alloc::Recycling = simclr_alloc::Recycling::new();
 
 /// Measure a training step, one convolution or the augmentation; prints one JSON line last.
 #[derive(Parser)]
@@ -97,7 +97,7 @@ fn bench_step(a: &Step) -> Result<()> {
     compute_with(a.threads)?;
     let model = ModelConfig { width: a.width, sk_ratio: a.sk, ..ModelConfig::resnet(a.depth) };
     let device = a.device.open()?;
-    let unit = if device.is_cpu() { cpu::multiplies_bf16() } else { Some("GPU") };
+    let unit = if device.is_cpu() { simd::multiplies_bf16() } else { Some("GPU") };
     let maps = match a.dtype {
         Dtype::F32 => DType::F32,
         Dtype::Bf16 => DType::BF16,

@@ -15,7 +15,7 @@ use simclr_core::run::{Opened, Run, RunOptions};
 use simclr_core::train::{TrainOptions, train};
 use simclr_data::{Loader, ViewMaker};
 use simclr_model::{Mode, Pass, SimClr};
-use simclr_ops::{Tape, Value, accuracy, cpu, cross_entropy, linear, step};
+use simclr_ops::{Tape, Value, accuracy, cross_entropy, linear, optim, tensor};
 use simclr_stage::{Plan, Setup};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -58,7 +58,7 @@ impl Objective for Follower {
         let pass = Pass::new(&silent, &self.encoder.store, Mode::Train);
         let keys = Self::project(&pass, &self.encoder, &images.narrow(0, n, n)?)?.0;
         let keys: Vec<f32> = keys.tensor().flatten_all()?.to_vec1()?;
-        cpu::update(&self.queue, |queue| queue[self.next * keys.len() / n..][..keys.len()].copy_from_slice(&keys))?;
+        tensor::update(&self.queue, |queue| queue[self.next * keys.len() / n..][..keys.len()].copy_from_slice(&keys))?;
         let own: Vec<u32> = (self.next as u32..).take(n).collect();
         self.next = (self.next + n) % KEYS;
         let logits = linear(views.pass.tape, &queries, &Value::constant((&self.queue / 4.0)?), None)?;
@@ -70,7 +70,7 @@ impl Objective for Follower {
 
     fn after_step(&mut self, model: &SimClr, step: u64) -> Result<()> {
         for (own, followed) in self.encoder.store.trainable().zip(model.store.trainable()) {
-            step::assign(&own.tensor, &((&own.tensor * 0.9)? + (&followed.tensor * 0.1)?)?)?;
+            optim::assign(&own.tensor, &((&own.tensor * 0.9)? + (&followed.tensor * 0.1)?)?)?;
         }
         self.told.borrow_mut().push(step);
         Ok(())
@@ -89,7 +89,7 @@ impl Objective for Follower {
         }
         let mut state = state.clone();
         let mut take = |name: &str| state.remove(name).context("a key of the state");
-        step::assign(&self.queue, &take("queue")?)?;
+        optim::assign(&self.queue, &take("queue")?)?;
         self.next = take("next")?.to_vec1::<u32>()?[0] as usize;
         self.encoder.store.load_map(&state, Match::EXACT)
     }

@@ -123,7 +123,7 @@ mod tests {
     use candle_core::{DType, Device, Tensor};
     use simclr_core::params::ParamStore;
     use simclr_core::testing::assert_close;
-    use simclr_ops::{Tape, cpu};
+    use simclr_ops::{Tape, tensor};
 
     /// Odd sizes tell the two paddings apart: at stride 2 zeros at the end count in the mean, at stride 1 nothing does.
     #[test]
@@ -133,10 +133,10 @@ mod tests {
             let mut store = ParamStore::new(Device::Cpu);
             let shortcut = Shortcut::new(&mut Builder::new(&mut store, None), 1, 1, stride, true).unwrap();
             let convolution = store.by_name("downsample.1.weight").unwrap();
-            cpu::update(&convolution.tensor, |w| w.fill(1.0)).unwrap();
+            tensor::update(&convolution.tensor, |w| w.fill(1.0)).unwrap();
             for (name, value) in [("weight", 1.0), ("running_var", 1.0)] {
                 let tensor = &store.by_name(&format!("downsample.2.{name}")).unwrap().tensor;
-                cpu::update(tensor, |w| w.fill(value)).unwrap();
+                tensor::update(tensor, |w| w.fill(value)).unwrap();
             }
             let tape = Tape::inference();
             let out = shortcut.forward(&Pass::new(&tape, &store, Mode::Eval), &ones).unwrap();

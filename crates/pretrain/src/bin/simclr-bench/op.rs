@@ -5,7 +5,7 @@ use candle_core::{DType, Device, Tensor};
 use serde_json::json;
 use simclr_core::cli::{compute_with, threads};
 use simclr_core::config::Dtype;
-use simclr_ops::{Tape, Value, conv2d, cpu};
+use simclr_ops::{Tape, Value, conv2d, simd};
 use std::time::Instant;
 
 /// Side of the matrices whose product is the peak.
@@ -49,7 +49,7 @@ pub struct Op {
 pub fn run(op: &Op) -> Result<()> {
     compute_with(op.threads)?;
     ensure!(op.stride > 0, "--stride 0: must be at least 1");
-    let unit = cpu::multiplies_bf16();
+    let unit = simd::multiplies_bf16();
     let maps = match op.dtype {
         Dtype::F32 => DType::F32,
         Dtype::Bf16 => DType::BF16,

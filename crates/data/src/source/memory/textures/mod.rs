@@ -10,7 +10,7 @@ use crate::source::dataset::{Count, DatasetInfo};
 use patterns::{Lattice, NAMES, share};
 use rayon::prelude::*;
 use simclr_core::rng::{Purpose, Rng};
-use simclr_ops::cpu::vectorized;
+use simclr_ops::simd::vectorized;
 
 /// The pictures of this project.
 pub const DATASET: DatasetInfo = DatasetInfo {
