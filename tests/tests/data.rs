@@ -179,7 +179,7 @@ fn every_stage_runs_on_shards() {
             let (common, checkpoint) = (desk.args(&format!("evaluated-{form}")), checkpoint.clone());
             simclr_eval::run(&EvalArgs { common, checkpoint, linear: true, knn: true }, &config(form)).unwrap();
             let result = result(&format!("evaluated-{form}"));
-            ["top1", "top5"].map(|top| [&result["linear"][top], &result["knn"][top]].map(share));
+            ["top1", "top5"].iter().flat_map(|top| [&result["linear"][top], &result["knn"][top]]).for_each(share);
             result["knn"].clone()
         })
         .collect();
@@ -191,7 +191,9 @@ fn every_stage_runs_on_shards() {
     for (run, examples) in [("pretrained", 60), ("finetuned", 30), ("distilled", 60)] {
         assert_eq!(result(run)["examples"], examples, "{run}");
     }
-    ["finetuned", "distilled"].map(|run| ["top1", "top5"].map(|top| share(&result(run)[top])));
+    for run in ["finetuned", "distilled"] {
+        ["top1", "top5"].iter().for_each(|top| share(&result(run)[top]));
+    }
 }
 
 #[test]

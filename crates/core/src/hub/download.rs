@@ -72,7 +72,7 @@ impl<T: RepoType> Download<'_, T> {
         let what = || -> Result<String, HFError> {
             Ok(if !repo.exists().send()? {
                 "there is no such repository (or the token may not see it)".into()
-            } else if !repo.revision_exists().revision(*asked).send()? {
+            } else if !repo.revision_exists().revision(asked).send()? {
                 format!("the repository has no revision {asked}")
             } else {
                 format!("the repository has no file {file} at {asked}")
