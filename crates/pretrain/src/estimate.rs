@@ -236,10 +236,9 @@ pub fn estimate(config: &Config, examples: usize, channels: usize) -> Result<Str
     let mut line = |text: String| writeln!(out, "{text}");
     let giga = outline.ops().map(Op::multiply_adds).sum::<usize>() as f64 / 1e9;
     line(format!(
-        "{}: depth {}, width {}, {:.1} M parameters, {giga:.2} G multiply-adds a view of {size} pixels",
+        "{}: {}, {:.1} M parameters, {giga:.2} G multiply-adds a view of {size} pixels",
         config.name,
-        config.model.depth,
-        config.model.width,
+        config.model.title(),
         estimate.parameters / 1e6
     ))?;
     line(format!(

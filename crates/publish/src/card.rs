@@ -64,7 +64,8 @@ fn metadata(facts: &Facts, repo: &RepoId, license: &str) -> String {
     let task = if facts.spec.classes > 0 { "image-classification" } else { "image-feature-extraction" };
     let library = if timm { "timm" } else { "candle" };
     let mut out = format!("---\nlicense: {license}\nlibrary_name: {library}\npipeline_tag: {task}\ntags:\n");
-    for tag in ["simclr", "simclrv2", "self-supervised", "contrastive-learning", "resnet", "candle", "safetensors"] {
+    let backbone = facts.spec.model.backbone.name.as_str();
+    for tag in ["simclr", "simclrv2", "self-supervised", "contrastive-learning", backbone, "candle", "safetensors"] {
         let _ = writeln!(out, "- {tag}");
     }
     let Some(run) = &facts.run else { return out + "---\n" };
@@ -98,34 +99,25 @@ fn yaml(text: &str) -> String {
 fn summary(facts: &Facts) -> String {
     let link = "[SimCLRv2](https://arxiv.org/abs/2006.10029)";
     let Some(run) = &facts.run else {
-        return format!("A {} of {link}.", title(&facts.spec));
+        return format!("A {} of {link}.", facts.spec.model.title());
     };
     let labels = run.labels().map(percent).unwrap_or_default();
     let about = run.stage.summary.replace("{labels}", &labels).replace("{data}", &dataset(run).0);
-    format!("A {}, {}.", title(&facts.spec), about.replace("{method}", link))
+    format!("A {}, {}.", facts.spec.model.title(), about.replace("{method}", link))
 }
 
-fn title(spec: &ModelSpec) -> String {
-    let m = &spec.model;
-    let mut name = format!("ResNet-{}", m.depth);
-    if m.width != 1.0 {
-        let _ = write!(name, " of width {}", m.width);
-    }
-    if m.sk_ratio > 0.0 {
-        name += " with selective kernels";
-    }
-    if m.se_ratio > 0.0 {
-        name += " with squeeze-and-excitation";
-    }
-    name
+/// A row of a table of two columns.
+fn row(name: &str, value: &str) -> String {
+    format!("| {name} | {value} |\n")
 }
 
 fn network(facts: &Facts) -> String {
     let (spec, m) = (&facts.spec, &facts.spec.model);
     let stem = match m.stem {
-        Stem::Cifar => "one 3x3 convolution at full resolution, no pool",
-        _ if m.sk_ratio > 0.0 => "three 3x3 convolutions, the first strided, and a max pool",
-        _ => "a strided 7x7 convolution and a max pool",
+        _ if !m.is_resnet() => String::new(),
+        Stem::Cifar => row("stem", "one 3x3 convolution at full resolution, no pool"),
+        _ if m.sk_ratio > 0.0 => row("stem", "three 3x3 convolutions, the first strided, and a max pool"),
+        _ => row("stem", "a strided 7x7 convolution and a max pool"),
     };
     let online = facts.run.as_ref().is_some_and(|run| run.stage.own_row().is_none());
     let classifier = match (spec.classes, spec.proj_selector) {
@@ -138,10 +130,10 @@ fn network(facts: &Facts) -> String {
         (n, k) => format!("{n} classes, on the output of layer {k} of the projection head (-1: the last)"),
     };
     format!(
-        "\n| | |\n|---|---|\n| network | {} |\n| stem | {stem} |\n| projection head | {} layers, {} outputs |\n\
+        "\n| | |\n|---|---|\n| network | {} |\n{stem}| projection head | {} layers, {} outputs |\n\
          | classifier | {classifier} |\n| parameters | {} in the file, running statistics aside |\n\
          | images | {}x{}, {} channels, values in 0..1, not normalised by mean and deviation |\n",
-        title(spec),
+        m.title(),
         m.proj_layers,
         m.proj_dim,
         facts.parameters,
@@ -223,7 +215,14 @@ fn loading(spec: &ModelSpec, repo: &RepoId) -> String {
          simclr-finetune --config my-experiment.toml --from hf://{repo} --labels 0.1 --out runs/mine\n```\n\n\
          ```rust\nlet model = simclr_stage::Checkpoint::load(\"hf://{repo}\".as_ref())?.model()?;\n\
          let features = model.features(std::iter::once(Ok(images)), 0)?; // images: f32 [N, {size}, {size}, {channels}]\n\
-         ```\n\nIn Python, `simclr_resnet.py` of this repository is the same network and gives the same numbers:\n\n\
+         ```\n"
+    );
+    if !spec.model.is_resnet() {
+        return out;
+    }
+    let _ = write!(
+        out,
+        "\nIn Python, `simclr_resnet.py` of this repository is the same network and gives the same numbers:\n\n\
          ```python\nimport sys\nfrom huggingface_hub import snapshot_download\n\n\
          folder = snapshot_download(\"{repo}\")\nsys.path.insert(0, folder)\nimport simclr_resnet\n\n\
          model = simclr_resnet.load(folder)\nfeatures = model.features(images)  # float32 [N, {channels}, {size}, {size}] in 0..1\n\
@@ -330,5 +329,17 @@ mod tests {
         assert!(card.contains("was not measured") && !card.contains("model-index"), "{card}");
         let bare = write(&Facts { run: None, ..facts("pretrain", Json::Null, json!({}), vec![]) }, &repo, "mit");
         assert!(bare.contains("not known here") && !bare.contains("CIFAR"), "{bare}");
+    }
+
+    #[test]
+    fn another_backbone_is_no_resnet() {
+        let repo: RepoId = "me/net".parse().unwrap();
+        let mut facts = Facts { run: None, ..facts("pretrain", Json::Null, json!({}), vec![]) };
+        facts.spec.model = serde_json::from_value(json!({"backbone": "vit"})).unwrap();
+        let card = write(&facts, &repo, "mit");
+        assert!(card.contains("| network | backbone vit |") && card.contains("- vit\n"), "{card}");
+        for wrong in ["ResNet", "stem", "simclr_resnet.py", "timm"] {
+            assert!(!card.contains(wrong), "{wrong} in {card}");
+        }
     }
 }

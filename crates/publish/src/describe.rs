@@ -8,7 +8,11 @@ use simclr_model::ModelSpec;
 /// shallower networks our first block has a projection and timm's has none; timm has no names for other stems and widths.
 pub fn timm_has(spec: &ModelSpec) -> bool {
     let m = &spec.model;
-    m.depth >= 50 && m.width == 1.0 && m.sk_ratio == 0.0 && m.se_ratio == 0.0 && m.stem == Stem::Imagenet
+    m.layout().is_some_and(|layout| layout.bottleneck)
+        && m.width == 1.0
+        && m.sk_ratio == 0.0
+        && m.se_ratio == 0.0
+        && m.stem == Stem::Imagenet
 }
 
 /// The keys of `spec`, by which every stage builds the network, and those by which `timm.create_model` does.

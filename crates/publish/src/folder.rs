@@ -85,8 +85,11 @@ pub fn files(facts: &Facts, repo: &RepoId, license: &str) -> Result<Vec<Publishe
         Published { path: MODEL, content: weights },
         text(CONFIG, format!("{:#}\n", describe(&facts.spec))),
         text("README.md", card::write(facts, repo, license)),
-        text("simclr_resnet.py", PYTHON.to_string()),
     ];
+    // It knows no other network.
+    if facts.spec.model.is_resnet() {
+        files.push(text("simclr_resnet.py", PYTHON.to_string()));
+    }
     if let Some(run) = &facts.run {
         let mut config = run.config.clone();
         if let Some(data) = config.get_mut("data").and_then(toml::Value::as_table_mut) {

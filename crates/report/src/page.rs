@@ -50,16 +50,14 @@ impl Page<'_> {
     fn header(&self, name: &str) -> String {
         let r = self.results;
         let mut out = format!("<header><h1>{name}</h1>\n<p class=\"lead\">{}</p>\n", headline(&r.rows));
-        let (data, m) = (&self.config.data, &self.config.model);
-        let width = if m.width == 1.0 { String::new() } else { format!(", {}x wide", m.width) };
-        let sk = if m.sk_ratio > 0.0 { ", selective kernels" } else { "" };
+        let data = &self.config.data;
         let _ = writeln!(
             out,
-            "<p class=\"facts\">{}, {} px · ResNet-{}{width}{sk} · device {} · seed {} · {} of training and \
+            "<p class=\"facts\">{}, {} px · {} · device {} · seed {} · {} of training and \
              evaluation</p>",
             escape(simclr_data::source::title(&data.dataset, data.hub.as_deref())),
             data.image_size,
-            m.depth,
+            escape(&self.config.model.title()),
             escape(&r.device),
             r.seed,
             duration(r.seconds)

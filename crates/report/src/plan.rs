@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use serde::{Serialize, Serializer};
-use simclr_core::config::{Config, ModelConfig, TrainingConfig};
+use simclr_core::config::{Config, Layout, ModelConfig, TrainingConfig};
 use simclr_core::readable::percent;
 use simclr_core::run::layout;
 use simclr_core::stages::{self, Arg, Each, FINETUNED, Method, STAGES, Stage, Work};
@@ -235,14 +235,10 @@ fn network_of(config: &Config, student: &str) -> Result<ModelConfig> {
 /// Work of a training step on one image, up to a common factor. Every residual block of a family costs about the same,
 /// because a halved resolution meets doubled channels; what is not convolution grows with the width alone.
 fn network_cost(model: &ModelConfig) -> f64 {
-    let blocks = match model.depth {
-        18 => 8.0,
-        34 | 50 => 16.0,
-        101 => 33.0,
-        152 => 50.0,
-        _ => 66.0,
-    };
-    let kernels = if model.sk_ratio > 0.0 && model.depth >= 50 { 1.6 } else { 1.0 };
+    // Of another backbone nothing is known here: it counts as the smallest ResNet.
+    let layout = model.layout().unwrap_or(Layout::ALL[0]);
+    let blocks = layout.blocks.iter().sum::<usize>() as f64;
+    let kernels = if model.sk_ratio > 0.0 && layout.bottleneck { 1.6 } else { 1.0 };
     0.5 + blocks * kernels * (model.width * model.width + 0.2 * model.width)
 }
 

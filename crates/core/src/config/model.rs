@@ -93,6 +93,29 @@ impl ModelConfig {
         self.backbone.name == RESNET
     }
 
+    /// The blocks of a ResNet; `None` for another backbone.
+    pub fn layout(&self) -> Option<Layout> {
+        self.is_resnet().then(|| Layout::ALL.into_iter().find(|layout| layout.depth == self.depth))?
+    }
+
+    /// What people call the encoder, such as `ResNet-50 of width 2 with selective kernels`.
+    pub fn title(&self) -> String {
+        if !self.is_resnet() {
+            return format!("backbone {}", self.backbone.name);
+        }
+        let mut title = format!("ResNet-{}", self.depth);
+        if self.width != 1.0 {
+            title += &format!(" of width {}", self.width);
+        }
+        if self.sk_ratio > 0.0 {
+            title += " with selective kernels";
+        }
+        if self.se_ratio > 0.0 {
+            title += " with squeeze-and-excitation";
+        }
+        title
+    }
+
     /// Checks every value that its type does not; `key` is the path of the table. Settings of a backbone are checked by
     /// the backbone.
     pub(super) fn check(&self, key: &str) -> Result<()> {

@@ -1,6 +1,6 @@
 //! A view while it is made: the part of the image that it shows, then its pixels in planes.
 
-use super::rect::Rect;
+use super::crop::Rect;
 use super::resize::{self, Scratch};
 use crate::image::ImageRef;
 use simclr_core::config::Resize;

@@ -1,77 +1,18 @@
 //! Random and central crops: which rectangle of an image a view shows.
 
-use super::canvas::Canvas;
-pub use super::rect::Rect;
-use super::transform::{Transform, TransformInfo, read};
-use anyhow::Result;
-use serde::Deserialize;
-use simclr_core::config::{Resize, check_share};
 use simclr_core::rng::Rng;
 
-/// The table's entry of [`RandomCrop`].
-pub static RANDOM: TransformInfo = TransformInfo { name: "crop", is_crop: true, read: read::<RandomCrop> };
-/// The table's entry of [`CentralCrop`].
-pub static CENTRAL: TransformInfo = TransformInfo { name: "central_crop", is_crop: true, read: read::<CentralCrop> };
-
-/// A random part of the image of random aspect, resized: the "random crop with resize" of SimCLR (Chen et al. 2020,
-/// appendix A).
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct RandomCrop {
-    /// Smallest share of the image's area that it keeps.
-    pub min_area: f32,
-}
-
-impl Default for RandomCrop {
-    fn default() -> Self {
-        Self { min_area: 0.08 }
-    }
-}
-
-impl Transform for RandomCrop {
-    fn info(&self) -> &'static TransformInfo {
-        &RANDOM
-    }
-
-    fn check(&self, key: &str) -> Result<()> {
-        check_share(&format!("{key}.min_area"), f64::from(self.min_area))
-    }
-
-    fn apply(&self, view: &mut Canvas<'_>, rng: &mut Rng) {
-        let (height, width) = view.image_size();
-        view.show(random(height, width, self.min_area, rng), Resize::Tf2);
-    }
-}
-
-/// The middle of the image, resized; it draws nothing.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct CentralCrop {
-    /// Share of the shorter side that it keeps.
-    pub share: f32,
-    /// How it is resized.
-    pub resize: Resize,
-}
-
-impl Default for CentralCrop {
-    fn default() -> Self {
-        Self { share: 0.875, resize: Resize::Tf2 }
-    }
-}
-
-impl Transform for CentralCrop {
-    fn info(&self) -> &'static TransformInfo {
-        &CENTRAL
-    }
-
-    fn check(&self, key: &str) -> Result<()> {
-        check_share(&format!("{key}.share"), f64::from(self.share))
-    }
-
-    fn apply(&self, view: &mut Canvas<'_>, _: &mut Rng) {
-        let (height, width) = view.image_size();
-        view.show(central(height, width, self.share), self.resize);
-    }
+/// A part of an image, in pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rect {
+    /// First row.
+    pub y: usize,
+    /// First column.
+    pub x: usize,
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
 }
 
 /// Width over height lies between these.

@@ -4,6 +4,7 @@
 
 pub mod blur;
 mod canvas;
+pub mod central_crop;
 pub mod color;
 pub mod crop;
 pub mod flip;
@@ -11,8 +12,8 @@ pub mod grayscale;
 pub mod jitter;
 mod layout;
 mod pipeline;
+pub mod random_crop;
 mod recipes;
-mod rect;
 pub mod resize;
 pub mod rotate;
 pub mod solarize;
@@ -26,8 +27,8 @@ pub use transform::{OnGpu, Part, Transform, TransformInfo};
 
 /// What `augment.transforms` may name.
 pub static TRANSFORMS: [&TransformInfo; 9] = [
-    &crop::RANDOM,
-    &crop::CENTRAL,
+    &random_crop::TRANSFORM,
+    &central_crop::TRANSFORM,
     &flip::TRANSFORM,
     &vertical_flip::TRANSFORM,
     &rotate::TRANSFORM,

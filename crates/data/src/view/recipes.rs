@@ -2,11 +2,12 @@
 
 use super::TRANSFORMS;
 use super::blur::Blur;
-use super::crop::{CentralCrop, RandomCrop};
+use super::central_crop::CentralCrop;
 use super::flip::Flip;
 use super::grayscale::Grayscale;
 use super::jitter::Jitter;
 use super::pipeline::ViewMaker;
+use super::random_crop::RandomCrop;
 use super::transform::Transform;
 use anyhow::{Result, bail};
 use simclr_core::config::{AugmentConfig, EvalConfig, Named};

@@ -4,7 +4,7 @@
 //! fall outside the rectangle are dropped and the rest renormalised. TF1: no offset, a = -0.75, edge pixels repeated.
 //! Output is planar, `[C, S, S]`.
 
-use super::rect::Rect;
+use super::crop::Rect;
 use crate::image::ImageRef;
 use simclr_core::config::Resize;
 use simclr_ops::simd::vectorized;
