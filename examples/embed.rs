@@ -15,8 +15,8 @@ fn main() -> Result<()> {
     let picture = decode::decode(&std::fs::read(next()?)?, model.spec.in_channels, &Default::default())?;
     let (side, channels) = (model.spec.image_size, model.spec.in_channels);
     let mut view = vec![0.0; side * side * channels];
-    let mut unused = Rng::stream(0, Purpose::Test, &[]);
-    ViewMaker::eval(&EvalConfig::default(), side).view(picture.view(), &mut unused, &mut view);
+    let unused = Rng::stream(0, Purpose::Test, &[]);
+    ViewMaker::eval(&EvalConfig::default(), side).view(picture.view(), &unused, &mut view);
     let images = Tensor::from_vec(view, (1, side, side, channels), &Device::Cpu)?;
     println!("{:?}", model.features(std::iter::once(Ok(images)), 0)?);
     Ok(())

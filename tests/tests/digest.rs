@@ -19,12 +19,12 @@ use std::sync::Arc;
 /// What every machine must come to.
 const DIGESTS: [(&str, &str); 5] = [
     ("pictures", "07724bf8629e1e241c6c3f9cfb128abce41c64d7f1d50e1552eadec3313c828b"),
-    ("views", "e1833a6756d7fc991f89fd82660f811d3379edb67b25cd3682c1011eb0fc73ef"),
-    ("training by SGD", "9b8e13070054126b90b419444fc391799b0bd62244ded3b36d657d61165c49bd"),
-    ("training by LARS, with selective kernels", "a288fb5099fcf92b329f7021e49feb26a4a4fd9179eff17715f630325cf4693b"),
+    ("views", "5e34458041eb6bd127436a4927691126bd16621dc3b12add9f9d1849e0c1b9ee"),
+    ("training by SGD", "9c593dd5db69046e0c1bb83d9fa04f4c3ffb7fb0dffb5a0b6320bbcc62fb2cdb"),
+    ("training by LARS, with selective kernels", "aafa97f9b813330e8e7fa89e84fa5101ec7d95a1e64f479cc8cd6fb52e3cff9a"),
     (
         "training by Adam, with squeeze-and-excitation",
-        "92712b71fd0caca3bf178712589c29020f6d55f43815370406877622c7fd303f",
+        "b5c5e29e1f31adcea70c44b54994146b3af42e68ce34ed87f71bdc7098371005",
     ),
 ];
 

@@ -85,9 +85,9 @@ fn evaluation_views() {
             let (height, width, data) = bytes(&inputs, &source);
             let image = ImageRef { height, width, channels: 3, data: &data };
             let mut out = vec![0.0; want.len()];
-            let mut rng = Rng::stream(0, Purpose::Test, &[]);
+            let rng = Rng::stream(0, Purpose::Test, &[]);
             let config = EvalConfig { resize: kind, ..EvalConfig::default() };
-            ViewMaker::eval(&config, shape[0]).view(image, &mut rng, &mut out);
+            ViewMaker::eval(&config, shape[0]).view(image, &rng, &mut out);
             assert_within(&format!("{file} {name}"), &out, want, OPS);
             seen += 1;
         }
@@ -239,7 +239,7 @@ fn views_have_the_reference_distribution() {
         let mut figures = [(); 6].map(|()| Vec::with_capacity(n));
         let (mut gray, mut out) = (0, vec![0.0; SIDE * SIDE * 3]);
         for i in 0..n {
-            maker.view(image, &mut Rng::stream(2, Purpose::Test, &[i as u64]), &mut out);
+            maker.view(image, &Rng::stream(2, Purpose::Test, &[i as u64]), &mut out);
             for c in 0..3 {
                 let plane = || out.iter().skip(c).step_by(3).map(|v| f64::from(*v));
                 let mean = plane().sum::<f64>() / (SIDE * SIDE) as f64;

@@ -37,14 +37,25 @@ fn mix(mut z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
+/// The state of a stream whose path is longer by `part`.
+fn extended(state: u64, part: u64) -> u64 {
+    mix(state.wrapping_add(0x9E37_79B9_7F4A_7C15) ^ mix(part.wrapping_add(0xD1B5_4A32_D192_ED03)))
+}
+
 impl Rng {
     /// The stream named by a seed, a purpose and any further integers (epoch, sample, view, ...).
     pub fn stream(seed: u64, purpose: Purpose, path: &[u64]) -> Self {
         let mut state = mix(seed ^ 0x5143_4C52_7632_0001);
         for &part in [purpose as u64].iter().chain(path) {
-            state = mix(state.wrapping_add(0x9E37_79B9_7F4A_7C15) ^ mix(part.wrapping_add(0xD1B5_4A32_D192_ED03)));
+            state = extended(state, part);
         }
         Self { state }
+    }
+
+    /// The stream whose path is this one's and `part`, where this one was not drawn from yet. It shares no numbers with
+    /// this one.
+    pub fn child(&self, part: u64) -> Self {
+        Self { state: extended(self.state, part) }
     }
 
     /// 64 random bits.
@@ -96,6 +107,7 @@ mod tests {
     fn streams_are_pure_and_distinct() {
         let draw = |seed, path: &[u64]| Rng::stream(seed, Purpose::Test, path).next_u64();
         assert_eq!(draw(1, &[2, 3]), draw(1, &[2, 3]));
+        assert_eq!(Rng::stream(1, Purpose::Test, &[2]).child(3).next_u64(), draw(1, &[2, 3]));
         let all = [draw(1, &[2, 3]), draw(1, &[3, 2]), draw(2, &[2, 3]), draw(1, &[2]), draw(1, &[2, 3, 0])];
         for (i, a) in all.iter().enumerate() {
             assert!(all[..i].iter().all(|b| a != b), "streams {i} and an earlier one coincide");

@@ -17,8 +17,8 @@ fn main() -> anyhow::Result<()> {
         let picture = data.train.get(sample as usize)?;
         for view in 0..12 {
             let mut tile = vec![0.0; size * size * channels];
-            let mut rng = Rng::stream(config.seed, Purpose::Contrastive, &[0, sample, view]);
-            maker.view(picture.view(), &mut rng, &mut tile);
+            let rng = Rng::stream(config.seed, Purpose::Contrastive, &[0, sample, view]);
+            maker.view(picture.view(), &rng, &mut tile);
             tiles.push(tile);
         }
     }

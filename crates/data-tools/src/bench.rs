@@ -93,8 +93,8 @@ pub fn bench_augment(image_size: usize, count: usize, threads: usize) -> Result<
             |(out, buffer), i| -> Result<()> {
                 let image = sources[i % sources.len()].pixels(buffer)?;
                 for view in 0..2 {
-                    let mut rng = Rng::stream(0, Purpose::Contrastive, &[0, i as u64, view]);
-                    maker.view(image, &mut rng, out);
+                    let rng = Rng::stream(0, Purpose::Contrastive, &[0, i as u64, view]);
+                    maker.view(image, &rng, out);
                     std::hint::black_box(&out);
                 }
                 Ok(())

@@ -142,8 +142,8 @@ fn sheet(config: &Config, data: &Dataset) -> Result<Vec<u8>> {
         let tile = |maker: &ViewMaker, view: u64| {
             data.train.with(index, |image| {
                 let mut out = vec![0.0; size * size * channels];
-                let mut rng = Rng::stream(config.seed, Purpose::Contrastive, &[0, key, view]);
-                maker.view(image, &mut rng, &mut out);
+                let rng = Rng::stream(config.seed, Purpose::Contrastive, &[0, key, view]);
+                maker.view(image, &rng, &mut out);
                 out
             })
         };

@@ -85,9 +85,9 @@ fn views(config: &Config, data: &Dataset) -> Result<String> {
         let index = example * (data.train.len() / count) + example.min(data.train.len() % count);
         let picture = data.train.get(index)?;
         for view in 0..VIEWS {
-            let mut rng = Rng::stream(config.seed, Purpose::Test, &[index as u64, view as u64]);
+            let rng = Rng::stream(config.seed, Purpose::Test, &[index as u64, view as u64]);
             let mut tile = vec![0.0; size * size * channels];
-            maker.view(picture.view(), &mut rng, &mut tile);
+            maker.view(picture.view(), &rng, &mut tile);
             tiles.push(tile);
         }
     }

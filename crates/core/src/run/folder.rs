@@ -12,7 +12,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Raised when a change of the code changes numbers: runs of different revisions do not continue each other.
-pub const NUMERICS: u32 = 5;
+pub const NUMERICS: u32 = 6;
 
 /// What a run is.
 pub struct RunOptions<'a> {

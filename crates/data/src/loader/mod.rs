@@ -161,10 +161,10 @@ impl Loader {
             let made = self.pictures.with(sample as usize, |image| {
                 let mut left = Vec::new();
                 for (view, out) in views.iter_mut().enumerate() {
-                    let mut rng = Rng::stream(self.seed, self.purpose, &[slot.epoch, key, view as u64]);
+                    let rng = Rng::stream(self.seed, self.purpose, &[slot.epoch, key, view as u64]);
                     match self.on_gpu {
-                        true => left.push(self.maker.view_for_gpu(image, &mut rng, out)),
-                        false => self.maker.view(image, &mut rng, out),
+                        true => left.push(self.maker.view_for_gpu(image, &rng, out)),
+                        false => self.maker.view(image, &rng, out),
                     }
                 }
                 left
@@ -205,8 +205,8 @@ fn eval_batch(pictures: &Pictures, samples: &[u32], maker: &ViewMaker) -> Result
         .par_chunks_mut(s * s * c)
         .zip(samples)
         .map(|(out, sample)| {
-            let mut rng = Rng::stream(0, Purpose::Test, &[u64::from(*sample)]);
-            pictures.with(*sample as usize, |image| maker.view(image, &mut rng, out))
+            let rng = Rng::stream(0, Purpose::Test, &[u64::from(*sample)]);
+            pictures.with(*sample as usize, |image| maker.view(image, &rng, out))
         })
         .collect::<Result<Vec<Option<()>>>>()?;
     let mut good = Vec::with_capacity(samples.len());

@@ -136,8 +136,8 @@ fn in_memory_batches_are_drawn_by_number() {
     for view in 0..2 {
         for (epoch, sample) in &drawn {
             let mut out = vec![0.0; 32 * 32 * 3];
-            let mut rng = Rng::stream(5, Purpose::Contrastive, &[*epoch, u64::from(*sample), view]);
-            maker.view(images.get(*sample as usize), &mut rng, &mut out);
+            let rng = Rng::stream(5, Purpose::Contrastive, &[*epoch, u64::from(*sample), view]);
+            maker.view(images.get(*sample as usize), &rng, &mut out);
             want.extend(out);
         }
     }
@@ -159,7 +159,7 @@ fn pictures_of_any_shape_have_views() {
         ] {
             for draw in 0..20 {
                 let mut out = vec![f32::NAN; 40 * 40 * 3];
-                maker.view(image, &mut Rng::stream(draw, Purpose::Test, &[]), &mut out);
+                maker.view(image, &Rng::stream(draw, Purpose::Test, &[]), &mut out);
                 assert!(out.iter().all(|v| (0.0..=1.0).contains(v)), "{height}x{width}");
             }
         }

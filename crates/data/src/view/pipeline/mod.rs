@@ -1,6 +1,7 @@
-//! Makes views: a list of transforms, applied one after the other.
+//! Makes views: a list of transforms, applied one after the other, each with a random stream of its own.
 
 use crate::image::ImageRef;
+use crate::name::hash;
 use crate::view::canvas::{Buffers, Canvas};
 use crate::view::layout::interleave;
 use crate::view::transform::Transform;
@@ -12,10 +13,29 @@ use std::sync::Arc;
 /// Makes views of side S: f32 `[S, S, C]` in 0..=1.
 #[derive(Clone, Debug)]
 pub struct ViewMaker {
-    transforms: Arc<[Box<dyn Transform>]>,
+    steps: Arc<[Step]>,
     /// From here on a GPU can do the work.
     on_gpu: usize,
     size: usize,
+}
+
+/// A transform and the name of its random stream within the view's.
+#[derive(Debug)]
+struct Step {
+    stream: u64,
+    transform: Box<dyn Transform>,
+}
+
+/// The transforms with their streams: each is named by the transform and how many of the same name stand before it, so
+/// that one more in the list changes the draws of no other.
+fn steps(transforms: Vec<Box<dyn Transform>>) -> Arc<[Step]> {
+    let mut steps: Vec<Step> = Vec::with_capacity(transforms.len());
+    for transform in transforms {
+        let name = transform.info().name;
+        let before = steps.iter().filter(|step| step.transform.info().name == name).count();
+        steps.push(Step { stream: hash(name).wrapping_add(before as u64), transform });
+    }
+    steps.into()
 }
 
 thread_local! {
@@ -31,7 +51,7 @@ impl ViewMaker {
             parts[from].is_some() && parts.get(from + 1).is_none_or(|next| next.is_some() && parts[from] < *next)
         };
         let on_gpu = (0..parts.len()).rev().take_while(|&from| rises(from)).last().unwrap_or(parts.len());
-        Self { transforms: transforms.into(), on_gpu, size }
+        Self { steps: steps(transforms), on_gpu, size }
     }
 
     /// Side of the views.
@@ -39,34 +59,30 @@ impl ViewMaker {
         self.size
     }
 
-    /// Makes one view. `out` is `[S, S, C]`.
-    pub fn view(&self, image: ImageRef<'_>, rng: &mut Rng, out: &mut [f32]) {
-        self.apply(&self.transforms, image, rng, |planes| {
+    /// Makes one view. `out` is `[S, S, C]`; `rng` is the view's stream, from which those of the transforms come.
+    pub fn view(&self, image: ImageRef<'_>, rng: &Rng, out: &mut [f32]) {
+        self.apply(&self.steps, image, rng, |planes| {
             interleave(planes, image.channels, out, |v| v.clamp(0.0, 1.0));
         });
     }
 
     /// Makes one view but for what a GPU can do to it, and says what that is; the view is not clipped yet.
-    pub fn view_for_gpu(&self, image: ImageRef<'_>, rng: &mut Rng, out: &mut [f32]) -> Distortion {
-        let (here, there) = self.transforms.split_at(self.on_gpu);
+    pub fn view_for_gpu(&self, image: ImageRef<'_>, rng: &Rng, out: &mut [f32]) -> Distortion {
+        let (here, there) = self.steps.split_at(self.on_gpu);
         self.apply(here, image, rng, |planes| interleave(planes, image.channels, out, |v| v));
         let mut left = Distortion::default();
-        for work in there.iter().filter_map(|transform| transform.on_gpu()) {
-            work.leave(self.size, rng, &mut left);
+        for Step { stream, transform } in there {
+            if let Some(work) = transform.on_gpu() {
+                work.leave(self.size, &mut rng.child(*stream), &mut left);
+            }
         }
         left
     }
 
-    fn apply(
-        &self,
-        transforms: &[Box<dyn Transform>],
-        image: ImageRef<'_>,
-        rng: &mut Rng,
-        finish: impl FnOnce(&[f32]),
-    ) {
+    fn apply(&self, steps: &[Step], image: ImageRef<'_>, rng: &Rng, finish: impl FnOnce(&[f32])) {
         BUFFERS.with_borrow_mut(|buffers| {
             let mut view = Canvas::new(image, self.size, buffers);
-            transforms.iter().for_each(|transform| transform.apply(&mut view, rng));
+            steps.iter().for_each(|step| step.transform.apply(&mut view, &mut rng.child(step.stream)));
             finish(view.planes());
         });
     }

@@ -9,8 +9,8 @@ use simclr_core::rng::Purpose;
 fn view(maker: &ViewMaker, channels: usize, side: usize, draw: u64) -> Vec<f32> {
     let data: Vec<u8> = (0..side * side * channels).map(|i| (i * i * 31 % 251) as u8).collect();
     let mut out = vec![f32::NAN; maker.size() * maker.size() * channels];
-    let mut rng = Rng::stream(0, Purpose::Test, &[draw]);
-    maker.view(ImageRef { height: side, width: side, channels, data: &data }, &mut rng, &mut out);
+    let rng = Rng::stream(0, Purpose::Test, &[draw]);
+    maker.view(ImageRef { height: side, width: side, channels, data: &data }, &rng, &mut out);
     out
 }
 
@@ -52,8 +52,8 @@ fn a_view_is_what_its_distortion_makes_of_it() {
     for draw in 0..32 {
         let stream = || Rng::stream(3, Purpose::Test, &[draw]);
         let (mut whole, mut rest) = (vec![0.0; 40 * 40 * 3], vec![0.0; 40 * 40 * 3]);
-        maker.view(image, &mut stream(), &mut whole);
-        let distortion = maker.view_for_gpu(image, &mut stream(), &mut rest);
+        maker.view(image, &stream(), &mut whole);
+        let distortion = maker.view_for_gpu(image, &stream(), &mut rest);
         overshoots += usize::from(rest.iter().any(|v| !(0.0..=1.0).contains(v)));
         let mut planes: Vec<f32> = (0..3).flat_map(|k| rest.iter().skip(k).step_by(3).copied()).collect();
         distort(&distortion, &mut planes, 40);
@@ -105,6 +105,24 @@ fn the_recipe_is_a_list_like_any_other() {
     for draw in 0..32 {
         assert_eq!(view(&recipe, 3, 32, draw), view(&list, 3, 32, draw), "draw {draw}");
     }
+}
+
+#[test]
+fn one_more_transform_changes_the_draws_of_no_other() {
+    let plain = listed(r#"["crop", "flip", "jitter", "grayscale", "blur", "flip"]"#, 24);
+    // What is added draws, and changes nothing.
+    let more = listed(
+        r#"["crop", {"name": "rotate", "probability": 0.0}, "flip", {"name": "solarize", "probability": 0.0}, "jitter",
+            {"name": "vertical_flip", "probability": 0.0}, "grayscale", "blur", "flip"]"#,
+        24,
+    );
+    for draw in 0..64 {
+        assert_eq!(view(&plain, 3, 32, draw), view(&more, 3, 32, draw), "draw {draw}");
+    }
+    // Two of one name have streams of their own: a quarter of the views is mirrored by both.
+    let (once, twice) = (listed(r#"["central_crop", "flip"]"#, 24), listed(r#"["central_crop", "flip", "flip"]"#, 24));
+    let same = (0..1000).filter(|&draw| view(&once, 3, 32, draw) == view(&twice, 3, 32, draw)).count();
+    assert!((420..580).contains(&same), "the second flip mirrored {} of 1000", 1000 - same);
 }
 
 #[test]
