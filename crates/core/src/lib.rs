@@ -17,3 +17,4 @@ pub mod run;
 pub mod stages;
 pub mod testing;
 pub mod train;
+mod value;

@@ -25,6 +25,10 @@ pub enum Kind {
     Linear,
     /// Scale or shift of a batch norm.
     BatchNorm,
+    /// Scale or shift of another normalisation, such as a layer norm.
+    Norm,
+    /// A table that is added or looked up, such as positions or tokens.
+    Embedding,
     /// A bias.
     Bias,
     /// The classifier's weight, `[classes, D]`.
@@ -34,12 +38,19 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Whether it scales or shifts what was normalised: weight decay would work against the normalisation.
+    pub fn is_norm(self) -> bool {
+        matches!(self, Self::BatchNorm | Self::Norm)
+    }
+
     /// The word that exclusion patterns see: parameters are matched as `label:name`.
     pub fn label(self) -> &'static str {
         match self {
             Self::Conv => "conv",
             Self::Linear => "linear",
             Self::BatchNorm => "batch_norm",
+            Self::Norm => "norm",
+            Self::Embedding => "embedding",
             Self::Bias => "bias",
             Self::Classifier => "classifier",
             Self::Statistic => "statistic",

@@ -100,7 +100,7 @@ const CURVES: [&str; 2] = ["loss", "test top-1"];
 
 /// Every stage, in the order of a plan. Neighbours that are run for each label set take turns: all of them on one set, then
 /// all on the next.
-pub static STAGES: [Stage; 5] = [
+pub static STAGES: &[Stage] = &[
     Stage {
         name: SUPERVISED,
         program: "simclr-finetune",
@@ -254,7 +254,9 @@ mod tests {
             let known = |name| named(name).is_some_and(|stage| stage.each == Each::Experiment);
             assert!(!matches!(arg, Arg::Run(name) if !known(name)), "{arg:?}");
         }
-        assert_eq!(programs(), ["simclr-distill", "simclr-eval", "simclr-finetune", "simclr-pretrain"]);
+        let programs = programs();
+        assert!(programs.is_sorted() && STAGES.iter().all(|stage| programs.contains(&stage.program)), "{programs:?}");
+        assert!(programs.windows(2).all(|pair| pair[0] != pair[1]), "each once: {programs:?}");
     }
 
     #[test]

@@ -34,6 +34,11 @@ impl Encoder {
         self.backbone.groups()
     }
 
+    /// Whether it recomputes its activations where the tape asks for it.
+    pub fn recomputes(&self) -> bool {
+        self.backbone.recomputes()
+    }
+
     /// How maps are stored.
     pub fn map_dtype(&self) -> DType {
         self.map_dtype

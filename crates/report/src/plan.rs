@@ -59,7 +59,7 @@ pub fn by_name<S: Serializer>(method: &Method, serializer: S) -> Result<S::Ok, S
 /// When there is no such dataset or transform, students teach one another in a circle, or an override of a label fraction is not
 /// valid.
 pub fn jobs(config: &Config, out: &Path) -> Result<Vec<Job>> {
-    jobs_of(&STAGES, config, out)
+    jobs_of(STAGES, config, out)
 }
 
 fn jobs_of(stages: &'static [Stage], config: &Config, out: &Path) -> Result<Vec<Job>> {
@@ -73,13 +73,14 @@ fn jobs_of(stages: &'static [Stage], config: &Config, out: &Path) -> Result<Vec<
     let mut jobs = Vec::new();
     let once = |stage: &Stage| stage.each == Each::Experiment;
     for neighbours in stages.chunk_by(|a, b| once(a) == once(b)) {
-        if neighbours.iter().all(once) {
-            let whole = neighbours.iter().map(|stage| plan.once(stage));
+        let neighbours = || neighbours.iter().filter(|stage| runs(config, stage));
+        if neighbours().all(once) {
+            let whole = neighbours().map(|stage| plan.once(stage));
             jobs.extend(whole.collect::<Result<Vec<_>>>()?);
             continue;
         }
         for set in plan.label_sets() {
-            for stage in neighbours {
+            for stage in neighbours() {
                 if stage.each == Each::LabelSet {
                     jobs.push(plan.labeled(stage, set, None)?);
                 } else {
@@ -90,6 +91,14 @@ fn jobs_of(stages: &'static [Stage], config: &Config, out: &Path) -> Result<Vec<
         }
     }
     Ok(jobs)
+}
+
+/// Whether an experiment runs a stage: one that trains needs its table, one that measures what it measures.
+fn runs(config: &Config, stage: &Stage) -> bool {
+    match stage.work {
+        Work::Train { .. } => config.has_table(stage.name),
+        Work::Measure => stage.measured().and_then(stages::named).is_none_or(|other| runs(config, other)),
+    }
 }
 
 /// What the jobs of one plan are made from.

@@ -122,6 +122,10 @@ pub fn launch<L: StageLoss>(
     let device = args.device.open()?;
     let Some(mut run) = open(launch)? else { return Ok(()) };
     let mut plan = plan(&run, &device)?;
+    if training.recompute && !plan.model.encoder.recomputes() {
+        let name = &plan.model.spec.model.backbone.name;
+        tracing::warn!("recompute: the backbone \"{name}\" keeps its activations all the same");
+    }
     let (examples, prefetch, progress) = (plan.examples, config.data.prefetch, args.progress);
     let options = TrainOptions { training, examples, prefetch, progress, title, stop_after: None };
     let outcome = train(&mut plan, &options, &mut run)?;

@@ -1,7 +1,7 @@
 //! The table `[augment]` of an experiment file: how contrastive views are made.
 
 use super::named::Named;
-use super::value::{not_negative, share};
+use crate::value::{not_negative, share};
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 

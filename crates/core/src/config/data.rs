@@ -1,6 +1,6 @@
 //! The table `[data]` of an experiment file.
 
-use super::value::{at_least_one, check_fraction};
+use crate::value::{at_least_one, check_fraction};
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;

@@ -1,6 +1,6 @@
 //! The table `[eval]` of an experiment file.
 
-use super::value::{at_least_one, not_negative, positive, share};
+use crate::value::{at_least_one, not_negative, positive, share};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 

@@ -162,6 +162,11 @@ impl Config {
         file::typed_at(&format!("stage.{name}"), table)
     }
 
+    /// Whether the experiment has a table of this stage: one without is not run.
+    pub fn has_table(&self, stage: &str) -> bool {
+        OWN_TABLE.contains(&stage) || self.stage.contains_key(stage)
+    }
+
     /// How a stage trains, by the name that [`stages`] has for it; `student` is the one that it trains, where it trains
     /// students.
     ///
@@ -220,24 +225,24 @@ mod tests {
     fn a_further_stage_has_a_table_that_its_crate_reads() {
         let mut config = crate::run::folder_tests::config();
         assert!(!config.to_toml().unwrap().contains("stage"), "no trace where there is none");
-        config.stage.insert("adapt".into(), FURTHER.parse().unwrap());
+        config.stage.insert("spare".into(), FURTHER.parse().unwrap());
         let again: Config = toml::from_str(&config.to_toml().unwrap()).unwrap();
-        assert_eq!(again.further::<Further>("adapt").unwrap().strength, 0.5);
-        assert_eq!(again.training("adapt", None).unwrap().length, Duration::Epochs(2.0));
+        assert_eq!(again.further::<Further>("spare").unwrap().strength, 0.5);
+        assert_eq!(again.training("spare", None).unwrap().length, Duration::Epochs(2.0));
         let mut table = toml::Table::try_from(&again).unwrap();
-        file::apply_overrides(&mut table, &["stage", "adapt"], 0.1).unwrap();
+        file::apply_overrides(&mut table, &["stage", "spare"], 0.1).unwrap();
         let tenth: Config = file::typed(table).unwrap();
-        assert_eq!(tenth.further::<Further>("adapt").unwrap().strength, 0.25);
+        assert_eq!(tenth.further::<Further>("spare").unwrap().strength, 0.25);
 
-        known_stages(&config.stage, &["adapt"]).unwrap();
-        assert!(known_stages(&config.stage, &["adopt"]).unwrap_err().to_string().contains("[stage.adapt]; valid ones"));
+        known_stages(&config.stage, &["spare"]).unwrap();
+        assert!(known_stages(&config.stage, &["spire"]).unwrap_err().to_string().contains("[stage.spare]; valid ones"));
         assert!(
-            config.check_stages().unwrap_err().to_string().contains("[stage.adapt]"),
+            config.check_stages().unwrap_err().to_string().contains("[stage.spare]"),
             "the table of stages lacks it"
         );
-        config.stage.get_mut("adapt").unwrap().insert("strenght".into(), 1.into());
-        let message = config.further::<Further>("adapt").err().unwrap().to_string();
-        assert!(message.contains("unknown key stage.adapt.strenght; did you mean strength?"), "{message}");
+        config.stage.get_mut("spare").unwrap().insert("strenght".into(), 1.into());
+        let message = config.further::<Further>("spare").err().unwrap().to_string();
+        assert!(message.contains("unknown key stage.spare.strenght; did you mean strength?"), "{message}");
         assert!(config.further::<Further>("other").err().unwrap().to_string().contains("no table [stage.other]"));
     }
 }

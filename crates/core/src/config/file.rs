@@ -1,6 +1,6 @@
 //! Experiment files: TOML in, `--set` and label-fraction overrides merged, errors that name the key.
 
-use super::value::check_fraction;
+use crate::value::check_fraction;
 use anyhow::{Context, Result, anyhow, bail};
 use serde::de::DeserializeOwned;
 use std::path::Path;
@@ -314,6 +314,8 @@ mod tests {
             ("distill.self.color_strength=nan", "not negative"),
             ("finetune.freeze_after=-2", "0 the stem"),
             ("eval.linear.weight_decay=-1", "not negative"),
+            ("pretrain.training.optimizer.beta_2 = 1.0", "below 1"),
+            ("pretrain.training.optimizer.eta = 0.0", "positive"),
         ] {
             let text = message(VALID, &[set]);
             let key = set.split('=').next().unwrap();

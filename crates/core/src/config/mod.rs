@@ -13,9 +13,9 @@ mod named;
 mod resnet;
 mod stages;
 mod training;
-mod value;
 
 pub use crate::optim::OptimizerConfig;
+pub use crate::value::{check_fraction, not_negative as check_not_negative, share as check_share};
 pub use augment::AugmentConfig;
 pub use data::{Corrupt, DataConfig, LabelList, MAX_PIXELS};
 pub use eval::{EvalConfig, LinearConfig, Resize};
@@ -25,4 +25,3 @@ pub use named::Named;
 pub use resnet::{BASE_CHANNELS, Layout};
 pub use stages::{DistillConfig, FinetuneConfig, OnlineHead, PretrainConfig, ReproduceConfig};
 pub use training::{Dtype, Duration, Scaling, TrainingConfig};
-pub use value::{check_fraction, not_negative as check_not_negative, share as check_share};

@@ -2,7 +2,7 @@
 
 use super::named::Named;
 use super::resnet::{BASE_CHANNELS, Layout};
-use super::value::at_least_one;
+use crate::value::at_least_one;
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 
@@ -137,8 +137,8 @@ impl ModelConfig {
         ];
         match own.iter().find(|(_, set)| *set) {
             Some((name, _)) => bail!(
-                "{key}.{name} is a key of the backbone \"{RESNET}\"; those of \"{}\" stand in its own table: {key}.backbone \
-                 = {{ name = \"{0}\", ... }}",
+                "{key}.{name} is a key of the backbone \"{RESNET}\", and the backbone here is \"{}\": take it out; what \
+                 another backbone needs stands beside its name, {key}.backbone = {{ name = \"{0}\", ... }}",
                 self.backbone.name
             ),
             None => Ok(()),

@@ -4,8 +4,8 @@
 use super::model::ModelConfig;
 use super::named::Named;
 use super::training::TrainingConfig;
-use super::value::{at_least_one, check_fraction, not_negative, positive, share};
 use crate::stages::FINETUNED;
+use crate::value::{at_least_one, check_fraction, not_negative, positive, share};
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 

@@ -1,7 +1,7 @@
 //! The tables `training` of an experiment file: how long, how fast and by which rule weights move.
 
-use super::value::{at_least_one, not_negative, positive, share};
 use crate::optim::{self, OptimizerConfig, Shared};
+use crate::value::{at_least_one, not_negative, positive, share};
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 
@@ -75,7 +75,7 @@ pub struct TrainingConfig {
     /// What scales it with the batch.
     #[serde(default)]
     pub scaling: Scaling,
-    /// Which optimiser: `lars`, `sgd` or `adam`, or a table with its name and its own settings.
+    /// Which optimiser: its name in the table of [`optim`], or a table with that name and its own settings.
     #[serde(default, with = "optim::by_name")]
     pub optimizer: OptimizerConfig,
     /// Momentum of LARS and SGD.
@@ -144,6 +144,7 @@ impl TrainingConfig {
         }
         not_negative(&key("weight_decay"), self.weight_decay)?;
         share(&key("momentum"), self.momentum)?;
+        self.optimizer.check(&key("optimizer"))?;
         self.length.check(&key("length"), true)?;
         self.warmup.check(&key("warmup"), false)?;
         for (name, every) in [("eval_every", self.eval_every), ("checkpoint_every", self.checkpoint_every)] {

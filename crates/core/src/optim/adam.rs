@@ -3,7 +3,8 @@
 use super::optimizer::{Optimizer, Shared};
 use super::slots;
 use crate::params::{Kind, Param, ParamStore, Part};
-use anyhow::Result;
+use crate::value::positive;
+use anyhow::{Result, ensure};
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,15 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self { beta_1: 0.9, beta_2: 0.999, epsilon: 1e-7 }
+    }
+}
+
+impl Settings {
+    pub(super) fn check(&self, key: &str) -> Result<()> {
+        for (name, beta) in [("beta_1", self.beta_1), ("beta_2", self.beta_2)] {
+            ensure!((0.0..1.0).contains(&beta), "{key}.{name} = {beta}: must be at least 0 and below 1");
+        }
+        positive(&format!("{key}.epsilon"), self.epsilon)
     }
 }
 
@@ -65,7 +75,7 @@ impl Optimizer for Adam {
     }
 
     fn decays(&self, parameter: &Param) -> bool {
-        parameter.kind != Kind::BatchNorm
+        !parameter.kind.is_norm()
     }
 
     fn state(&self) -> BTreeMap<String, Tensor> {

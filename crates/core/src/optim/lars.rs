@@ -3,6 +3,7 @@
 use super::optimizer::{Optimizer, Shared};
 use super::slots;
 use crate::params::{Kind, Param, ParamStore};
+use crate::value::positive;
 use anyhow::Result;
 use candle_core::Tensor;
 use candle_core::backprop::GradStore;
@@ -25,6 +26,12 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self { eta: 0.001, nesterov: false, classic: true }
+    }
+}
+
+impl Settings {
+    pub(super) fn check(&self, key: &str) -> Result<()> {
+        positive(&format!("{key}.eta"), self.eta)
     }
 }
 

@@ -35,6 +35,13 @@ macro_rules! optimizers {
                 }
             }
 
+            /// Checks the settings; `key` is where they stand in the experiment file.
+            pub(crate) fn check(&self, key: &str) -> Result<()> {
+                match self {
+                    $(Self::$kind(settings) => settings.check(key),)*
+                }
+            }
+
             /// The optimiser of `store`'s parameters, with its state at zero.
             ///
             /// # Errors

@@ -15,7 +15,7 @@ pub trait Optimizer {
     fn step(&mut self, store: &ParamStore, grads: &GradStore, lr: f64) -> Result<()>;
 
     /// Whether weight decay of this parameter is a term of the loss: half its squared norm, which the training loop adds.
-    /// All but batch norm, unless the optimiser decays weights itself.
+    /// All but normalisations, unless the optimiser decays weights itself.
     fn decays(&self, parameter: &Param) -> bool;
 
     /// What has to be kept to go on later, by name.

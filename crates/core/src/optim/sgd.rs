@@ -2,7 +2,7 @@
 
 use super::optimizer::{Optimizer, Shared};
 use super::slots;
-use crate::params::{Kind, Param, ParamStore};
+use crate::params::{Param, ParamStore};
 use anyhow::Result;
 use candle_core::Tensor;
 use candle_core::backprop::GradStore;
@@ -14,6 +14,12 @@ use std::collections::BTreeMap;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {}
+
+impl Settings {
+    pub(super) fn check(&self, _: &str) -> Result<()> {
+        Ok(())
+    }
+}
 
 /// SGD over the parameters of one store.
 pub struct Sgd {
@@ -38,7 +44,7 @@ impl Optimizer for Sgd {
     }
 
     fn decays(&self, parameter: &Param) -> bool {
-        parameter.kind != Kind::BatchNorm
+        !parameter.kind.is_norm()
     }
 
     fn state(&self) -> BTreeMap<String, Tensor> {

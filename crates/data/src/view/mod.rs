@@ -26,7 +26,7 @@ pub use recipes::check;
 pub use transform::{OnGpu, Part, Transform, TransformInfo};
 
 /// What `augment.transforms` may name.
-pub static TRANSFORMS: [&TransformInfo; 9] = [
+pub static TRANSFORMS: &[&TransformInfo] = &[
     &random_crop::TRANSFORM,
     &central_crop::TRANSFORM,
     &flip::TRANSFORM,

@@ -26,11 +26,11 @@ fn flip(on: bool) -> Flip {
 
 /// The transforms that a list names, with their settings.
 fn read(list: &[Named]) -> Result<Vec<Box<dyn Transform>>> {
-    let names = TRANSFORMS.map(|info| info.name);
+    let names: Vec<&str> = TRANSFORMS.iter().map(|info| info.name).collect();
     let mut transforms = Vec::with_capacity(list.len());
     for (i, choice) in list.iter().enumerate() {
         let key = format!("{KEY}[{i}]");
-        let Some(info) = TRANSFORMS.into_iter().find(|info| info.name == choice.name) else {
+        let Some(info) = TRANSFORMS.iter().find(|info| info.name == choice.name) else {
             return Err(choice.unknown(&key, &names));
         };
         if info.is_crop && i > 0 {

@@ -19,12 +19,18 @@ pub trait Backbone {
     fn features(&self) -> usize;
 
     /// Groups after the stem, which `finetune.freeze_after` counts: parameters are declared as
-    /// [`Part::Stem`](simclr_core::params::Part) or `Part::Group(k)`, `k` from 1 to so many.
+    /// [`Part::Stem`](simclr_core::params::Part) or `Part::Group(k)`, `k` from 1 to so many; what follows the last group, such as a final norm, belongs to it.
     fn groups(&self) -> usize;
 
     /// How it stores its maps where the experiment asks for `asked`: f32 unless it has kernels for others.
     fn map_dtype(&self, _asked: DType) -> DType {
         DType::F32
+    }
+
+    /// Whether it recomputes its activations in the backward pass where the tape asks for it
+    /// ([`Tape::recomputes`](simclr_ops::Tape::recomputes)).
+    fn recomputes(&self) -> bool {
+        false
     }
 
     /// Features `[N, D]`, f32, of images `[N, H, W, C]` in 0..1 of the maps' dtype. `see` is handed each intermediate map

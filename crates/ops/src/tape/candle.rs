@@ -38,8 +38,9 @@ impl Tape {
     ///
     /// # Errors
     /// When `f` fails. In backward also when no gradient arrives at an input that awaits one: candle-nn's fused ops have
-    /// none and say nothing, so take `layer_norm_slow` rather than `LayerNorm`; what `f` does not use belongs not in its
-    /// inputs, and what is to stay as it is goes in as [`Value::detach`].
+    /// none and say nothing, so take `layer_norm_slow` rather than `LayerNorm`, and `softmax` rather than
+    /// `softmax_last_dim`; what `f` does not use belongs not in its inputs, and what is to stay as it is goes in as
+    /// [`Value::detach`].
     pub fn candle(&self, inputs: &[&Value], f: impl FnOnce(&[Tensor]) -> Result<Tensor>) -> Result<Value> {
         if !self.tracks(inputs) {
             let plain: Vec<Tensor> = inputs.iter().map(|v| v.tensor().detach()).collect();

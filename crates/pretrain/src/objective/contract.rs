@@ -1,5 +1,9 @@
 //! What an objective is to pretraining.
 //!
+//! A second encoder is [`SimClr::twin`] of the network, moved by [`Objective::after_step`]; a queue is kept by
+//! [`Objective::state`] and comes back by [`Objective::restore`] (`tests.rs` has an objective with both). Weights of an
+//! objective's own that the optimiser moves, such as a predictor's, have no place yet: the optimiser knows the network's.
+//!
 //! Letters: `N` images of a batch, `V` views of each, `D` features, `P` the width of a projection.
 
 use anyhow::Result;

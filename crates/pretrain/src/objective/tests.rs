@@ -190,7 +190,7 @@ fn choices_are_checked() {
     assert_eq!(message(&config), None);
     assert!(NtXent::new(0.1).runs_in_chunks());
     config.pretrain.loss = Named::new("nt-xnet");
-    assert_eq!(message(&config).unwrap(), "pretrain.loss = \"nt-xnet\": must be one of nt-xent");
+    assert!(message(&config).unwrap().starts_with("pretrain.loss = \"nt-xnet\": must be one of nt-xent"));
     let table = toml::from_str::<BTreeMap<String, Named>>("k = { name = \"nt-xent\", queue = 3 }").unwrap();
     config.pretrain.loss = table["k"].clone();
     assert!(message(&config).unwrap().contains("unknown key pretrain.loss.queue"));

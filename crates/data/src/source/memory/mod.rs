@@ -14,5 +14,5 @@ pub use in_memory::InMemory;
 use super::dataset::DatasetInfo;
 
 /// These datasets.
-pub static DATASETS: [&DatasetInfo; 5] =
-    [&textures::DATASET, &fashion::DATASET, &idx::DATASET, &cifar::CIFAR10, &cifar::CIFAR100];
+pub static DATASETS: &[&DatasetInfo] =
+    &[&textures::DATASET, &fashion::DATASET, &idx::DATASET, &cifar::CIFAR10, &cifar::CIFAR100];

@@ -69,6 +69,10 @@ impl Backbone for ResNet {
         self.features
     }
 
+    fn recomputes(&self) -> bool {
+        true
+    }
+
     fn groups(&self) -> usize {
         self.groups.len()
     }
