@@ -11,13 +11,15 @@ use simclr_tests::skipped;
 /// Ten classes: who guesses is right once in ten.
 const CHANCE: f64 = 0.1;
 
-/// Small enough for a few seconds, large enough to learn.
-const LEARNS: [&str; 8] = [
-    "data.limit=600",
-    "model.width=0.25",
-    "supervised.min_area=0.3",
-    "supervised.training.length={steps=80}",
-    "supervised.training.batch=32",
+/// Small enough for a few seconds, large enough to learn: whole pictures, of which three seeds learned 54 to 69 %.
+const LEARNS: [&str; 10] = [
+    "data.limit=4000",
+    "data.image_size=32",
+    "model.width=0.125",
+    "augment.flip=false",
+    "supervised.min_area=1.0",
+    "supervised.training.length={steps=150}",
+    "supervised.training.batch=64",
     "supervised.training.learning_rate=0.1",
     "supervised.training.scaling=\"none\"",
     "supervised.training.optimizer=\"sgd\"",

@@ -314,8 +314,6 @@ mod tests {
             ("distill.self.color_strength=nan", "not negative"),
             ("finetune.freeze_after=-2", "0 the stem"),
             ("eval.linear.weight_decay=-1", "not negative"),
-            ("pretrain.training.optimizer.beta_2 = 1.0", "below 1"),
-            ("pretrain.training.optimizer.eta = 0.0", "positive"),
         ] {
             let text = message(VALID, &[set]);
             let key = set.split('=').next().unwrap();
@@ -333,5 +331,13 @@ mod tests {
         assert!(text.contains("pretrain.training.optimizer") && text.contains("`lars`, `sgd`, `adam`"), "{text}");
         let text = message(VALID, &["pretrain.training.optimizer={name=\"lars\", beta_2=0.98}"]);
         assert!(text.contains("beta_2") && text.contains("eta"), "{text}");
+        for (settings, wrong) in [
+            ("{name=\"adam\", beta_2=1.0}", "beta_2 = 1: must be at least 0 and below 1"),
+            ("{name=\"adam\", epsilon=0.0}", "epsilon = 0: must be finite and positive"),
+            ("{name=\"lars\", eta=-1.0}", "eta = -1: must be finite and positive"),
+        ] {
+            let text = message(VALID, &[&format!("finetune.training.optimizer={settings}")]);
+            assert!(text.contains(&format!("finetune.training.optimizer.{wrong}")), "{text}");
+        }
     }
 }
