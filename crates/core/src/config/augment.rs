@@ -76,8 +76,8 @@ impl AugmentConfig {
         let idle: Vec<String> = keys.iter().filter(|(_, set)| *set).map(|(key, _)| format!("augment.{key}")).collect();
         if self.transforms.is_some() && !idle.is_empty() {
             bail!(
-                "{} would have no effect beside augment.transforms: leave it out, or at its default, and give the transforms their own \
-                 settings, such as {{ name = \"jitter\", strength = 0.5 }}",
+                "{} would have no effect beside augment.transforms: leave it out or at its default, and give the \
+                 transforms their own settings, such as {{ name = \"jitter\", strength = 0.5 }}",
                 idle.join(", ")
             )
         }
