@@ -46,3 +46,8 @@ pub use pool::{PoolPadding, avg_pool2d, max_pool2d};
 pub use relu::{add_relu, relu};
 pub use tape::{Gradients, NodeId, Tape, Value};
 pub use tensor::{Figures, Uploaded, Uploader};
+
+/// The code of `docs/extending.md`, compiled and run as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/extending.md")]
+struct Extending;

@@ -1,6 +1,6 @@
 //! Where to compute, as the command line names it.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use candle_core::{Device, DeviceLocation};
 use simclr_ops::Precision;
 use std::str::FromStr;
@@ -72,7 +72,7 @@ fn open_gpu(ordinal: usize, precision: Precision) -> Result<Device> {
 
 #[cfg(not(feature = "cuda"))]
 fn open_gpu(_ordinal: usize, _precision: Precision) -> Result<Device> {
-    bail!("this build computes on the CPU only (`cargo build --features cuda` makes one for GPUs)")
+    anyhow::bail!("this build computes on the CPU only (`cargo build --features cuda` makes one for GPUs)")
 }
 
 /// What results call a device: `cpu` or `cuda:N`.
