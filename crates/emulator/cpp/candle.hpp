@@ -54,10 +54,17 @@ template <typename T> void copy2d(void **a) {
     for (size_t c = 0; c < columns; c++) to[r * to_row + c] = from[r * from_row + c];
   }
 }
+// Arithmetic is done in f32, or f64 where numbers are.
+inline float number(float x) { return x; }
+inline double number(double x) { return x; }
+inline float number(driver::bf16 x) { return driver::wide(x); }
+
 template <typename T> void affine(void **a) {
   const T *x = argument<const T *>(a, 3);
   T *out = argument<T *>(a, 4), factor = argument<T>(a, 5), shift = argument<T>(a, 6);
-  for_elements(a, 1, [&](size_t i, size_t at) { out[i] = (x ? x[at] : out[i]) * factor + shift; });
+  for_elements(a, 1, [&](size_t i, size_t at) {
+    convert(number(x ? x[at] : out[i]) * number(factor) + number(shift), out[i]);
+  });
 }
 template <char OPERATION, typename T = float> void binary(void **a) {
   const T *x = argument<const T *>(a, 3), *y = argument<const T *>(a, 4);
@@ -65,14 +72,14 @@ template <char OPERATION, typename T = float> void binary(void **a) {
   size_t rank = argument<size_t>(a, 1);
   const size_t *dims = argument<const size_t *>(a, 2);
   for_elements(a, 1, [&](size_t i, size_t at) {
-    T l = x[at], r = y[stands(i, rank, dims, dims + 2 * rank)];
-    out[i] = OPERATION == '+' ? l + r : OPERATION == '-' ? l - r : OPERATION == '*' ? l * r : l / r;
+    auto l = number(x[at]), r = number(y[stands(i, rank, dims, dims + 2 * rank)]);
+    convert(OPERATION == '+' ? l + r : OPERATION == '-' ? l - r : OPERATION == '*' ? l * r : l / r, out[i]);
   });
 }
-template <float (*FUNCTION)(float)> void unary(void **a) {
-  const float *x = argument<const float *>(a, 3);
-  float *out = argument<float *>(a, 4);
-  for_elements(a, 1, [&](size_t i, size_t at) { out[i] = FUNCTION(x ? x[at] : out[i]); });
+template <float (*FUNCTION)(float), typename T = float> void unary(void **a) {
+  const T *x = argument<const T *>(a, 3);
+  T *out = argument<T *>(a, 4);
+  for_elements(a, 1, [&](size_t i, size_t at) { convert(FUNCTION(number(x ? x[at] : out[i])), out[i]); });
 }
 inline float square(float x) { return x * x; }
 inline float negated(float x) { return -x; }
@@ -81,13 +88,14 @@ inline float exponential(float x) { return std::exp(x); }
 inline float error_function(float x) { return std::erf(x); }
 inline float gelu_erf(float x) { return x * 0.5f * (1 + std::erf(x * 0.70710678f)); }
 
-// Sums over the last `each` elements; candle has moved the summed dimensions to the end.
-inline void sum(void **a) {
+// Sums over `each` elements; candle has moved the summed dimensions to the end. The first argument counts what is summed, or
+// where it is little, the sums.
+template <bool LITTLE> void sum(void **a) {
   size_t count = argument<size_t>(a, 0), each = argument<size_t>(a, 1), rank = argument<size_t>(a, 2);
   const size_t *dims = argument<const size_t *>(a, 3);
   const float *x = argument<const float *>(a, 4);
   float *out = argument<float *>(a, 5);
-  for (size_t i = 0; i < count / each; i++) {
+  for (size_t i = 0; i < (LITTLE ? count : count / each); i++) {
     out[i] = 0;
     for (size_t j = i * each; j < (i + 1) * each; j++) out[i] += x[stands(j, rank, dims, dims + rank)];
   }
@@ -103,9 +111,11 @@ inline const std::map<std::string, Kernel> &kernels() {
       {"cast_f32_bf16", cast<float, bf16>}, {"cast_bf16_f32", cast<bf16, float>}, {"cast_f32_f32", cast<float, float>},
       {"cast_u8_f32", cast<uint8_t, float>}, {"cast_u32_f32", cast<uint32_t, float>},
       {"cast_f32_f64", cast<float, double>}, {"cast_f64_f32", cast<double, float>},
-      {"affine_f32", affine<float>},       {"affine_f64", affine<double>},      {"fast_sum_f32", sum},
+      {"affine_f32", affine<float>},       {"affine_f64", affine<double>},      {"fast_sum_f32", sum<false>},
       {"badd_f32", binary<'+'>},           {"bsub_f32", binary<'-'>},           {"bmul_f32", binary<'*'>},
       {"bdiv_f32", binary<'/'>},           {"badd_f64", binary<'+', double>},   {"bmul_f64", binary<'*', double>},
+      {"affine_bf16", affine<bf16>},       {"badd_bf16", binary<'+', bf16>},    {"bmul_bf16", binary<'*', bf16>},
+      {"fast_sum_small_f32", sum<true>},   {"usqr_bf16", unary<square, bf16>},
       {"usqr_f32", unary<square>},         {"usqrt_f32", unary<root>},          {"uexp_f32", unary<exponential>},
       {"uerf_f32", unary<error_function>}, {"ugelu_erf_f32", unary<gelu_erf>},  {"uneg_f32", unary<negated>},
   };
