@@ -41,7 +41,15 @@ pub enum Count {
     About(usize),
 }
 
+/// What people's own pictures are called where a dataset has no name.
+pub const OWN_IMAGES: &str = "the author's own images";
+
 impl Count {
+    /// Of training pictures whose number only their files tell: as many as ImageNet has.
+    pub const OF_FILES_TRAIN: Self = Self::About(1_281_167);
+    /// The same of test pictures.
+    pub const OF_FILES_TEST: Self = Self::About(50_000);
+
     /// The number that estimates of work take.
     pub fn estimate(self) -> usize {
         match self {

@@ -1,6 +1,6 @@
 //! Folders of pictures: one folder a class, or one flat folder without labels.
 
-use super::dataset::{Count, Dataset, DatasetInfo};
+use super::dataset::{Count, Dataset, DatasetInfo, OWN_IMAGES};
 use super::files::{Classes, Files, Store, number_classes};
 use super::{locate, splits};
 use crate::name::{PICTURES, is_picture, stable_name};
@@ -13,11 +13,11 @@ use std::sync::Arc;
 /// The user's own pictures; estimates take the size of ImageNet.
 pub const DATASET: DatasetInfo = DatasetInfo {
     name: "folder",
-    title: "the author's own images",
+    title: OWN_IMAGES,
     about: "pictures in data.dir: one folder a class, or one flat folder without labels",
     citation: None,
-    train: Count::About(1_281_167),
-    test: Count::About(50_000),
+    train: Count::OF_FILES_TRAIN,
+    test: Count::OF_FILES_TEST,
     classes: None,
     hub: None,
     of_files: true,

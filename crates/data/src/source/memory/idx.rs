@@ -2,7 +2,7 @@
 
 use super::in_memory::InMemory;
 use crate::image::Images;
-use crate::source::dataset::{Count, DatasetInfo};
+use crate::source::dataset::{Count, DatasetInfo, OWN_IMAGES};
 use anyhow::{Context, Result, bail, ensure};
 use flate2::read::MultiGzDecoder;
 use std::io::Read;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// Anything in the format of the MNIST family, whose own number of images estimates take.
 pub const DATASET: DatasetInfo = DatasetInfo {
     name: "idx",
-    title: "the author's own images",
+    title: OWN_IMAGES,
     about: "anything in the IDX format of the MNIST family: data.dir holds the four files",
     citation: None,
     train: Count::About(60_000),

@@ -14,7 +14,7 @@ pub(crate) use read::open;
 #[cfg(feature = "parquet")]
 pub use read::parse_class_names;
 
-use super::dataset::{Count, Dataset, DatasetInfo};
+use super::dataset::{Count, Dataset, DatasetInfo, OWN_IMAGES};
 use super::hub::Hub;
 use super::{locate, splits};
 use anyhow::Result;
@@ -23,11 +23,11 @@ use simclr_core::config::DataConfig;
 /// Files as the Hugging Face hub has them; estimates take the size of ImageNet.
 pub const DATASET: DatasetInfo = DatasetInfo {
     name: "parquet",
-    title: "the author's own images",
+    title: OWN_IMAGES,
     about: "pictures in parquet files, as the Hugging Face hub has them: data.dir, or data.hub = \"OWNER/NAME\"",
     citation: None,
-    train: Count::About(1_281_167),
-    test: Count::About(50_000),
+    train: Count::OF_FILES_TRAIN,
+    test: Count::OF_FILES_TEST,
     classes: None,
     hub: None,
     of_files: true,

@@ -4,7 +4,7 @@
 //! when a shard is opened, pictures where they stand when they are asked for. Nothing is ever unpacked, so names mean
 //! nothing to the file system: absolute ones and `..` do no harm, and links and devices are passed over.
 
-use super::dataset::{Count, Dataset, DatasetInfo};
+use super::dataset::{Count, Dataset, DatasetInfo, OWN_IMAGES};
 use super::files::{Classes, Files, Store, number_classes};
 use super::read_at::read_at;
 use super::{locate, splits};
@@ -25,11 +25,11 @@ use tar::Archive;
 /// WebDataset shards; estimates take the size of ImageNet.
 pub const DATASET: DatasetInfo = DatasetInfo {
     name: "tar",
-    title: "the author's own images",
+    title: OWN_IMAGES,
     about: "WebDataset shards, tar files of pictures with their labels beside them: data.dir",
     citation: None,
-    train: Count::About(1_281_167),
-    test: Count::About(50_000),
+    train: Count::OF_FILES_TRAIN,
+    test: Count::OF_FILES_TEST,
     classes: None,
     hub: None,
     of_files: true,
