@@ -8,5 +8,4 @@
 MISSING(cuMemcpyPeerAsync)
 MISSING(cuModuleLoad)
 MISSING(cublasDgemmStridedBatched)
-MISSING(cudnnGetConvolutionForwardWorkspaceSize)
 MISSING(cudnnSetTensor4dDescriptorEx)

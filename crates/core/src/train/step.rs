@@ -94,7 +94,10 @@ pub(super) fn advance<T: Task>(
 
 /// Says what to do where a GPU's memory is short.
 pub(super) fn of_memory(error: anyhow::Error) -> anyhow::Error {
-    match format!("{error:?}").contains("OUT_OF_MEMORY") {
+    // As the driver says it; as cuBLAS and cuDNN do, of whatever they could not have.
+    const WORDS: [&str; 3] = ["OUT_OF_MEMORY", "ALLOC_FAILED", "ALLOCATION_FAILED"];
+    let said = format!("{error:?}");
+    match WORDS.iter().any(|word| said.contains(word)) {
         true => error.context(
             "the GPU's memory is too small for this step: set dtype = \"bf16\", recompute = true, a chunk or a smaller \
              batch (`simclr-pretrain --estimate` tells what fits)",
@@ -121,4 +124,24 @@ fn add_decay(grads: &mut GradStore, decaying: &[&Param], factor: f32) -> Result<
     }
     let pairs: Vec<_> = decaying.iter().filter_map(|p| Some((grads.get(&p.tensor)?, &p.tensor))).collect();
     Ok(optim::decay(&pairs, factor)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_memory_is_recognised_whoever_says_it() {
+        for words in [
+            "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")",
+            "CublasError(CUBLAS_STATUS_ALLOC_FAILED)",
+            "cuDNN: CudnnError(CUDNN_STATUS_ALLOC_FAILED)",
+            "cuDNN: CudnnError(CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED)",
+        ] {
+            let told = format!("{:#}", of_memory(anyhow::anyhow!("{words}").context("step 3")));
+            assert!(told.contains("recompute = true") && told.contains(words), "{told}");
+        }
+        let other = format!("{:#}", of_memory(anyhow::anyhow!("CUDA_ERROR_ILLEGAL_ADDRESS")));
+        assert_eq!(other, "CUDA_ERROR_ILLEGAL_ADDRESS");
+    }
 }

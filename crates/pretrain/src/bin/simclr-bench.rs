@@ -1,5 +1,7 @@
 //! `simclr-bench`: how fast a training step, a convolution and the augmentation are on this machine.
 
+#[path = "simclr-bench/convs.rs"]
+mod convs;
 #[path = "simclr-bench/op.rs"]
 mod op;
 
@@ -34,6 +36,8 @@ enum Command {
     /// One convolution: forward, and the gradients of its input and of its weights, beside a product of matrices
     /// (`cargo bench -p simclr-ops` measures every operation)
     Op(op::Op),
+    /// Each convolution of a ResNet on a GPU, by the engines that cuDNN has for its products
+    Convs(convs::Convs),
     /// Two views of each image, from pixels in memory; above 32 pixels from JPEG files, decoded once for both views.
     Augment {
         /// Side of the views
@@ -89,6 +93,7 @@ fn main() -> ExitCode {
     exit_with(match Args::parse().command {
         Command::Step(step) => bench_step(&step),
         Command::Op(op) => op::run(&op),
+        Command::Convs(convs) => convs::run(&convs),
         Command::Augment { image_size, count, threads } => bench_augment(image_size, count, threads),
     })
 }
