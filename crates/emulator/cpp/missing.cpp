@@ -8,5 +8,7 @@
 MISSING(cuMemcpyPeerAsync)
 MISSING(cuModuleLoad)
 MISSING(cublasDgemmStridedBatched)
+MISSING(curandGenerateUniform)
+MISSING(curandGenerateUniformDouble)
 MISSING(cudnnGetConvolutionForwardWorkspaceSize)
 MISSING(cudnnSetTensor4dDescriptorEx)

@@ -1,4 +1,7 @@
 //! The emulated GPU: the kernels and what stands in for NVIDIA's libraries, compiled for the processor as one library.
+//!
+//! Binaries are linked to libraries of NVIDIA's names that only name the functions: at run time they take what is found
+//! under these names, the emulated GPU or NVIDIA's own libraries.
 
 use super::toolkit::{Toolkit, link};
 use anyhow::{Context, Result, ensure};
@@ -7,19 +10,21 @@ use std::process::Command;
 
 /// Its sources, in the folder that [`simclr_emulator::sources`] names.
 const SOURCES: [&str; 5] = ["driver.cpp", "modules.cpp", "blas.cpp", "dnn.cpp", "missing.cpp"];
-/// The one library, and the names under which linkers look for it.
+/// The library.
 const LIBRARY: &str = "libemulated.so";
-const NAMES: [&str; 8] = [
-    "libcuda.so",
-    // What a binary asks for that was linked to the toolkit's stub of the driver.
-    "libcuda.so.1",
-    "libcudart.so",
-    "libcublas.so",
-    "libcublasLt.so",
-    "libcurand.so",
-    "libcudnn.so",
-    "libnvrtc.so",
+/// NVIDIA's libraries: the name that the linker looks for, the one that a binary asks for when it starts, and what the
+/// names of its functions start with.
+const LIBRARIES: [(&str, &str, &str); 7] = [
+    ("libcublasLt.so", "libcublasLt.so.13", "cublasLt"),
+    ("libcublas.so", "libcublas.so.13", "cublas"),
+    ("libcudnn.so", "libcudnn.so.9", "cudnn"),
+    ("libcurand.so", "libcurand.so.10", "curand"),
+    ("libcudart.so", "libcudart.so.13", "cuda"),
+    ("libnvrtc.so", "libnvrtc.so.13", "nvrtc"),
+    ("libcuda.so", "libcuda.so.1", "cu"),
 ];
+/// The folder of libraries that are linked to, in that of the emulated GPU.
+const LINKED: &str = "link";
 
 /// An emulated GPU for the binaries that are linked to it.
 pub struct Emulated {
@@ -65,17 +70,76 @@ impl Emulated {
             .with_context(|| format!("starting {compiler}: the emulated GPU needs a C++ compiler; set CXX"))?;
         ensure!(status.success(), "{compiler} does not compile the emulated GPU; its message is above");
         std::fs::rename(&made, folder.join(LIBRARY)).with_context(|| format!("writing {LIBRARY}"))?;
-        for name in NAMES {
-            link(Path::new(LIBRARY), &folder.join(name))?;
+        let gpu = Self { folder };
+        gpu.names(&compiler)?;
+        Ok(gpu)
+    }
+
+    /// The libraries to link to, and what binaries find under their names where they run.
+    fn names(&self, compiler: &str) -> Result<()> {
+        let output = Command::new("nm")
+            .args(["--dynamic", "--defined-only", "--format=posix"])
+            .arg(self.folder.join(LIBRARY))
+            .output()
+            .context("starting nm, which comes with the C++ compiler")?;
+        ensure!(output.status.success(), "nm does not read {LIBRARY}");
+        let listed = String::from_utf8_lossy(&output.stdout);
+        let functions: Vec<&str> = listed.lines().filter_map(|line| line.split(' ').next()).collect();
+        let linked = self.folder.join(LINKED);
+        std::fs::create_dir_all(&linked).with_context(|| format!("creating {}", linked.display()))?;
+        for (library, asked, _) in LIBRARIES {
+            link(Path::new(LIBRARY), &self.folder.join(asked))?;
+            let owned = functions.iter().filter(|name| owner(name) == Some(library));
+            let source = linked.join(library).with_extension("c");
+            let text: String = owned.map(|name| format!("void {name}(void) {{}}\n")).collect();
+            // The same library is not written again: cargo would link everything again.
+            if std::fs::read_to_string(&source).is_ok_and(|before| before == text) && linked.join(library).is_file() {
+                continue;
+            }
+            std::fs::write(&source, text).with_context(|| format!("writing {}", source.display()))?;
+            let status = Command::new(compiler)
+                .args(["-x", "c", "-shared", "-fPIC", "-w", &format!("-Wl,-soname,{asked}"), "-o"])
+                .args([&linked.join(library), &source])
+                .status()?;
+            ensure!(status.success(), "{compiler} does not link {library}");
         }
-        Ok(Self { folder })
+        Ok(())
+    }
+
+    /// Where the libraries are that binaries are linked to.
+    pub fn linked(&self) -> PathBuf {
+        self.folder.join(LINKED)
     }
 
     /// Sets what links binaries to it and lets them find it, and makes it the device of tests.
     pub fn surround(&self, command: &mut Command) {
         command
-            .env("SIMCLR_EMULATED_GPU", &self.folder)
+            .env("SIMCLR_CUDA_LIBRARIES", self.linked())
             .env("LD_LIBRARY_PATH", &self.folder)
             .env("SIMCLR_TEST_DEVICE", "cuda");
+    }
+}
+
+/// The library of NVIDIA's that has a function of this name.
+fn owner(function: &str) -> Option<&'static str> {
+    LIBRARIES.iter().find(|(_, _, start)| function.starts_with(start)).map(|(library, ..)| *library)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn functions_belong_to_the_library_with_the_longest_name() {
+        for (function, library) in [
+            ("cuInit", "libcuda.so"),
+            ("cublasCreate_v2", "libcublas.so"),
+            ("cublasLtMatmul", "libcublasLt.so"),
+            ("cudaMalloc", "libcudart.so"),
+            ("cudnnCreate", "libcudnn.so"),
+        ] {
+            assert_eq!(owner(function), Some(library), "{function}");
+        }
+        assert_eq!(owner("emulated_launch"), None);
     }
 }
