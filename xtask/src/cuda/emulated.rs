@@ -3,6 +3,7 @@
 //! Binaries are linked to libraries of NVIDIA's names that only name the functions: at run time they take what is found
 //! under these names, the emulated GPU or NVIDIA's own libraries.
 
+use super::libraries::{LIBRARIES, Library, owner};
 use super::toolkit::{Toolkit, link};
 use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
@@ -12,17 +13,6 @@ use std::process::Command;
 const SOURCES: [&str; 5] = ["driver.cpp", "modules.cpp", "blas.cpp", "dnn.cpp", "missing.cpp"];
 /// The library.
 const LIBRARY: &str = "libemulated.so";
-/// NVIDIA's libraries: the name that the linker looks for, the one that a binary asks for when it starts, and what the
-/// names of its functions start with.
-const LIBRARIES: [(&str, &str, &str); 7] = [
-    ("libcublasLt.so", "libcublasLt.so.13", "cublasLt"),
-    ("libcublas.so", "libcublas.so.13", "cublas"),
-    ("libcudnn.so", "libcudnn.so.9", "cudnn"),
-    ("libcurand.so", "libcurand.so.10", "curand"),
-    ("libcudart.so", "libcudart.so.13", "cuda"),
-    ("libnvrtc.so", "libnvrtc.so.13", "nvrtc"),
-    ("libcuda.so", "libcuda.so.1", "cu"),
-];
 /// The folder of libraries that are linked to, in that of the emulated GPU.
 const LINKED: &str = "link";
 
@@ -87,7 +77,7 @@ impl Emulated {
         let functions: Vec<&str> = listed.lines().filter_map(|line| line.split(' ').next()).collect();
         let linked = self.folder.join(LINKED);
         std::fs::create_dir_all(&linked).with_context(|| format!("creating {}", linked.display()))?;
-        for (library, asked, _) in LIBRARIES {
+        for Library { linked: library, asked, .. } in LIBRARIES {
             link(Path::new(LIBRARY), &self.folder.join(asked))?;
             let owned = functions.iter().filter(|name| owner(name) == Some(library));
             let source = linked.join(library).with_extension("c");
@@ -117,29 +107,5 @@ impl Emulated {
             .env("SIMCLR_CUDA_LIBRARIES", self.linked())
             .env("LD_LIBRARY_PATH", &self.folder)
             .env("SIMCLR_TEST_DEVICE", "cuda");
-    }
-}
-
-/// The library of NVIDIA's that has a function of this name.
-fn owner(function: &str) -> Option<&'static str> {
-    LIBRARIES.iter().find(|(_, _, start)| function.starts_with(start)).map(|(library, ..)| *library)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn functions_belong_to_the_library_with_the_longest_name() {
-        for (function, library) in [
-            ("cuInit", "libcuda.so"),
-            ("cublasCreate_v2", "libcublas.so"),
-            ("cublasLtMatmul", "libcublasLt.so"),
-            ("cudaMalloc", "libcudart.so"),
-            ("cudnnCreate", "libcudnn.so"),
-        ] {
-            assert_eq!(owner(function), Some(library), "{function}");
-        }
-        assert_eq!(owner("emulated_launch"), None);
     }
 }
