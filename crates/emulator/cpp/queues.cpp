@@ -1,6 +1,5 @@
 // Streams and events: queues of work that run as late as what waits for them allows, in a random order among streams.
 #include "queues.hpp"
-#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <cuda.h>
@@ -244,8 +243,6 @@ bool in_flight(const Memory *memory) {
   return false;
 }
 
-bool planted(const char *kind);
-
 int enqueue(void *stream, const std::string &who, const std::vector<Use> &uses, std::function<int()> work) {
   Held held(lock);
   Stream *s = stream_of(stream);
@@ -256,28 +253,41 @@ int enqueue(void *stream, const std::string &who, const std::vector<Use> &uses, 
 }
 
 namespace {
-thread_local std::string plant;
-}
+
+// A kind of call, and how many more of them there are until one is ignored.
+struct Plant {
+  std::string text, kind;
+  long left = 0;
+  void set(const std::string &wanted) {
+    size_t colon = wanted.find(':');
+    text = wanted, kind = wanted.substr(0, colon);
+    left = colon == std::string::npos ? 1 : std::atol(wanted.c_str() + colon + 1);
+  }
+  bool comes(const char *call) {
+    if (kind != call || --left != 0) return false;
+    return set(""), true;
+  }
+};
+thread_local Plant of_thread;
+
+}  // namespace
 
 bool planted(const char *kind) {
-  if (plant == kind) {
-    plant.clear();
-    return true;
-  }
-  static const std::string skipped = setting("SIMCLR_EMULATED_SKIP");
-  size_t colon = skipped.find(':');
-  if (skipped.empty() || skipped.substr(0, colon) != kind) return false;
-  static std::atomic<long> calls;
-  return colon == std::string::npos || ++calls == std::atol(skipped.c_str() + colon + 1);
+  static std::mutex one;
+  static Plant of_process;
+  static std::once_flag once;
+  std::call_once(once, [] { of_process.set(setting("SIMCLR_EMULATED_SKIP")); });
+  std::lock_guard<std::mutex> held(one);
+  return of_thread.comes(kind) || of_process.comes(kind);
 }
 
 }  // namespace driver
 
-// The next call of that kind on this thread is to be ignored or misplaced. Gives the kind that still waited for its call, or
-// an empty text.
-extern "C" const char *emulated_plant(const char *kind) {
+// That call of this thread, as SIMCLR_EMULATED_SKIP would name it, is to be ignored or misplaced. Gives what was planted
+// before and has not come to its call.
+extern "C" const char *emulated_plant(const char *wanted) {
   static thread_local std::string left;
-  left.swap(driver::plant);
-  driver::plant = kind;
+  left = driver::of_thread.text;
+  driver::of_thread.set(wanted);
   return left.c_str();
 }

@@ -5,7 +5,7 @@
 // write to it, or a write that is not behind the last reads, is an error whatever order they happened to run in.
 //
 // The environment's SIMCLR_EMULATED_QUEUES=immediate runs all work when it is ordered; SIMCLR_EMULATED_SEED draws other
-// orders. SIMCLR_EMULATED_SKIP=KIND or KIND:N, or `emulated_plant`, makes the driver ignore or misplace a call:
+// orders. SIMCLR_EMULATED_SKIP=KIND, or KIND:N for the Nth, or `emulated_plant`, makes the driver ignore or misplace a call:
 //   wait, record, event, stream     an event that a stream should wait for; its record; a wait of the host for either
 //   early record                    the record stands before the last work of its stream
 //   record|wait|free|copy|launch elsewhere   the call goes to a stream of its own
