@@ -68,7 +68,8 @@ fn read(tensor: &Tensor) -> Result<Vec<f32>> {
 }
 
 fn arrives(here: &dyn Fn()) -> Result<()> {
-    let sent = uploader()?.upload(values(1.0), &[64])?;
+    let uploader = uploader()?;
+    let sent = uploader.upload(values(1.0), &[64])?;
     here();
     let tensor = sent.tensor()?;
     assert_eq!(read(&(tensor * 2.0)?)?, values(2.0));
@@ -139,7 +140,8 @@ fn is_given_up(here: &dyn Fn()) -> Result<()> {
 }
 
 fn is_not_taken(here: &dyn Fn()) -> Result<()> {
-    let sent = uploader()?.upload(values(1.0), &[64])?;
+    let uploader = uploader()?;
+    let sent = uploader.upload(values(1.0), &[64])?;
     here();
     drop(sent);
     Ok(())
