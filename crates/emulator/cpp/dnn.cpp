@@ -9,7 +9,7 @@
 
 namespace {
 
-enum { SUCCESS = 0, BAD_PARAM = 2000, NOT_SUPPORTED = 3000 };
+enum { SUCCESS = 0, BAD_PARAM = 2000, NOT_SUPPORTED = 3000, EXECUTION_FAILED = 5000 };
 enum { FLOAT = 0, BFLOAT16 = 9, NHWC = 1, CROSS_CORRELATION = 1, FMA_MATH = 3 };
 const size_t WORKSPACE = 512;
 
@@ -27,7 +27,9 @@ struct Answer {
   size_t memory;
   int determinism, math, reserved[3];
 };
-int handles;
+struct Handle {
+  void *stream;
+};
 
 int bad(const char *what) {
   driver::complain(std::string("cuDNN: ") + what);
@@ -35,8 +37,8 @@ int bad(const char *what) {
 }
 
 // Whether filter `w` takes maps `x` to maps `y`.
-int fit(const void *handle, const Map *x, const Map *w, const Map *y, const Conv *conv) {
-  if (handle != &handles) return bad("a handle that was not made here");
+int fit(const Handle *handle, const Map *x, const Map *w, const Map *y, const Conv *conv) {
+  if (!handle) return bad("no handle");
   if (x->type < 0 || x->type != w->type || x->type != y->type) return bad("elements of maps and filter differ");
   if (conv->compute != FLOAT) return bad("sums are not of f32");
   if (x->c != w->c || y->c != w->n || x->n != y->n) return bad("channels or images of maps and filter differ");
@@ -120,9 +122,7 @@ Numbers backward_filter(const Shape &s, const Numbers &x, const Numbers &dy) {
   return dw;
 }
 
-bool here(const Map *map, const void *address, const char *who) {
-  return driver::within(address, map->count() * (map->type == FLOAT ? 4 : 2), who);
-}
+size_t bytes_of(const Map *map) { return map->count() * (map->type == FLOAT ? 4 : 2); }
 
 Numbers read(const Map *map, const void *address, const Conv *conv) {
   Numbers numbers(map->count());
@@ -149,18 +149,25 @@ struct Operand {
   const void *address;
 };
 using Method = Numbers (*)(const Shape &, const Numbers &, const Numbers &);
-int convolve(const char *who, Method method, const Map *x, const Map *w, const Map *y, const Conv *conv, Operand a,
-             Operand b, void *space, size_t bytes, const void *alpha, const void *beta, const Map *map, void *to) {
+int convolve(const Handle *handle, const char *who, Method method, const Map *x, const Map *w, const Map *y,
+             const Conv *conv, Operand a, Operand b, void *space, size_t bytes, const void *alpha, const void *beta,
+             const Map *map, void *to) {
   if (bytes < WORKSPACE) return bad("the workspace is too small");
-  if (!here(a.map, a.address, who) || !here(b.map, b.address, who) || !here(map, to, who)) return BAD_PARAM;
-  if (!driver::within(space, bytes, "cuDNN (workspace)")) return BAD_PARAM;
-  std::memset(space, 0xff, bytes);
+  std::vector<driver::Use> uses = {{a.address, bytes_of(a.map), false}, {b.address, bytes_of(b.map), false}};
+  uses.push_back({to, bytes_of(map), true}), uses.push_back({space, bytes, true});
   Shape s = {x->n, x->h, x->w, x->c, y->c, w->h, w->w, y->h, y->w, conv->pad, conv->stride};
-  Numbers out = method(s, read(a.map, a.address, conv), read(b.map, b.address, conv));
   float scale = *(const float *)alpha, kept = *(const float *)beta;
-  if (map->type == FLOAT) write((float *)to, out, scale, kept);
-  else write((driver::bf16 *)to, out, scale, kept);
-  return SUCCESS;
+  // Descriptors may be gone when it runs.
+  Map a_map = *a.map, b_map = *b.map, out_map = *map;
+  Conv math = *conv;
+  int error = driver::enqueue(handle->stream, who, uses, [=] {
+    std::memset(space, 0xff, bytes);
+    Numbers out = method(s, read(&a_map, a.address, &math), read(&b_map, b.address, &math));
+    if (out_map.type == FLOAT) write((float *)to, out, scale, kept);
+    else write((driver::bf16 *)to, out, scale, kept);
+    return 0;
+  });
+  return error ? EXECUTION_FAILED : SUCCESS;
 }
 
 int described(Map *map, int format, int type, int n, int c, int h, int w) {
@@ -178,9 +185,12 @@ int described(Map *map, int format, int type, int n, int c, int h, int w) {
 extern "C" {
 
 size_t cudnnGetVersion() { return 92101; }
-int cudnnCreate(void **handle) { return *handle = &handles, SUCCESS; }
-int cudnnDestroy(void *) { return SUCCESS; }
-int cudnnSetStream(void *, void *) { return SUCCESS; }
+int cudnnCreate(Handle **handle) { return *handle = new Handle{nullptr}, SUCCESS; }
+int cudnnDestroy(Handle *handle) { return delete handle, SUCCESS; }
+int cudnnSetStream(Handle *handle, void *stream) {
+  if (!driver::planted("handle")) handle->stream = stream;
+  return SUCCESS;
+}
 
 int cudnnCreateTensorDescriptor(Map **map) { return *map = new Map, SUCCESS; }
 int cudnnDestroyTensorDescriptor(Map *map) { return delete map, SUCCESS; }
@@ -206,38 +216,39 @@ int cudnnSetConvolution2dDescriptor(Conv *conv, int pad_h, int pad_w, int u, int
 }
 int cudnnSetConvolutionMathType(Conv *conv, int math) { return conv->math = math, SUCCESS; }
 
-int cudnnGetConvolutionForwardAlgorithm_v7(void *handle, Map *x, Map *w, Conv *conv, Map *y, int wanted, int *count,
+int cudnnGetConvolutionForwardAlgorithm_v7(Handle *handle, Map *x, Map *w, Conv *conv, Map *y, int wanted, int *count,
                                            Answer *answers) {
   return offer(fit(handle, x, w, y, conv), FORWARD_OTHER, FORWARD, conv, wanted, count, answers);
 }
-int cudnnGetConvolutionBackwardDataAlgorithm_v7(void *handle, Map *w, Map *dy, Conv *conv, Map *dx, int wanted, int *count,
+int cudnnGetConvolutionBackwardDataAlgorithm_v7(Handle *handle, Map *w, Map *dy, Conv *conv, Map *dx, int wanted, int *count,
                                                 Answer *answers) {
   return offer(fit(handle, dx, w, dy, conv), BACKWARD_OTHER, BACKWARD, conv, wanted, count, answers);
 }
-int cudnnGetConvolutionBackwardFilterAlgorithm_v7(void *handle, Map *x, Map *dy, Conv *conv, Map *dw, int wanted, int *count,
+int cudnnGetConvolutionBackwardFilterAlgorithm_v7(Handle *handle, Map *x, Map *dy, Conv *conv, Map *dw, int wanted, int *count,
                                                   Answer *answers) {
   return offer(fit(handle, x, dw, dy, conv), BACKWARD_OTHER, BACKWARD, conv, wanted, count, answers);
 }
 
-int cudnnConvolutionForward(void *handle, const void *alpha, Map *x, const void *from, Map *w, const void *weights,
+int cudnnConvolutionForward(Handle *handle, const void *alpha, Map *x, const void *from, Map *w, const void *weights,
                             Conv *conv, int algorithm, void *space, size_t bytes, const void *beta, Map *y, void *to) {
   if (int wrong = fit(handle, x, w, y, conv)) return wrong;
   if (algorithm != FORWARD) return bad("an algorithm that is not deterministic");
-  return convolve("a convolution", forward, x, w, y, conv, {x, from}, {w, weights}, space, bytes, alpha, beta, y, to);
+  return convolve(handle, "a convolution", forward, x, w, y, conv, {x, from}, {w, weights}, space, bytes, alpha, beta, y,
+                  to);
 }
-int cudnnConvolutionBackwardData(void *handle, const void *alpha, Map *w, const void *weights, Map *dy, const void *from,
+int cudnnConvolutionBackwardData(Handle *handle, const void *alpha, Map *w, const void *weights, Map *dy, const void *from,
                                  Conv *conv, int algorithm, void *space, size_t bytes, const void *beta, Map *dx, void *to) {
   if (int wrong = fit(handle, dx, w, dy, conv)) return wrong;
   if (algorithm != BACKWARD) return bad("an algorithm that is not deterministic");
-  return convolve("the gradient of a convolution's input", backward_data, dx, w, dy, conv, {w, weights}, {dy, from}, space,
-                  bytes, alpha, beta, dx, to);
+  return convolve(handle, "the gradient of a convolution's input", backward_data, dx, w, dy, conv, {w, weights},
+                  {dy, from}, space, bytes, alpha, beta, dx, to);
 }
-int cudnnConvolutionBackwardFilter(void *handle, const void *alpha, Map *x, const void *from, Map *dy, const void *gradient,
+int cudnnConvolutionBackwardFilter(Handle *handle, const void *alpha, Map *x, const void *from, Map *dy, const void *gradient,
                                    Conv *conv, int algorithm, void *space, size_t bytes, const void *beta, Map *dw, void *to) {
   if (int wrong = fit(handle, x, dw, dy, conv)) return wrong;
   if (algorithm != BACKWARD) return bad("an algorithm that is not deterministic");
-  return convolve("the gradient of a convolution's weights", backward_filter, x, dw, dy, conv, {x, from}, {dy, gradient},
-                  space, bytes, alpha, beta, dw, to);
+  return convolve(handle, "the gradient of a convolution's weights", backward_filter, x, dw, dy, conv, {x, from},
+                  {dy, gradient}, space, bytes, alpha, beta, dw, to);
 }
 
 }  // extern "C"

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Its sources, in the folder that [`simclr_emulator::sources`] names.
-const SOURCES: [&str; 5] = ["driver.cpp", "modules.cpp", "blas.cpp", "dnn.cpp", "missing.cpp"];
+const SOURCES: [&str; 7] =
+    ["driver.cpp", "memory.cpp", "queues.cpp", "modules.cpp", "blas.cpp", "dnn.cpp", "missing.cpp"];
 /// The library.
 const LIBRARY: &str = "libemulated.so";
 /// The folder of libraries that are linked to, in that of the emulated GPU.
