@@ -165,10 +165,13 @@ template <int V> struct Channels {
   }
 };
 
-// With `mask` a byte for each pack tells which of its elements ReLU lets through, the first in the lowest bit.
-template <typename T, int V>
+// What a kernel does about ReLU: there is none; the backward pass finds it again from x; or it is to be read from a mask,
+// a byte for each pack, whose bits tell which elements it lets through, the first in the lowest bit.
+const int NO_RELU = 0, FROM_X = 1, MASKED = 2;
+
+template <typename T, int V, bool RESIDUAL, int RELU>
 __device__ void normalise(const T *__restrict__ x, const T *__restrict__ residual, const float *__restrict__ mean,
-                          const float *__restrict__ affine, int relu, u32 rows, TILE_PARAMETERS, T *__restrict__ out,
+                          const float *__restrict__ affine, u32 rows, TILE_PARAMETERS, T *__restrict__ out,
                           u8 *__restrict__ mask) {
   Tile t = tile_of(TILE_ARGUMENTS);
   if (!t.in) return;
@@ -182,7 +185,7 @@ __device__ void normalise(const T *__restrict__ x, const T *__restrict__ residua
     for (int i = 0; i < AHEAD; i++) {
       u32 row = r + i * step;
       if (row < rows) a[i] = from[row * packs];
-      if (row < rows && residual) q[i] = added[row * packs];
+      if (RESIDUAL && row < rows) q[i] = added[row * packs];
     }
 #pragma unroll
     for (int i = 0; i < AHEAD; i++) {
@@ -193,36 +196,46 @@ __device__ void normalise(const T *__restrict__ x, const T *__restrict__ residua
 #pragma unroll
       for (int k = 0; k < V; k++) {
         float y = (v[k] - of.mean[k]) * of.scale[k] + of.shift[k];
-        if (residual) y += w[k];
+        if (RESIDUAL) y += w[k];
         bool on = y > 0;
-        v[k] = relu && !on ? 0.0f : y;
-        open |= on ? 1u << k : 0u;
+        v[k] = RELU != NO_RELU && !on ? 0.0f : y;
+        if (RELU == MASKED) open |= on ? 1u << k : 0u;
       }
       if (row < rows) {
         to[row * packs] = packed<T, V>(v);
-        if (mask) mask[row * packs + t.pack] = (u8)open;
+        if (RELU == MASKED) mask[row * packs + t.pack] = (u8)open;
       }
     }
   }
 }
 template <typename T>
-__device__ void norm_forward(const T *x, const T *residual, const float *mean, const float *affine, int relu,
-                             u32 rows, TILE_PARAMETERS, int wide, T *out, u8 *mask) {
-#define BODY(V) normalise<T, V>(x, residual, mean, affine, relu, rows, TILE_ARGUMENTS, out, mask);
+__device__ void norm_forward(const T *x, const T *residual, const float *mean, const float *affine, int relu, u32 rows,
+                             TILE_PARAMETERS, int wide, T *out, u8 *mask) {
+#define BODY(V) \
+  if (mask) { \
+    normalise<T, V, true, MASKED>(x, residual, mean, affine, rows, TILE_ARGUMENTS, out, mask); \
+  } else if (residual && relu) { \
+    normalise<T, V, true, FROM_X>(x, residual, mean, affine, rows, TILE_ARGUMENTS, out, mask); \
+  } else if (residual) { \
+    normalise<T, V, true, NO_RELU>(x, residual, mean, affine, rows, TILE_ARGUMENTS, out, mask); \
+  } else if (relu) { \
+    normalise<T, V, false, FROM_X>(x, residual, mean, affine, rows, TILE_ARGUMENTS, out, mask); \
+  } else { \
+    normalise<T, V, false, NO_RELU>(x, residual, mean, affine, rows, TILE_ARGUMENTS, out, mask); \
+  }
   BY_WIDTH(wide, BODY)
 #undef BODY
 }
 KERNELS_OF(3, norm_forward,
-        (const T *x, const T *residual, const float *mean, const float *affine, int relu, u32 rows, TILE_PARAMETERS, int wide,
-         T *out, u8 *mask),
-        (x, residual, mean, affine, relu, rows, TILE_ARGUMENTS, wide, out, mask))
+           (const T *x, const T *residual, const float *mean, const float *affine, int relu, u32 rows, TILE_PARAMETERS,
+            int wide, T *out, u8 *mask),
+           (x, residual, mean, affine, relu, rows, TILE_ARGUMENTS, wide, out, mask))
 
 // Of `per_part` rows: the sums of g and of g * (x - mean), [parts, C] each, g being `dy` where ReLU let through. With a
 // mask dy becomes g; else what ReLU let through is found again from x.
-template <typename T, int V>
+template <typename T, int V, int RELU>
 __device__ void gradient_sums(const T *__restrict__ x, const u8 *__restrict__ mask, u32 lanes, T *dy,
-                              const float *__restrict__ mean, const float *__restrict__ affine, int relu,
-                              u32 rows, TILE_PARAMETERS, u32 per_part, float *__restrict__ sums, float *__restrict__ centred) {
+                              const float *__restrict__ mean, const float *__restrict__ affine, u32 rows, TILE_PARAMETERS, u32 per_part, float *__restrict__ sums, float *__restrict__ centred) {
   Tile t = tile_of(TILE_ARGUMENTS);
   u32 first = t.part * per_part, last = first + per_part < rows ? first + per_part : rows;
   float sum[V] = {}, products[V] = {};
@@ -239,7 +252,7 @@ __device__ void gradient_sums(const T *__restrict__ x, const u8 *__restrict__ ma
         if (row < last) {
           a[i] = from[row * packs];
           g[i] = gradients[row * packs];
-          if (mask) open[i] = open_of<V>(mask, row * packs + t.pack, lanes);
+          if (RELU == MASKED) open[i] = open_of<V>(mask, row * packs + t.pack, lanes);
         }
       }
 #pragma unroll
@@ -251,12 +264,12 @@ __device__ void gradient_sums(const T *__restrict__ x, const u8 *__restrict__ ma
 #pragma unroll
         for (int k = 0; k < V; k++) {
           float d = v[k] - of.mean[k];
-          bool on = mask ? open[i] >> k & 1u : !relu || d * of.scale[k] + of.shift[k] > 0;
-          w[k] = on ? w[k] : 0.0f;
+          if (RELU == MASKED) w[k] = open[i] >> k & 1u ? w[k] : 0.0f;
+          if (RELU == FROM_X) w[k] = d * of.scale[k] + of.shift[k] > 0 ? w[k] : 0.0f;
           sum[k] += w[k];
           products[k] += w[k] * d;
         }
-        if (mask && row < last) gradients[row * packs] = packed<T, V>(w);
+        if (RELU == MASKED && row < last) gradients[row * packs] = packed<T, V>(w);
       }
     }
   }
@@ -271,7 +284,14 @@ template <typename T>
 __device__ void norm_gradient_parts(const T *x, const u8 *mask, u32 lanes, T *dy, const float *mean,
                                     const float *affine, int relu, u32 rows, TILE_PARAMETERS, u32 per_part, int wide,
                                     float *sums, float *centred) {
-#define BODY(V) gradient_sums<T, V>(x, mask, lanes, dy, mean, affine, relu, rows, TILE_ARGUMENTS, per_part, sums, centred);
+#define BODY(V) \
+  if (mask) { \
+    gradient_sums<T, V, MASKED>(x, mask, lanes, dy, mean, affine, rows, TILE_ARGUMENTS, per_part, sums, centred); \
+  } else if (relu) { \
+    gradient_sums<T, V, FROM_X>(x, mask, lanes, dy, mean, affine, rows, TILE_ARGUMENTS, per_part, sums, centred); \
+  } else { \
+    gradient_sums<T, V, NO_RELU>(x, mask, lanes, dy, mean, affine, rows, TILE_ARGUMENTS, per_part, sums, centred); \
+  }
   BY_WIDTH(wide, BODY)
 #undef BODY
 }
@@ -309,9 +329,9 @@ KERNEL(norm_gradient_merge, (const float *sums, const float *centred, u32 parts,
   }
 }
 
-template <typename T, int V>
+template <typename T, int V, int RELU>
 __device__ void gradient(const T *__restrict__ x, const T *dy, const float *__restrict__ mean,
-                         const float *__restrict__ affine, const float *__restrict__ terms, int relu, u32 rows, TILE_PARAMETERS,
+                         const float *__restrict__ affine, const float *__restrict__ terms, u32 rows, TILE_PARAMETERS,
                          T *dx) {
   Tile t = tile_of(TILE_ARGUMENTS);
   if (!t.in) return;
@@ -341,7 +361,7 @@ __device__ void gradient(const T *__restrict__ x, const T *dy, const float *__re
 #pragma unroll
       for (int k = 0; k < V; k++) {
         float d = v[k] - of.mean[k];
-        float own = relu && !(d * of.scale[k] + of.shift[k] > 0) ? 0.0f : w[k];
+        float own = RELU == FROM_X && !(d * of.scale[k] + of.shift[k] > 0) ? 0.0f : w[k];
         v[k] = of.scale[k] * (own - mean_g[k] - d * slope[k]);
       }
       if (row < rows) to[row * packs] = packed<T, V>(v);
@@ -353,7 +373,12 @@ __device__ void gradient(const T *__restrict__ x, const T *dy, const float *__re
 template <typename T>
 __device__ void norm_backward(const T *x, const T *dy, const float *mean, const float *affine, const float *terms,
                               int relu, u32 rows, TILE_PARAMETERS, int wide, T *dx) {
-#define BODY(V) gradient<T, V>(x, dy, mean, affine, terms, relu, rows, TILE_ARGUMENTS, dx);
+#define BODY(V) \
+  if (relu) { \
+    gradient<T, V, FROM_X>(x, dy, mean, affine, terms, rows, TILE_ARGUMENTS, dx); \
+  } else { \
+    gradient<T, V, NO_RELU>(x, dy, mean, affine, terms, rows, TILE_ARGUMENTS, dx); \
+  }
   BY_WIDTH(wide, BODY)
 #undef BODY
 }
