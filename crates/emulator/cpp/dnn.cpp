@@ -87,7 +87,10 @@ int cudnnCreate(Handle **handle) {
   return *handle = new Handle(made), SUCCESS;
 }
 int cudnnDestroy(Handle *handle) { return delete handle, SUCCESS; }
-int cudnnSetStream(Handle *handle, void *stream) { return handle->stream = stream, SUCCESS; }
+int cudnnSetStream(Handle *handle, void *stream) {
+  if (!driver::planted("handle")) handle->stream = stream;
+  return SUCCESS;
+}
 
 int cudnnCreateTensorDescriptor(Map **map) { return *map = new Map, SUCCESS; }
 int cudnnDestroyTensorDescriptor(Map *map) { return delete map, SUCCESS; }

@@ -2,17 +2,10 @@
 #include "dnn.hpp"
 #include <cstring>
 #include <cuda.h>
-#include <functional>
 #include <string>
 
 namespace dnn {
 namespace {
-
-// Memory that a product uses.
-struct Use {
-  const void *address;
-  size_t bytes;
-};
 
 // For every output pixel and tap that lies in the image: body(output pixel, tap, input pixel).
 template <typename F> void for_taps(const Convolution &s, F body) {
@@ -94,14 +87,6 @@ template <typename T> void write(T *to, const Numbers &numbers, float alpha, flo
   }
 }
 
-// Does work in the handle's stream that uses these memories.
-int launch(const Handle *, const char *who, const std::vector<Use> &uses, const std::function<int()> &work) {
-  for (const Use &use : uses) {
-    if (!driver::within(use.address, use.bytes, who)) return BAD_PARAM;
-  }
-  return work() ? EXECUTION_FAILED : SUCCESS;
-}
-
 }  // namespace
 
 Settings &settings() {
@@ -144,10 +129,11 @@ int compute(const Handle *handle, Product product, const Convolution &c, const v
   const char *who = product == FORWARD ? "a convolution"
                     : product == DATA  ? "the gradient of a convolution's input"
                                        : "the gradient of a convolution's weights";
-  std::vector<Use> uses = {{x, c.x.bytes()}, {w, c.w.bytes()}, {y, c.y.bytes()}};
-  if (bytes > 0) uses.push_back({space, bytes});
+  std::vector<driver::Use> uses = {
+      {x, c.x.bytes(), product == DATA}, {w, c.w.bytes(), product == FILTER}, {y, c.y.bytes(), product == FORWARD}};
+  if (bytes > 0) uses.push_back({space, bytes, true});
   // By value: descriptors may be gone when it runs.
-  return launch(handle, who, uses, [=] {
+  int error = driver::enqueue(handle->stream, who, uses, [=] {
     if (bytes > 0) std::memset(space, 0xff, bytes);
     const Map &to = product == FORWARD ? c.y : product == DATA ? c.x : c.w;
     void *out = (void *)(product == FORWARD ? y : product == DATA ? x : w);
@@ -158,6 +144,7 @@ int compute(const Handle *handle, Product product, const Convolution &c, const v
     else write((driver::bf16 *)out, found, alpha, beta);
     return 0;
   });
+  return error ? EXECUTION_FAILED : SUCCESS;
 }
 
 }  // namespace dnn

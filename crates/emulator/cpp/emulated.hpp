@@ -14,6 +14,7 @@
 #include <random>
 #include <set>
 #include <string>
+#include <type_traits>
 #include <ucontext.h>
 #include <utility>
 #include <vector>
@@ -27,7 +28,7 @@
 #define blockIdx (emulated::block.index)
 #define blockDim (emulated::block.size)
 #define gridDim (emulated::strides())
-#define REGISTER(name) static emulated::Entry entry_##name(#name, emulated::call<&name>, emulated::kinds(&name));
+#define REGISTER(name) static emulated::Entry entry_##name(#name, emulated::call<&name>, emulated::kinds(&name), emulated::writes(&name));
 
 inline float __uint_as_float(unsigned int bits) {
   float v;
@@ -174,6 +175,10 @@ template <> struct Kind<float> { static const char LETTER = 'f'; };
 template <> struct Kind<double> { static const char LETTER = 'd'; };
 
 template <typename... A> std::string kinds(void (*)(A...)) { return {Kind<A>::LETTER...}; }
+// Of each argument whether memory is written through it.
+template <typename T> struct Writes { static const bool SO = false; };
+template <typename T> struct Writes<T *> { static const bool SO = !std::is_const<T>::value; };
+template <typename... A> std::vector<bool> writes(void (*)(A...)) { return {Writes<A>::SO...}; }
 template <typename... A, size_t... I> void apply(void (*f)(A...), void **arguments, std::index_sequence<I...>) {
   f(*(A *)arguments[I]...);
 }
@@ -185,13 +190,16 @@ template <auto F> void call(void **arguments) { apply(F, arguments); }
 struct Kernel {
   void (*entry)(void **);
   std::string kinds;
+  std::vector<bool> writes;
 };
 inline std::map<std::string, Kernel> &kernels() {
   static std::map<std::string, Kernel> all;
   return all;
 }
 struct Entry {
-  Entry(const char *name, void (*entry)(void **), std::string kinds) { kernels()[name] = {entry, kinds}; }
+  Entry(const char *name, void (*entry)(void **), std::string kinds, std::vector<bool> writes) {
+    kernels()[name] = {entry, kinds, writes};
+  }
 };
 
 inline void run_thread() {

@@ -8,4 +8,6 @@
 MISSING(cuMemcpyPeerAsync)
 MISSING(cuModuleLoad)
 MISSING(cublasDgemmStridedBatched)
+MISSING(curandGenerateUniform)
+MISSING(curandGenerateUniformDouble)
 MISSING(cudnnSetTensor4dDescriptorEx)

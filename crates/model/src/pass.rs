@@ -3,12 +3,9 @@
 use anyhow::Result;
 use candle_core::Tensor;
 use simclr_core::params::{Kind, Param, ParamId, ParamStore};
-use simclr_ops::{Moments, Tape, Value};
+use simclr_ops::{Tape, Value};
 use std::cell::RefCell;
 use std::ops::Range;
-
-/// Share of the old running statistic that a training step keeps.
-const BN_MOMENTUM: f32 = 0.9;
 
 /// What batch norm normalises with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,14 +109,5 @@ impl<'a> Pass<'a> {
             forward(&pass, &inputs[0]).map_err(|e| candle_core::Error::msg(format!("{e:#}")))
         })?;
         Ok(outputs)
-    }
-
-    /// Moves running statistics towards a batch's moments (the variance is the biased one, as in the reference); the
-    /// second of two forwards over the same images leaves them.
-    pub(crate) fn update_statistics(&self, mean: ParamId, var: ParamId, moments: &Moments) -> Result<()> {
-        if self.tape.replays() {
-            return Ok(());
-        }
-        Ok(moments.blend_into([&self.statistic(mean), &self.statistic(var)], BN_MOMENTUM)?)
     }
 }

@@ -9,6 +9,8 @@ mod absent;
 #[cfg(feature = "cuda")]
 mod device;
 pub(crate) mod machine;
+#[cfg(feature = "cuda")]
+mod pinned;
 mod precision;
 #[cfg(feature = "cuda")]
 mod transfer;

@@ -1,7 +1,9 @@
-//! `simclr-bench`: how fast a training step, a convolution and the augmentation are on this machine.
+//! `simclr-bench`: how fast a training step, a convolution, passes over maps and the augmentation are on this machine.
 
 #[path = "simclr-bench/convs.rs"]
 mod convs;
+#[path = "simclr-bench/maps.rs"]
+mod maps;
 #[path = "simclr-bench/op.rs"]
 mod op;
 
@@ -38,6 +40,9 @@ enum Command {
     Op(op::Op),
     /// Each convolution of a ResNet on a GPU, by the engines that cuDNN has for its products
     Convs(convs::Convs),
+    /// Passes over feature maps at a ResNet-50's shapes: batch norm, pooling and ReLU, beside the bytes that must move. A
+    /// line an operation, and one for the network
+    Maps(maps::Maps),
     /// Two views of each image, from pixels in memory; above 32 pixels from JPEG files, decoded once for both views.
     Augment {
         /// Side of the views
@@ -94,6 +99,7 @@ fn main() -> ExitCode {
         Command::Step(step) => bench_step(&step),
         Command::Op(op) => op::run(&op),
         Command::Convs(convs) => convs::run(&convs),
+        Command::Maps(maps) => maps::run(&maps),
         Command::Augment { image_size, count, threads } => bench_augment(image_size, count, threads),
     })
 }
