@@ -8,12 +8,12 @@ use crate::cli::ProgressMode;
 use crate::config::{Duration, OptimizerConfig, Scaling, TrainingConfig};
 use crate::params::{Kind, ParamStore, Part};
 use crate::rng::{Purpose, Rng};
-use crate::run::{Opened, layout};
+use crate::run::{Opened, checkpoint, layout};
 use crate::testing::assert_close;
 use anyhow::Result;
 use candle_core::{Device, Tensor};
 use serde_json::{Value as Json, json};
-use simclr_ops::Tape;
+use simclr_ops::{Tape, engines};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -163,6 +163,26 @@ fn a_resumed_run_and_any_number_of_threads_give_the_same_bytes() {
         assert_eq!((again.steps, again.metrics), (10, outcome.metrics));
         assert_eq!(metrics(&at("straight")), metrics(&at("pieces")));
     }
+}
+
+/// What a GPU computed with goes with the state, and comes back from it before the run goes on.
+#[test]
+fn a_resumed_run_knows_the_engines_that_it_began_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let training = training(OptimizerConfig::sgd());
+    engines::import("no GPU: a convolution of this test = graph 5 2:1\n").unwrap();
+    go(&mut Regression::new(), dir.path(), &training, Some(4)).unwrap();
+    let (tensors, mut state) = checkpoint::load_state(dir.path()).unwrap().unwrap();
+    assert!(state["engines"].as_str().unwrap().contains("of this test = graph 5 2:1\n"), "{state}");
+    // As another process would have left it.
+    state["engines"] = json!("no GPU: another one of this test = legacy 1 0\n");
+    checkpoint::save_state(dir.path(), &tensors, &state).unwrap();
+    go(&mut Regression::new(), dir.path(), &training, Some(5)).unwrap();
+    assert!(engines::export().contains("another one of this test = legacy 1 0\n"), "{}", engines::export());
+    state["engines"] = json!("gibberish");
+    checkpoint::save_state(dir.path(), &tensors, &state).unwrap();
+    let refused = format!("{:#}", go(&mut Regression::new(), dir.path(), &training, None).unwrap_err());
+    assert!(refused.contains("resuming") && refused.contains("gibberish"), "{refused}");
 }
 
 /// Each step is followed up once, with the weights that its optimiser left: those that the next step begins with.
