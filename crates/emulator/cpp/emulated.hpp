@@ -79,7 +79,8 @@ struct Block {
   // items; whether none can wait, as there are no fibers.
   bool waited = false, strides = false, plain = false;
 };
-inline Block block;
+// Not destroyed at the end, when threads may still wait for their launches; as all that outlives a launch.
+inline Block &block = *new Block;
 inline Dim &strides() { return block.strides = true, block.grid; }
 const int WARP = 32;
 const size_t STACK = 64 << 10;
@@ -193,7 +194,7 @@ struct Kernel {
   std::vector<bool> writes;
 };
 inline std::map<std::string, Kernel> &kernels() {
-  static std::map<std::string, Kernel> all;
+  static auto &all = *new std::map<std::string, Kernel>;
   return all;
 }
 struct Entry {
@@ -312,7 +313,7 @@ EXPORTED const char *emulated_launch(const char *name, const unsigned int *grid,
     block.error = block.name + ": no GPU has such a grid";
     return block.error.c_str();
   }
-  static std::vector<unsigned char> stacks;
+  static auto &stacks = *new std::vector<unsigned char>;
   if (stacks.size() < count * STACK) stacks.resize(count * STACK);
   std::vector<Thread> threads(count);
   std::mt19937 random(seed);
