@@ -3,11 +3,13 @@
 //! A toolkit is put together from PyPI's wheels, in `target/cuda`. With `--emulate` the tests run, on an emulated GPU.
 
 mod emulated;
+mod sass;
 mod toolkit;
 
 use crate::{readable::duration, workspace};
 use anyhow::{Context, Result, ensure};
 use emulated::Emulated;
+use std::path::Path;
 use std::time::Instant;
 use toolkit::Toolkit;
 
@@ -44,7 +46,7 @@ pub fn compiler() -> Result<()> {
     Toolkit::assemble(&workspace::target()?.join("cuda"), false).map(|_| ())
 }
 
-/// Assembles the toolkit, compiles every kernel to PTX, and checks the Rust side.
+/// Assembles the toolkit, compiles every kernel to PTX and to machine code, which is looked at, and checks the Rust side.
 ///
 /// # Errors
 /// When the toolkit cannot be fetched, something does not compile, or a test on the emulated GPU fails.
@@ -62,10 +64,14 @@ pub fn check(args: &Args) -> Result<()> {
         println!("the tests pass on the emulated GPU ({})", duration(start.elapsed().as_secs_f64()));
         return Ok(());
     }
+    let mut rows = Vec::new();
     for kernel in &kernels {
-        let lines = toolkit.compile(kernel)?;
-        println!("{}: {lines} lines of PTX", kernel.strip_prefix(&sources).unwrap_or(kernel).display());
+        let ptx = toolkit.compile(kernel)?;
+        println!("{}: {} lines of PTX", kernel.strip_prefix(&sources).unwrap_or(kernel).display(), ptx.lines().count());
+        let name = kernel.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
+        rows.extend(sass::check(&toolkit, &ptx, &name, &folder.join("sass"))?);
     }
+    sass::print(&rows);
     cargo(&toolkit, &["check"], &[], None)?;
     cargo(&toolkit, &["clippy", "--all-targets"], &["--", "-D", "warnings"], None)?;
     if args.link {

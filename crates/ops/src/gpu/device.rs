@@ -5,12 +5,17 @@
 
 #![allow(unsafe_code)]
 
-use super::machine::{Arg, At, Launch, Machine, Number};
+use super::machine::{Arg, At, Kernels, Launch, Machine, Number};
 use super::precision::Precision;
-use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DevicePtr, LaunchConfig, PushKernelArg, result, sys};
+use candle_core::cuda_backend::cudarc::driver::{
+    CudaFunction, CudaSlice, DevicePtr, LaunchConfig, PushKernelArg, result, sys,
+};
 use candle_core::cuda_backend::{CudaDevice, CudaStorage, DeviceId, WrapErr};
 use candle_core::op::BackpropOp;
 use candle_core::{Device, Result, Shape, Storage, Tensor, bail};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{PoisonError, RwLock};
 
 /// What was asked for when each device was opened.
@@ -109,6 +114,22 @@ pub fn at<T: Number>(tensor: &Tensor) -> Result<At<T>> {
     Ok(At::new(address + (start * size_of::<T>()) as u64))
 }
 
+impl Gpu {
+    /// A kernel; the driver is asked once for each.
+    fn function(&self, kernels: Kernels, kernel: String) -> Result<CudaFunction> {
+        thread_local! {
+            static FUNCTIONS: RefCell<HashMap<(DeviceId, &'static str, String), CudaFunction>> = RefCell::default();
+        }
+        FUNCTIONS.with_borrow_mut(|functions| match functions.entry((self.0.id(), kernels.module, kernel)) {
+            Entry::Occupied(found) => Ok(found.get().clone()),
+            Entry::Vacant(place) => {
+                let found = self.0.get_or_load_custom_func(&place.key().2, kernels.module, kernels.ptx)?;
+                Ok(place.insert((*found).clone()).clone())
+            }
+        })
+    }
+}
+
 impl Machine for Gpu {
     type Memory<T: Number> = CudaSlice<T>;
 
@@ -127,8 +148,9 @@ impl Machine for Gpu {
 
     fn launch(&self, launch: Launch) -> Result<()> {
         let Launch { kernels, kernel, grid, block, args } = launch;
-        let function = self.0.get_or_load_custom_func(&kernel, kernels.module, kernels.ptx)?;
-        let mut builder = function.builder();
+        let function = self.function(kernels, kernel)?;
+        let stream = self.0.cuda_stream();
+        let mut builder = stream.launch_builder(&function);
         for arg in &args {
             match arg {
                 Arg::Address(v) => builder.arg(v),

@@ -10,6 +10,7 @@ mod absent;
 mod device;
 pub(crate) mod machine;
 mod precision;
+pub(crate) mod tiles;
 #[cfg(feature = "cuda")]
 mod transfer;
 
