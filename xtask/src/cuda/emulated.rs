@@ -10,8 +10,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Its sources, in the folder that [`simclr_emulator::sources`] names.
-const SOURCES: [&str; 7] =
-    ["driver.cpp", "memory.cpp", "queues.cpp", "modules.cpp", "blas.cpp", "dnn.cpp", "missing.cpp"];
+const SOURCES: [&str; 9] = [
+    "driver.cpp",
+    "memory.cpp",
+    "queues.cpp",
+    "modules.cpp",
+    "blas.cpp",
+    "dnn.cpp",
+    "dnn_graph.cpp",
+    "dnn_products.cpp",
+    "missing.cpp",
+];
 /// The library.
 const LIBRARY: &str = "libemulated.so";
 /// The folder of libraries that are linked to, in that of the emulated GPU.
