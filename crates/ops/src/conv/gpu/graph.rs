@@ -12,6 +12,7 @@ use candle_core::{DType, Result};
 use std::ffi::c_void;
 use std::ptr::{NonNull, null_mut};
 use std::rc::Rc;
+use std::slice::from_ref;
 use sys::cudnnBackendAttributeName_t as Name;
 use sys::cudnnBackendAttributeType_t as Type;
 use sys::cudnnBackendDescriptorType_t as Kind;
@@ -252,7 +253,7 @@ impl Graph {
         let mut proposals = Vec::new();
         for mode in [Mode::CUDNN_HEUR_MODE_A, Mode::CUDNN_HEUR_MODE_FALLBACK] {
             let asked = Descriptor::new(Kind::CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR)?
-                .hold(Name::CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, &[self.graph.clone()])?
+                .hold(Name::CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, from_ref(&self.graph))?
                 .set(Name::CUDNN_ATTR_ENGINEHEUR_MODE, &[mode])?
                 .finish();
             // A mode may know nothing of a graph that another has engines for.
@@ -271,7 +272,7 @@ impl Graph {
     /// When this cuDNN has no such engine for the graph.
     pub fn config(&self, engine: i64, knobs: &[(u32, i64)]) -> Result<Config> {
         let engine = Descriptor::new(Kind::CUDNN_BACKEND_ENGINE_DESCRIPTOR)?
-            .hold(Name::CUDNN_ATTR_ENGINE_OPERATION_GRAPH, &[self.graph.clone()])?
+            .hold(Name::CUDNN_ATTR_ENGINE_OPERATION_GRAPH, from_ref(&self.graph))?
             .set(Name::CUDNN_ATTR_ENGINE_GLOBAL_INDEX, &[engine])?
             .finish()?;
         let knob = |&(kind, value): &(u32, i64)| {
