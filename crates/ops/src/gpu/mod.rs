@@ -12,6 +12,7 @@ pub(crate) mod machine;
 #[cfg(feature = "cuda")]
 mod pinned;
 mod precision;
+pub(crate) mod tiles;
 #[cfg(feature = "cuda")]
 mod transfer;
 

@@ -1,7 +1,7 @@
 //! Sums of tensors on a GPU, by the kernels of `kernel.cu`.
 
 use super::access::by_element;
-use crate::gpu::machine::{At, Kernels, Launch, Machine, Number, args, count, kernels, named};
+use crate::gpu::machine::{At, Kernels, Launch, Machine, Number, args, count, kernels, named, packs};
 use crate::gpu::{Gpu, at};
 use candle_core::{Result, Tensor};
 
@@ -9,7 +9,8 @@ const KERNELS: Kernels = kernels!("tensor");
 
 /// `sum += term`, of `len` numbers each.
 pub fn launch_add_assign<M: Machine, T: Number>(m: &M, len: usize, sum: At<T>, term: At<T>) -> Result<()> {
-    m.launch(Launch::items(KERNELS, named::<T>("add_assign"), len, args![sum, term, count(len)?])?)
+    let (packs, wide) = packs(len, len, &[sum, term])?;
+    m.launch(Launch::items(KERNELS, named::<T>("add_assign"), packs as usize, args![sum, term, packs, wide])?)
 }
 
 /// Every one of `len` numbers times the one at `factor`.
