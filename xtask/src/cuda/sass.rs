@@ -181,8 +181,8 @@ impl Kernel {
         let wide = |(first, last): &(usize, usize)| {
             instructions[*first..=*last].iter().filter(|i| moves(i) && i.contains(".128")).count()
         };
-        let packed: Vec<_> = loops.iter().filter(|l| wide(l) > 0).collect();
-        let inner = |l: &&&(usize, usize)| !packed.iter().any(|o| **o != **l && o.0 >= l.0 && o.1 <= l.1);
+        let packed: Vec<(usize, usize)> = loops.iter().copied().filter(|l| wide(l) > 0).collect();
+        let inner = |l: &&(usize, usize)| !packed.iter().any(|o| o != *l && o.0 >= l.0 && o.1 <= l.1);
         let mut most: Option<usize> = None;
         for l in packed.iter().filter(inner) {
             let body = &instructions[l.0..=l.1];
