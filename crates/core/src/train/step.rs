@@ -92,9 +92,13 @@ pub(super) fn advance<T: Task>(
     Ok(Pending { step, lr, logged, figures, beside, decays, names })
 }
 
+/// What CUDA, and what cuDNN and cuBLAS, call a lack of memory.
+const OF_MEMORY: [&str; 3] = ["OUT_OF_MEMORY", "ALLOC_FAILED", "ALLOCATION_FAILED"];
+
 /// Says what to do where a GPU's memory is short.
 pub(super) fn of_memory(error: anyhow::Error) -> anyhow::Error {
-    match format!("{error:?}").contains("OUT_OF_MEMORY") {
+    let text = format!("{error:?}");
+    match OF_MEMORY.iter().any(|name| text.contains(name)) {
         true => error.context(
             "the GPU's memory is too small for this step: set dtype = \"bf16\", recompute = true, a chunk or a smaller \
              batch (`simclr-pretrain --estimate` tells what fits)",
@@ -121,4 +125,39 @@ fn add_decay(grads: &mut GradStore, decaying: &[&Param], factor: f32) -> Result<
     }
     let pairs: Vec<_> = decaying.iter().filter_map(|p| Some((grads.get(&p.tensor)?, &p.tensor))).collect();
     Ok(optim::decay(&pairs, factor)?)
+}
+
+#[cfg(test)]
+impl Pending {
+    /// The same step on a device that has its figures ready at `due`.
+    pub fn until(self, due: std::time::Instant) -> Self {
+        let read = self.figures;
+        let wait = move || {
+            std::thread::sleep(due.saturating_duration_since(std::time::Instant::now()));
+            read.read()
+        };
+        Self { figures: Figures::later(wait), ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::of_memory;
+    use anyhow::anyhow;
+
+    /// As cudarc writes the errors of the driver, of cuDNN and of cuBLAS.
+    #[test]
+    fn a_lack_of_memory_is_known_by_all_its_names() {
+        for name in [
+            "CUDA_ERROR_OUT_OF_MEMORY",
+            "CUDNN_STATUS_ALLOC_FAILED",
+            "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+            "CUBLAS_STATUS_ALLOC_FAILED",
+        ] {
+            let told = format!("{:#}", of_memory(anyhow!("DriverError({name})").context("step 3")));
+            assert!(told.contains("recompute = true") && told.contains(name), "{told}");
+        }
+        let other = format!("{:#}", of_memory(anyhow!("CUDA_ERROR_LAUNCH_FAILED")));
+        assert!(!other.contains("recompute"), "{other}");
+    }
 }

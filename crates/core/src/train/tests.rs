@@ -1,6 +1,8 @@
 //! A tiny regression, trained straight, in pieces, and on several threads.
 #![allow(clippy::unwrap_used)]
 
+use super::step::advance;
+use super::trainer::train_by;
 use super::{BatchFn, Loss, Outcome, Task, TrainOptions, train};
 use crate::cli::ProgressMode;
 use crate::config::{Duration, OptimizerConfig, Scaling, TrainingConfig};
@@ -226,6 +228,61 @@ fn a_loss_that_is_not_finite_stops_and_keeps_the_last_state() {
         assert!(message.contains(part), "{message}");
     }
     assert!(dir.path().join(layout::STATE).exists() && !dir.path().join("checkpoint").exists());
+}
+
+/// A device that takes its time for each step, one after the other, while the host goes on: the speed is the device's, not
+/// that of handing it work, and evaluations, which take as long as many steps here, are no part of it.
+#[test]
+fn images_a_second_are_those_of_a_device_that_the_host_does_not_wait_for() {
+    struct Slow(Regression);
+    impl Task for Slow {
+        type Batch = Tensor;
+        fn store(&self) -> &ParamStore {
+            self.0.store()
+        }
+        fn batches(&self) -> BatchFn<Tensor> {
+            self.0.batches()
+        }
+        fn loss(&mut self, tape: &Tape, x: Tensor) -> Result<Loss> {
+            self.0.loss(tape, x)
+        }
+        fn evaluate(&mut self) -> Result<Vec<(&'static str, f64)>> {
+            std::thread::sleep(10 * STEP);
+            self.0.evaluate()
+        }
+        fn model_config(&self) -> Json {
+            self.0.model_config()
+        }
+    }
+    const STEP: std::time::Duration = std::time::Duration::from_millis(40);
+
+    let dir = tempfile::tempdir().unwrap();
+    let training = training(OptimizerConfig::sgd());
+    let Opened::Fresh(mut run) = crate::run::folder_tests::open(dir.path(), 0.1, true).unwrap() else {
+        panic!("a fresh folder")
+    };
+    let (progress, title) = (ProgressMode::Off, "test".into());
+    let options = TrainOptions { training: &training, examples: 60, prefetch: 2, progress, title, stop_after: None };
+    let mut free_from = std::time::Instant::now();
+    train_by(
+        |task, batch, optimizer, training, at, logged| {
+            let launched = advance(task, batch, optimizer, training, at, logged)?;
+            free_from = free_from.max(std::time::Instant::now()) + STEP;
+            Ok(launched.until(free_from))
+        },
+        &mut Slow(Regression::new()),
+        &options,
+        &mut run,
+    )
+    .unwrap();
+    let text = std::fs::read_to_string(dir.path().join("metrics.jsonl")).unwrap();
+    let speed = |line: &str| serde_json::from_str::<Json>(line).unwrap()["images_per_s"].as_f64();
+    let speeds: Vec<f64> = text.lines().filter_map(speed).collect();
+    assert_eq!(speeds.len(), 10, "{speeds:?}");
+    // The steps after one another: a single one may be reported late, and the next then sooner after it.
+    let steps = speeds.iter().map(|s| training.batch as f64 / s).sum::<f64>() / STEP.as_secs_f64();
+    assert!(steps > 9.5, "ten steps took no longer than {steps}: {speeds:?}");
+    assert!(steps < 22.0, "ten steps took as long as {steps}: evaluations are in it");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use super::step::{Pending, advance, of_memory};
 use super::task::Task;
 use crate::cli::{Progress, ProgressMode};
 use crate::config::{Duration, TrainingConfig};
+use crate::optim::Optimizer;
 use crate::run::Run;
 use anyhow::{Context, Result, ensure};
 use std::time::Instant;
@@ -48,6 +49,16 @@ pub struct Outcome {
 /// # Errors
 /// When a batch cannot be made, the loss is not finite, or a file cannot be written; the last state stays.
 pub fn train<T: Task>(task: &mut T, options: &TrainOptions<'_>, run: &mut Run) -> Result<Outcome> {
+    train_by(advance, task, options, run)
+}
+
+/// As [`train`], each step by `step_of`, which is [`advance`] but for tests.
+pub(super) fn train_by<T: Task>(
+    mut step_of: impl FnMut(&mut T, T::Batch, &mut dyn Optimizer, &TrainingConfig, (u64, f64), bool) -> Result<Pending>,
+    task: &mut T,
+    options: &TrainOptions<'_>,
+    run: &mut Run,
+) -> Result<Outcome> {
     let (training, batch) = (options.training, options.training.batch);
     let schedule = Schedule::new(training, options.examples);
     let total = schedule.total;
@@ -63,7 +74,7 @@ pub fn train<T: Task>(task: &mut T, options: &TrainOptions<'_>, run: &mut Run) -
     let begun = Instant::now();
     let seconds = || seconds_before + begun.elapsed().as_secs_f64();
     let mut saved = start;
-    let mut speed = Speed::default();
+    let mut speed = Speed::start();
     let mut last_metrics = None;
     let mut last_loss = None;
     let mut progress = Progress::new(options.title.clone(), total, options.progress);
@@ -76,13 +87,12 @@ pub fn train<T: Task>(task: &mut T, options: &TrainOptions<'_>, run: &mut Run) -
         let logged = step < 20 || done % log_every == 0 || done == total;
         let evaluates = done == total || done % evaluate_every == 0;
         let saves = done == total || done % save_every == 0;
-        let clock = Instant::now();
         let input = batches.next()?;
         let lr = schedule.lr(step);
         let at = |step: u64, lr: f64| {
             format!("step {step} of {total} (learning rate {lr:.3e}); the last saved state is that of step {saved}")
         };
-        let next = advance(task, input, optimizer.as_mut(), training, (step, lr), logged);
+        let next = step_of(task, input, optimizer.as_mut(), training, (step, lr), logged);
         let next = next.map_err(of_memory).with_context(|| at(step, lr))?;
         let stops = options.stop_after == Some(done);
         let waits = next.figures.are_here() || evaluates || saves || stops;
@@ -90,10 +100,11 @@ pub fn train<T: Task>(task: &mut T, options: &TrainOptions<'_>, run: &mut Run) -
         if waits {
             ready.push(pending.take());
         }
-        speed.add(batch, clock);
         for pending in ready.into_iter().flatten() {
             let (done, lr, logged) = (pending.step + 1, pending.lr, pending.logged);
             let report = pending.report(training.weight_decay).with_context(|| at(done - 1, lr))?;
+            // Only now is the step known to be done: whoever reads its figures waits for the GPU.
+            speed.done(batch);
             let note = task.watched().and_then(|(metric, called)| {
                 let share = report.metrics.iter().find(|(name, _)| *name == metric)?.1;
                 Some(format!("{called} {:.1} %", 100.0 * share))
@@ -110,7 +121,7 @@ pub fn train<T: Task>(task: &mut T, options: &TrainOptions<'_>, run: &mut Run) -
                 ];
                 values.extend(&report.metrics);
                 run.log(done, &values)?;
-                speed = Speed::default();
+                speed.forget();
             }
             last_loss = Some(report.loss);
         }
@@ -123,6 +134,9 @@ pub fn train<T: Task>(task: &mut T, options: &TrainOptions<'_>, run: &mut Run) -
         if saves {
             save(task, optimizer.as_ref(), run, done, seconds())?;
             saved = done;
+        }
+        if evaluates || saves {
+            speed.resume();
         }
         if stops {
             let metrics = last_metrics.unwrap_or_default();
@@ -141,17 +155,35 @@ pub fn train<T: Task>(task: &mut T, options: &TrainOptions<'_>, run: &mut Run) -
     Ok(Outcome { steps: total, seconds: seconds(), metrics, last_loss })
 }
 
-/// Images a second since the last time that it was written down, evaluations and saving left out.
-#[derive(Default)]
+/// Images a second since the last time that it was written down: those of steps whose figures are here, over the time from
+/// one report to the next, evaluations and saving left out.
 struct Speed {
     images: usize,
     seconds: f64,
+    last: Instant,
 }
 
 impl Speed {
-    fn add(&mut self, images: usize, since: Instant) {
+    fn start() -> Self {
+        Self { images: 0, seconds: 0.0, last: Instant::now() }
+    }
+
+    /// So many images more are done.
+    fn done(&mut self, images: usize) {
+        let now = Instant::now();
         self.images += images;
-        self.seconds += since.elapsed().as_secs_f64();
+        self.seconds += now.duration_since(self.last).as_secs_f64();
+        self.last = now;
+    }
+
+    /// Goes on after time that belongs to no step.
+    fn resume(&mut self) {
+        self.last = Instant::now();
+    }
+
+    /// Begins anew with what comes after the last report.
+    fn forget(&mut self) {
+        (self.images, self.seconds) = (0, 0.0);
     }
 
     fn images_per_s(&self) -> f64 {

@@ -9,6 +9,8 @@ mod absent;
 #[cfg(feature = "cuda")]
 mod device;
 pub(crate) mod machine;
+#[cfg(feature = "cuda")]
+mod pinned;
 mod precision;
 pub(crate) mod tiles;
 #[cfg(feature = "cuda")]

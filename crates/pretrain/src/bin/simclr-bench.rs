@@ -1,5 +1,7 @@
 //! `simclr-bench`: how fast a training step, a convolution, passes over maps and the augmentation are on this machine.
 
+#[path = "simclr-bench/convs.rs"]
+mod convs;
 #[path = "simclr-bench/maps.rs"]
 mod maps;
 #[path = "simclr-bench/op.rs"]
@@ -36,6 +38,8 @@ enum Command {
     /// One convolution: forward, and the gradients of its input and of its weights, beside a product of matrices
     /// (`cargo bench -p simclr-ops` measures every operation)
     Op(op::Op),
+    /// Each convolution of a ResNet on a GPU, by the engines that cuDNN has for its products
+    Convs(convs::Convs),
     /// Passes over feature maps at a ResNet-50's shapes: batch norm, pooling and ReLU, beside the bytes that must move. A
     /// line an operation, and one for the network
     Maps(maps::Maps),
@@ -94,6 +98,7 @@ fn main() -> ExitCode {
     exit_with(match Args::parse().command {
         Command::Step(step) => bench_step(&step),
         Command::Op(op) => op::run(&op),
+        Command::Convs(convs) => convs::run(&convs),
         Command::Maps(maps) => maps::run(&maps),
         Command::Augment { image_size, count, threads } => bench_augment(image_size, count, threads),
     })
