@@ -25,7 +25,7 @@ const fn promise(kernel: &'static str, packs: usize, maps: f64, narrow: usize) -
 }
 
 /// The kernels for maps of f32 and bf16. `maps` are those of the loop that moves most.
-const PROMISES: [Promise; 16] = [
+const PROMISES: [Promise; 17] = [
     promise("moments_parts", 8, 1.0, 0),
     promise("norm_forward", 4, 3.0, 4),
     promise("norm_gradient_parts", 4, 3.0, 4),
@@ -35,13 +35,14 @@ const PROMISES: [Promise; 16] = [
     promise("avg_pool", 1, 5.0, 0),
     promise("avg_pool_gradient", 1, 1.25, 0),
     promise("pixel_mean", 4, 1.0, 0),
-    promise("pixel_spread", 4, 1.0, 0),
+    promise("pixel_spread", 1, 1.0, 0),
     promise("gate_scale", 4, 2.0, 0),
     promise("gate_gradient", 4, 2.0, 0),
     promise("select_streams", 4, 3.0, 0),
     promise("select_gradient", 2, 5.0, 0),
     promise("add_relu", 2, 3.0, 2),
     promise("relu_mask", 2, 3.0, 2),
+    promise("add_assign", 2, 3.0, 0),
 ];
 /// Bytes of a pack.
 const PACK: usize = 16;
@@ -181,8 +182,8 @@ impl Kernel {
         let wide = |(first, last): &(usize, usize)| {
             instructions[*first..=*last].iter().filter(|i| moves(i) && i.contains(".128")).count()
         };
-        let packed: Vec<_> = loops.iter().filter(|l| wide(l) > 0).collect();
-        let inner = |l: &&&(usize, usize)| !packed.iter().any(|o| **o != ***l && o.0 >= l.0 && o.1 <= l.1);
+        let packed: Vec<(usize, usize)> = loops.iter().copied().filter(|l| wide(l) > 0).collect();
+        let inner = |l: &&(usize, usize)| !packed.iter().any(|o| o != *l && o.0 >= l.0 && o.1 <= l.1);
         let mut most: Option<usize> = None;
         for l in packed.iter().filter(inner) {
             let body = &instructions[l.0..=l.1];

@@ -94,13 +94,15 @@ __device__ void moments_of(const T *__restrict__ x, u32 rows, TILE_PARAMETERS, u
   squares[to] = around;
 }
 template <typename T>
-__device__ void moments_parts(const T *x, u32 rows, TILE_PARAMETERS, u32 per_part, int wide, float *mean, float *squares) {
+__device__ void moments_parts(const T *x, u32 rows, TILE_PARAMETERS, u32 per_part, int wide, float *mean,
+                              float *squares) {
 #define BODY(V) moments_of<T, V>(x, rows, TILE_ARGUMENTS, per_part, mean, squares);
   BY_WIDTH(wide, BODY)
 #undef BODY
 }
-KERNELS_OF(3, moments_parts, (const T *x, u32 rows, TILE_PARAMETERS, u32 per_part, int wide, float *mean, float *squares),
-        (x, rows, TILE_ARGUMENTS, per_part, wide, mean, squares))
+KERNELS_OF(3, moments_parts,
+           (const T *x, u32 rows, TILE_PARAMETERS, u32 per_part, int wide, float *mean, float *squares),
+           (x, rows, TILE_ARGUMENTS, per_part, wide, mean, squares))
 
 // What normalises, y = (x - mean) * scale + shift, of channel j: 1 / deviation, scale and shift stand after one another.
 // Running statistics move towards those of the batch. Gamma, beta and running statistics may be missing.
@@ -238,7 +240,8 @@ KERNELS_OF(3, norm_forward,
 // mask dy becomes g; else what ReLU let through is found again from x.
 template <typename T, int V, int RELU>
 __device__ void gradient_sums(const T *__restrict__ x, const u8 *__restrict__ mask, u32 lanes, T *dy,
-                              const float *__restrict__ mean, const float *__restrict__ affine, u32 rows, TILE_PARAMETERS, u32 per_part, float *__restrict__ sums, float *__restrict__ centred) {
+                              const float *__restrict__ mean, const float *__restrict__ affine, u32 rows,
+                              TILE_PARAMETERS, u32 per_part, float *__restrict__ sums, float *__restrict__ centred) {
   Tile t = tile_of(TILE_ARGUMENTS);
   t.part = t.parts - 1 - t.part;
   u32 first = t.part * per_part, last = first + per_part < rows ? first + per_part : rows;
