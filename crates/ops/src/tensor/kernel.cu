@@ -1,4 +1,4 @@
-// Sums of tensors: as tensor/cpu.rs takes them.
+// Sums of tensors, as tensor/cpu.rs takes them, and pixels that came as bytes.
 #include "../gpu/device.cuh"
 
 // sum += term.
@@ -20,3 +20,22 @@ KERNEL(scale_by, (float *values, const float *factor, u32 items)) {
   float f = factor[0];
   for (u32 i = first_item(); i < items; i += all_threads()) values[i] *= f;
 }
+
+// Bytes as numbers of 0..1, the bits that the loader gives pixels which it need not resize. A thread's turn is as many of
+// them as fill 16 bytes of the result.
+template <typename T, int V> __device__ void scale_packs(const unsigned char *bytes, T *out, u32 packs) {
+  const Pack<unsigned char, V> *from = (const Pack<unsigned char, V> *)bytes;
+  Pack<T, V> *to = (Pack<T, V> *)out;
+  for (u32 i = first_item(); i < packs; i += all_threads()) {
+    Pack<unsigned char, V> pack = from[i];
+    Pack<T, V> scaled;
+    for (int k = 0; k < V; k++) scaled.v[k] = of_f32<T>((float)pack.v[k] * (1.0f / 255.0f));
+    to[i] = scaled;
+  }
+}
+template <typename T> __device__ void scale_bytes(const unsigned char *bytes, T *out, u32 packs, int wide) {
+#define SCALE(V) scale_packs<T, V>(bytes, out, packs);
+  BY_WIDTH(wide, SCALE)
+#undef SCALE
+}
+KERNELS(scale_bytes, (const unsigned char *bytes, T *out, u32 packs, int wide), (bytes, out, packs, wide))
