@@ -3,21 +3,21 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The folder of the emulated GPU, where tests are to be linked to one (`cargo xtask cuda-check --emulate`).
-const EMULATED: &str = "SIMCLR_EMULATED_GPU";
+/// A folder of NVIDIA's libraries to link to, or of what has their names (`cargo xtask cuda-check --emulate`).
+const LIBRARIES: &str = "SIMCLR_CUDA_LIBRARIES";
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     if std::env::var_os("CARGO_FEATURE_CUDA").is_none() {
         return;
     }
-    for name in ["NVCC", "CUDA_COMPUTE_CAP", EMULATED] {
+    for name in ["NVCC", "CUDA_COMPUTE_CAP", LIBRARIES] {
         println!("cargo::rerun-if-env-changed={name}");
     }
     // The headers; and where a new folder is named first.
     println!("cargo::rerun-if-changed=src/gpu");
     println!("cargo::rerun-if-changed=src/lib.rs");
-    if let Ok(folder) = std::env::var(EMULATED) {
+    if let Ok(folder) = std::env::var(LIBRARIES) {
         println!("cargo::rustc-link-search=native={folder}");
     }
     if let Err(problem) = kernels().and_then(|kernels| kernels.iter().try_for_each(|kernel| compile(kernel))) {

@@ -3,11 +3,15 @@
 //! A toolkit is put together from PyPI's wheels, in `target/cuda`. With `--emulate` the tests run, on an emulated GPU.
 
 mod emulated;
+pub mod libraries;
+mod sass;
 mod toolkit;
 
 use crate::{readable::duration, workspace};
 use anyhow::{Context, Result, ensure};
 use emulated::Emulated;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Instant;
 use toolkit::Toolkit;
 
@@ -44,7 +48,7 @@ pub fn compiler() -> Result<()> {
     Toolkit::assemble(&workspace::target()?.join("cuda"), false).map(|_| ())
 }
 
-/// Assembles the toolkit, compiles every kernel to PTX, and checks the Rust side.
+/// Assembles the toolkit, compiles every kernel to PTX and to machine code, which is looked at, and checks the Rust side.
 ///
 /// # Errors
 /// When the toolkit cannot be fetched, something does not compile, or a test on the emulated GPU fails.
@@ -52,9 +56,7 @@ pub fn check(args: &Args) -> Result<()> {
     let start = Instant::now();
     let folder = workspace::target()?.join("cuda");
     let toolkit = Toolkit::assemble(&folder, args.link)?;
-    let sources = workspace::root().join(KERNELS);
-    let kernels = simclr_emulator::kernels(&sources).with_context(|| format!("reading {}", sources.display()))?;
-    ensure!(!kernels.is_empty(), "no kernels in {}", sources.display());
+    let kernels = kernels()?;
     if args.emulate {
         let gpu = Emulated::build(&toolkit, &kernels, folder.join("emulated"))?;
         let test: Vec<&str> = args.test.iter().map(String::as_str).collect();
@@ -62,10 +64,15 @@ pub fn check(args: &Args) -> Result<()> {
         println!("the tests pass on the emulated GPU ({})", duration(start.elapsed().as_secs_f64()));
         return Ok(());
     }
+    let mut rows = Vec::new();
     for kernel in &kernels {
-        let lines = toolkit.compile(kernel)?;
-        println!("{}: {lines} lines of PTX", kernel.strip_prefix(&sources).unwrap_or(kernel).display());
+        let ptx = toolkit.compile(kernel)?;
+        let file = kernel.strip_prefix(workspace::root().join(KERNELS)).unwrap_or(kernel);
+        println!("{}: {} lines of PTX", file.display(), ptx.lines().count());
+        let name = kernel.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
+        rows.extend(sass::check(&toolkit, &ptx, &name, &folder.join("sass"))?);
     }
+    sass::print(&rows);
     cargo(&toolkit, &["check"], &[], None)?;
     cargo(&toolkit, &["clippy", "--all-targets"], &["--", "-D", "warnings"], None)?;
     if args.link {
@@ -73,6 +80,42 @@ pub fn check(args: &Args) -> Result<()> {
     }
     println!("all that is for CUDA compiles ({})", duration(start.elapsed().as_secs_f64()));
     Ok(())
+}
+
+/// The kernels' sources.
+fn kernels() -> Result<Vec<PathBuf>> {
+    let sources = workspace::root().join(KERNELS);
+    let kernels = simclr_emulator::kernels(&sources).with_context(|| format!("reading {}", sources.display()))?;
+    ensure!(!kernels.is_empty(), "no kernels in {}", sources.display());
+    Ok(kernels)
+}
+
+/// Builds for CUDA on any machine: binaries that take the libraries of NVIDIA's names where they run.
+pub struct Build {
+    toolkit: Toolkit,
+    gpu: Emulated,
+}
+
+impl Build {
+    /// Fetches the compiler and makes the libraries to link to, where they are not here yet.
+    ///
+    /// # Errors
+    /// When the toolkit cannot be had, or there is no C++ compiler.
+    pub fn prepare() -> Result<Self> {
+        let folder = workspace::target()?.join("cuda");
+        let toolkit = Toolkit::assemble(&folder, false)?;
+        let gpu = Emulated::build(&toolkit, &kernels()?, folder.join("emulated"))?;
+        Ok(Self { toolkit, gpu })
+    }
+
+    /// A command of cargo's that builds so.
+    pub fn cargo(&self, command: &str) -> Command {
+        let mut cargo = workspace::cargo();
+        cargo.arg(command);
+        self.toolkit.surround(&mut cargo);
+        self.gpu.surround(&mut cargo);
+        cargo
+    }
 }
 
 /// Runs cargo with the feature on, in the whole workspace unless `after` names a package. What does not depend on the

@@ -12,7 +12,9 @@ mod import;
 #[allow(dead_code)]
 #[path = "../../crates/core/src/run/layout.rs"]
 mod layout;
+mod pack;
 mod parity;
+mod prove;
 mod publish;
 #[allow(dead_code)]
 #[path = "../../crates/core/src/readable.rs"]
@@ -53,6 +55,10 @@ enum Command {
     Doctor,
     /// Compile all that is for NVIDIA GPUs, with a toolkit from PyPI: needs no GPU, and 300 MB of disk
     CudaCheck(cuda::Args),
+    /// Make a folder for a machine with a GPU and no Rust: stages, this program, experiments, and what `prove` needs
+    Pack(pack::Args),
+    /// On a machine with a GPU: tests, determinism, trainings to a known accuracy, and speed, within minutes
+    Prove(prove::Args),
     /// Run the tests that compute on 64-bit ARM, emulated: compiles them with Debian's cross compiler
     ArmCheck(arm::Args),
     /// Everything that a change must pass: format, lints, tests, a tiny experiment
@@ -69,6 +75,8 @@ fn main() -> ExitCode {
         Command::Parity => parity::run(),
         Command::Doctor => doctor::run(),
         Command::CudaCheck(args) => cuda::check(&args),
+        Command::Pack(args) => pack::run(&args),
+        Command::Prove(args) => prove::run(&args),
         Command::ArmCheck(args) => arm::check(&args),
         Command::Ci => ci::run(),
     };

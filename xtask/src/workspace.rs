@@ -1,11 +1,27 @@
 //! Where the workspace is, and how its binaries are built for this machine.
 
+use crate::cuda::libraries;
+use crate::pack::PROGRAMS;
 use anyhow::{Context, Result, bail, ensure};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The workspace's root.
+/// What a pack says of itself, at its root.
+pub const PACK: &str = "pack.json";
+
+/// The folder that this program was packed into (`cargo xtask pack`), where it runs from one.
+pub fn pack() -> Option<PathBuf> {
+    let program = std::env::current_exe().ok()?;
+    let folder = program.parent()?.parent()?;
+    folder.join(PACK).is_file().then(|| folder.to_path_buf())
+}
+
+/// The workspace's root, or that of the pack.
 pub fn root() -> PathBuf {
+    if let Some(folder) = pack() {
+        return folder;
+    }
     // At run time under cargo; what was compiled in serves a binary that is started by hand.
     let own = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
     own.parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf)
@@ -40,6 +56,8 @@ pub enum Extras {
 /// Binaries of the workspace.
 pub struct Binaries {
     folder: PathBuf,
+    /// Where they find NVIDIA's libraries.
+    libraries: Option<OsString>,
 }
 
 impl Binaries {
@@ -48,6 +66,13 @@ impl Binaries {
     /// # Errors
     /// When they do not compile, or the device is CUDA and this machine lacks what that needs.
     pub fn build(packages: &[&str], device: &str, extras: Extras) -> Result<Self> {
+        if let Some(pack) = pack() {
+            ensure!(
+                extras == Extras::Without,
+                "this pack reads no parquet files and downloads nothing: name files on this machine, by data.dir"
+            );
+            return Ok(Self { folder: pack.join(PROGRAMS), libraries: Some(libraries::search_path()?) });
+        }
         let (with_cuda, reason) = choice(device)?;
         if device != "cpu" {
             eprintln!("--device {device}: {reason}");
@@ -67,12 +92,16 @@ impl Binaries {
         }
         let status = build.stdout(Stdio::null()).status().context("starting cargo")?;
         ensure!(status.success(), "the build failed; the compiler's messages are above");
-        Ok(Self { folder: target()?.join("debug") })
+        Ok(Self { folder: target()?.join("debug"), libraries: None })
     }
 
     /// A command that runs the binary called `name`.
     pub fn command(&self, name: &str) -> Command {
-        Command::new(self.folder.join(format!("{name}{}", std::env::consts::EXE_SUFFIX)))
+        let mut command = Command::new(self.folder.join(format!("{name}{}", std::env::consts::EXE_SUFFIX)));
+        if let Some(path) = &self.libraries {
+            command.env("LD_LIBRARY_PATH", path);
+        }
+        command
     }
 }
 

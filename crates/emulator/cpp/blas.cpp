@@ -4,7 +4,7 @@
 
 namespace {
 
-enum { SUCCESS = 0, INVALID_VALUE = 7, NOT_SUPPORTED = 15 };
+enum { SUCCESS = 0, INVALID_VALUE = 7, EXECUTION_FAILED = 13, NOT_SUPPORTED = 15 };
 enum { R_32F = 0, R_16BF = 14, COMPUTE_32F = 68, COMPUTE_32F_TF32 = 77 };
 
 // Columns of A (m x k after its operation), of B (k x n) and of C (m x n) are next to each other.
@@ -45,17 +45,22 @@ size_t span(int rows, int columns, int ld, long long stride, int batch) {
   return (size_t)(columns - 1) * ld + rows + (size_t)(batch - 1) * stride;
 }
 
+struct Handle {
+  void *stream;
+};
+
 template <typename T>
-int batched(const Product &p, const void *a, long long sa, const void *b, long long sb, void *c, long long sc, int batch) {
+int batched(const Handle *handle, const Product &p, const void *a, long long sa, const void *b, long long sb, void *c,
+            long long sc, int batch) {
   size_t as = p.ta ? span(p.k, p.m, p.lda, sa, batch) : span(p.m, p.k, p.lda, sa, batch);
   size_t bs = p.tb ? span(p.n, p.k, p.ldb, sb, batch) : span(p.k, p.n, p.ldb, sb, batch);
   size_t cs = span(p.m, p.n, p.ldc, sc, batch);
-  if (!driver::within(a, as * sizeof(T), "cuBLAS (A)") || !driver::within(b, bs * sizeof(T), "cuBLAS (B)") ||
-      !driver::within(c, cs * sizeof(T), "cuBLAS (C)")) {
-    return INVALID_VALUE;
-  }
-  for (int i = 0; i < batch; i++) multiply(p, (const T *)a + i * sa, (const T *)b + i * sb, (T *)c + i * sc);
-  return SUCCESS;
+  std::vector<driver::Use> uses = {{a, as * sizeof(T), false}, {b, bs * sizeof(T), false}, {c, cs * sizeof(T), true}};
+  int error = driver::enqueue(handle->stream, "a product of cuBLAS", uses, [=] {
+    for (int i = 0; i < batch; i++) multiply(p, (const T *)a + i * sa, (const T *)b + i * sb, (T *)c + i * sc);
+    return 0;
+  });
+  return error ? EXECUTION_FAILED : SUCCESS;
 }
 
 int objects;
@@ -64,14 +69,17 @@ int objects;
 
 extern "C" {
 
-int cublasCreate_v2(void **handle) { return *handle = &objects, SUCCESS; }
-int cublasDestroy_v2(void *) { return SUCCESS; }
-int cublasSetStream_v2(void *, void *) { return SUCCESS; }
-int cublasSetMathMode(void *, int) { return SUCCESS; }
-int cublasSetPointerMode_v2(void *, int mode) { return mode == 0 ? SUCCESS : NOT_SUPPORTED; }
+int cublasCreate_v2(Handle **handle) { return *handle = new Handle{nullptr}, SUCCESS; }
+int cublasDestroy_v2(Handle *handle) { return delete handle, SUCCESS; }
+int cublasSetStream_v2(Handle *handle, void *stream) {
+  if (!driver::planted("handle")) handle->stream = stream;
+  return SUCCESS;
+}
+int cublasSetMathMode(Handle *, int) { return SUCCESS; }
+int cublasSetPointerMode_v2(Handle *, int mode) { return mode == 0 ? SUCCESS : NOT_SUPPORTED; }
 
-int cublasGemmStridedBatchedEx(void *, int ta, int tb, int m, int n, int k, const void *alpha, const void *a, int a_type,
-                               int lda, long long sa, const void *b, int b_type, int ldb, long long sb, const void *beta,
+int cublasGemmStridedBatchedEx(Handle *handle, int ta, int tb, int m, int n, int k, const void *alpha, const void *a,
+                               int a_type, int lda, long long sa, const void *b, int b_type, int ldb, long long sb, const void *beta,
                                void *c, int c_type, int ldc, long long sc, int batch, int compute, int) {
   bool leading = lda >= (ta ? k : m) && ldb >= (tb ? n : k) && ldc >= m;
   if (m <= 0 || n <= 0 || k <= 0 || batch <= 0 || !leading || ta > 1 || tb > 1) {
@@ -83,8 +91,8 @@ int cublasGemmStridedBatchedEx(void *, int ta, int tb, int m, int n, int k, cons
     return NOT_SUPPORTED;
   }
   Product p = {ta == 1, tb == 1, compute == COMPUTE_32F_TF32, m, n, k, lda, ldb, ldc, *(const float *)alpha, *(const float *)beta};
-  if (a_type == R_32F) return batched<float>(p, a, sa, b, sb, c, sc, batch);
-  if (a_type == R_16BF) return batched<driver::bf16>(p, a, sa, b, sb, c, sc, batch);
+  if (a_type == R_32F) return batched<float>(handle, p, a, sa, b, sb, c, sc, batch);
+  if (a_type == R_16BF) return batched<driver::bf16>(handle, p, a, sa, b, sb, c, sc, batch);
   driver::complain("cuBLAS: a product of type " + std::to_string(a_type) + " is not emulated");
   return NOT_SUPPORTED;
 }

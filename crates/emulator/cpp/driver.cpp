@@ -1,79 +1,17 @@
-// The CUDA driver's devices, contexts, streams, events and memory, on the processor.
+// The CUDA driver's devices, contexts, streams, events, graphs and memory, on the processor.
 //
-// There is one device. Work is done when it is ordered: streams are not told apart, and an event is over once recorded.
-// Memory stands between guard zones, is NaN until it is written, and becomes NaN when it is freed.
+// There is one device. `queues.hpp` says when work runs and what is found; `memory.hpp` what memory is.
 #include "driver.hpp"
+#include "memory.hpp"
+#include "queues.hpp"
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <cuda.h>
-#include <deque>
-#include <map>
-#include <mutex>
-#include <vector>
+#include <thread>
 
 namespace driver {
 namespace {
-
-const size_t GUARD = 256, TOTAL = (size_t)80 << 30, WAITING = (size_t)64 << 20;
-const unsigned char ZONE = 0xa5, UNWRITTEN = 0xff;
-
-struct Memory {
-  unsigned char *block;
-  size_t bytes;
-};
-std::mutex lock;
-std::map<uintptr_t, Memory> memories;
-// What was freed last, so that a late write is seen.
-std::deque<Memory> freed;
-size_t allocated, waiting;
-
-bool all(const unsigned char *from, size_t bytes, unsigned char value) {
-  return bytes == 0 || (from[0] == value && std::memcmp(from, from + 1, bytes - 1) == 0);
-}
-bool zones_hold(const Memory &m) {
-  return all(m.block, GUARD, ZONE) && all(m.block + GUARD + m.bytes, GUARD, ZONE);
-}
-
-CUresult allocate(CUdeviceptr *address, size_t bytes) {
-  if (!address || bytes == 0) return CUDA_ERROR_INVALID_VALUE;
-  std::lock_guard<std::mutex> held(lock);
-  if (allocated + bytes > TOTAL) return CUDA_ERROR_OUT_OF_MEMORY;
-  size_t room = (bytes + 2 * GUARD + GUARD - 1) / GUARD * GUARD;
-  Memory m = {(unsigned char *)std::aligned_alloc(GUARD, room), bytes};
-  if (!m.block) return CUDA_ERROR_OUT_OF_MEMORY;
-  std::memset(m.block, ZONE, GUARD);
-  std::memset(m.block + GUARD, UNWRITTEN, bytes);
-  std::memset(m.block + GUARD + bytes, ZONE, GUARD);
-  *address = (CUdeviceptr)(m.block + GUARD);
-  memories[*address] = m;
-  allocated += bytes;
-  return CUDA_SUCCESS;
-}
-
-CUresult release(CUdeviceptr address) {
-  if (address == 0) return CUDA_SUCCESS;
-  std::lock_guard<std::mutex> held(lock);
-  auto found = memories.find(address);
-  if (found == memories.end()) {
-    complain("memory is freed that is not allocated");
-    return CUDA_ERROR_INVALID_VALUE;
-  }
-  Memory m = found->second;
-  memories.erase(found);
-  allocated -= m.bytes;
-  bool harmed = !zones_hold(m);
-  if (harmed) complain("a memory of " + std::to_string(m.bytes) + " bytes was written beside");
-  std::memset(m.block, UNWRITTEN, m.bytes + 2 * GUARD);
-  freed.push_back(m);
-  for (waiting += m.bytes; waiting > WAITING; freed.pop_front()) {
-    Memory old = freed.front();
-    waiting -= old.bytes;
-    if (!all(old.block, old.bytes + 2 * GUARD, UNWRITTEN)) complain("memory was written after it was freed"), harmed = true;
-    std::free(old.block);
-  }
-  return harmed ? CUDA_ERROR_ILLEGAL_ADDRESS : CUDA_SUCCESS;
-}
 
 thread_local CUcontext current;
 int device_context, objects;
@@ -83,48 +21,161 @@ template <typename T> CUresult object(T *handle) {
   *handle = (T)&objects;
   return CUDA_SUCCESS;
 }
-CUresult copy(void *to, const void *from, size_t bytes) {
+
+bool pools() {
+  const char *wanted = std::getenv("SIMCLR_EMULATED_POOLS");
+  return !wanted || std::strcmp(wanted, "0") != 0;
+}
+CUresult unsupported(const std::string &what) {
+  complain(what + " while a stream captures: a graph cannot hold that, or it is not emulated");
+  return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+}
+// What comes of a wait of the host.
+CUresult synchronised() {
+  bool sound = unharmed("a synchronisation");
+  if (int error = failure()) return (CUresult)error;
+  return sound ? CUDA_SUCCESS : CUDA_ERROR_ILLEGAL_ADDRESS;
+}
+// Where a call goes that is led astray.
+void *astray(const char *kind, void *stream) {
+  return planted(kind) ? elsewhere() : stream;
+}
+
+CUresult set(CUstream stream, CUdeviceptr to, unsigned char value, size_t bytes) {
   if (!current) return CUDA_ERROR_INVALID_CONTEXT;
-  std::memmove(to, from, bytes);
+  return (CUresult)enqueue(stream, "a fill of memory", {{(void *)to, bytes, true}}, [=] {
+    std::memset((void *)to, value, bytes);
+    return 0;
+  });
+}
+
+enum Side { DEVICE, HOST };
+// Where the emulated GPU sees host memory; null where it is pageable.
+unsigned char *pinned(const void *host, size_t bytes) {
+  Held held(lock);
+  Memory *m = find(host, bytes);
+  return m && m->pinned ? m->alias + ((unsigned char *)host - m->start) : nullptr;
+}
+
+// Copies that are queued; `blocking`: the host waits for them.
+CUresult copy(CUstream stream, Side to_side, void *to, Side from_side, const void *from, size_t bytes, bool blocking,
+              const char *who) {
+  if (!current) return CUDA_ERROR_INVALID_CONTEXT;
+  if (bytes == 0) return CUDA_SUCCESS;
+  if (!blocking) stream = (CUstream)astray("copy elsewhere", stream);
+  std::vector<Use> uses;
+  unsigned char *target = (unsigned char *)to, *gpu = nullptr;
+  // Pageable memory is read before the call returns, pinned memory when the copy runs.
+  std::shared_ptr<std::vector<unsigned char>> staged;
+  const unsigned char *source = (const unsigned char *)from;
+  if (to_side == DEVICE || (gpu = pinned(to, bytes))) uses.push_back({to, bytes, true});
+  if (gpu) target = gpu;
+  // Pageable memory gets the numbers before the call returns.
+  else blocking = blocking || to_side == HOST;
+  if (from_side == DEVICE) {
+    uses.push_back({from, bytes, false});
+  } else if (unsigned char *seen = pinned(from, bytes)) {
+    uses.push_back({from, bytes, false});
+    source = seen;
+  } else {
+    staged = std::make_shared<std::vector<unsigned char>>(source, source + bytes);
+    source = staged->data();
+  }
+  Held held(lock);
+  Stream *s = stream_of(stream);
+  Piece piece = {who, uses, [=] {
+    (void)staged;
+    std::memmove(target, source, bytes);
+    return 0;
+  }};
+  if (s->captured) {
+    if (blocking || staged) return unsupported(who);
+    s->captured->pieces.push_back(piece);
+    return CUDA_SUCCESS;
+  }
+  if (int error = push(held, s, piece)) return (CUresult)error;
+  if (!blocking) return CUDA_SUCCESS;
+  finish(held, record(held, s, false));
+  return (CUresult)failure();
+}
+
+CUresult allocate_in(void *handle, bool ordered, CUdeviceptr *address, size_t bytes) {
+  if (!current) return CUDA_ERROR_INVALID_CONTEXT;
+  if (!address || bytes == 0) return CUDA_ERROR_INVALID_VALUE;
+  if (ordered && !pools()) return CUDA_ERROR_NOT_SUPPORTED;
+  Held held(lock);
+  Stream *s = ordered ? stream_of(handle) : nullptr;
+  Memory *m = allocate(bytes);
+  if (!m) return CUDA_ERROR_OUT_OF_MEMORY;
+  unsigned char *start = m->start;
+  *address = (CUdeviceptr)start;
+  if (!ordered) return CUDA_SUCCESS;
+  Piece piece = {"an allocation", {{start, bytes, true}}, nullptr};
+  if (!s->captured) return (CUresult)push(held, s, piece);
+  s->captured->memories[(uintptr_t)start] = true;
+  s->captured->pieces.push_back(piece);
   return CUDA_SUCCESS;
 }
-CUresult set(CUdeviceptr to, unsigned char value, size_t bytes) {
-  if (!within((void *)to, bytes, "cuMemsetD8")) return CUDA_ERROR_INVALID_VALUE;
-  std::memset((void *)to, value, bytes);
-  return CUDA_SUCCESS;
+
+CUresult free_in(void *handle, CUdeviceptr address) {
+  if (address == 0) return CUDA_SUCCESS;
+  handle = astray("free elsewhere", handle);
+  Held held(lock);
+  Stream *s = stream_of(handle);
+  Memory *m = find((void *)address, 0);
+  if (!m || m->pinned || m->start != (void *)address) {
+    complain("memory is freed that is not allocated");
+    return CUDA_ERROR_INVALID_VALUE;
+  }
+  Piece piece = {"the free", {{m->start, m->bytes, true}}, nullptr};
+  if (s->captured) {
+    auto owned = s->captured->memories.find(address);
+    if (owned == s->captured->memories.end()) return unsupported("a free of memory that was allocated before");
+    owned->second = false;
+    s->captured->pieces.push_back(piece);
+    return CUDA_SUCCESS;
+  }
+  // It goes behind those who use it, or not at all.
+  if (int error = push(held, s, piece)) return (CUresult)error;
+  Memory *taken = take((void *)address, false);
+  piece.uses.clear();
+  piece.work = [taken] { return bury(taken) ? 0 : (int)CUDA_ERROR_ILLEGAL_ADDRESS; };
+  return (CUresult)push(held, s, piece);
 }
-CUresult synchronised() { return unharmed("a synchronisation") ? CUDA_SUCCESS : CUDA_ERROR_ILLEGAL_ADDRESS; }
+
+CUresult free_now(void *address, bool is_pinned) {
+  if (!address) return CUDA_SUCCESS;
+  Held held(lock);
+  Memory *m = find(address, 0);
+  if (!m || m->pinned != is_pinned || m->start != address) {
+    complain("memory is freed that is not allocated");
+    return CUDA_ERROR_INVALID_VALUE;
+  }
+  // CUDA waits here; whoever counts on it is told nevertheless.
+  bool early = is_pinned && in_flight(m);
+  if (early) complain("pinned memory is freed while a copy of it is in flight");
+  finish_all(held);
+  bool whole = bury(take(address, is_pinned));
+  return whole && !early ? CUDA_SUCCESS : CUDA_ERROR_ILLEGAL_ADDRESS;
+}
 
 }  // namespace
 
-void complain(const std::string &what) { std::fprintf(stderr, "emulated GPU: %s\n", what.c_str()); }
-
 bool within(const void *address, size_t bytes, const char *who) {
-  std::lock_guard<std::mutex> held(lock);
-  auto after = memories.upper_bound((uintptr_t)address);
-  if (after != memories.begin()) {
-    auto found = std::prev(after);
-    if ((uintptr_t)address + bytes <= found->first + found->second.bytes) return true;
-  }
+  Held held(lock);
+  if (find(address, bytes)) return true;
   complain(std::string(who) + " uses " + std::to_string(bytes) + " bytes that are in no memory of the GPU");
   return false;
 }
-
-bool unharmed(const char *when) {
-  std::lock_guard<std::mutex> held(lock);
-  bool sound = true;
-  for (auto &entry : memories) {
-    if (zones_hold(entry.second)) continue;
-    complain("at " + std::string(when) + ": a memory of " + std::to_string(entry.second.bytes) + " bytes was written beside");
-    sound = false;
-  }
-  for (auto &m : freed) {
-    if (all(m.block, m.bytes + 2 * GUARD, UNWRITTEN)) continue;
-    complain("at " + std::string(when) + ": memory was written after it was freed");
-    sound = false;
-  }
-  return sound;
+bool known(const void *address) {
+  Held held(lock);
+  return find(address, 0) != nullptr;
 }
+void *elsewhere() {
+  Held held(lock);
+  return new_stream(false);
+}
+void complain(const std::string &what) { std::fprintf(stderr, "emulated GPU: %s\n", what.c_str()); }
 
 }  // namespace driver
 
@@ -145,6 +196,10 @@ CUresult cuGetErrorName(CUresult error, const char **name) {
     NAMED(CUDA_ERROR_NOT_FOUND)
     NAMED(CUDA_ERROR_ILLEGAL_ADDRESS)
     NAMED(CUDA_ERROR_LAUNCH_FAILED)
+    NAMED(CUDA_ERROR_NOT_READY)
+    NAMED(CUDA_ERROR_NOT_SUPPORTED)
+    NAMED(CUDA_ERROR_ILLEGAL_STATE)
+    NAMED(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED)
     default: return *name = "an error", CUDA_SUCCESS;
 #undef NAMED
   }
@@ -162,7 +217,8 @@ CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, CUdevice
   switch (attribute) {
     case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR: *value = 9; break;
     case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR: *value = 0; break;
-    case CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED: *value = 1; break;
+    // SIMCLR_EMULATED_POOLS=0: a GPU that has none.
+    case CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED: *value = pools(); break;
     case CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT: *value = 132; break;
     case CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_BLOCK: *value = 1024; break;
     case CU_DEVICE_ATTRIBUTE_WARP_SIZE: *value = 32; break;
@@ -170,8 +226,10 @@ CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, CUdevice
   }
   return CUDA_SUCCESS;
 }
-CUresult cuDeviceGetDefaultMemPool(CUmemoryPool *pool, CUdevice) { return object(pool); }
-CUresult cuDeviceGetMemPool(CUmemoryPool *pool, CUdevice) { return object(pool); }
+CUresult cuDeviceGetDefaultMemPool(CUmemoryPool *pool, CUdevice) {
+  return pools() ? object(pool) : CUDA_ERROR_NOT_SUPPORTED;
+}
+CUresult cuDeviceGetMemPool(CUmemoryPool *pool, CUdevice device) { return cuDeviceGetDefaultMemPool(pool, device); }
 CUresult cuMemPoolSetAttribute(CUmemoryPool, CUmemPool_attribute, void *) { return CUDA_SUCCESS; }
 CUresult cuMemPoolTrimTo(CUmemoryPool, size_t) { return CUDA_SUCCESS; }
 
@@ -181,57 +239,155 @@ CUresult cuCtxGetCurrent(CUcontext *c) { return *c = current, CUDA_SUCCESS; }
 CUresult cuCtxSetCurrent(CUcontext c) { return current = c, CUDA_SUCCESS; }
 CUresult cuCtxDestroy_v2(CUcontext) { return CUDA_SUCCESS; }
 CUresult cuCtxSetFlags(unsigned int) { return CUDA_SUCCESS; }
-CUresult cuCtxSynchronize() { return synchronised(); }
-
-CUresult cuStreamCreate(CUstream *stream, unsigned int) { return object(stream); }
-CUresult cuStreamCreateWithPriority(CUstream *stream, unsigned int, int) { return object(stream); }
-CUresult cuStreamDestroy_v2(CUstream) { return CUDA_SUCCESS; }
-CUresult cuStreamSynchronize(CUstream) { return synchronised(); }
-CUresult cuStreamWaitEvent(CUstream, CUevent, unsigned int) { return CUDA_SUCCESS; }
-CUresult cuStreamIsCapturing(CUstream, CUstreamCaptureStatus *status) {
-  return *status = CU_STREAM_CAPTURE_STATUS_NONE, CUDA_SUCCESS;
+CUresult cuCtxSynchronize() {
+  Held held(lock);
+  finish_all(held);
+  return synchronised();
 }
-CUresult cuLaunchHostFunc(CUstream, CUhostFn work, void *data) { return work(data), CUDA_SUCCESS; }
-CUresult cuEventCreate(CUevent *event, unsigned int) { return object(event); }
-CUresult cuEventDestroy_v2(CUevent) { return CUDA_SUCCESS; }
-CUresult cuEventRecord(CUevent, CUstream) { return CUDA_SUCCESS; }
-CUresult cuEventQuery(CUevent) { return CUDA_SUCCESS; }
-CUresult cuEventSynchronize(CUevent) { return synchronised(); }
-CUresult cuEventElapsedTime_v2(float *ms, CUevent, CUevent) { return *ms = 0, CUDA_SUCCESS; }
+
+CUresult cuStreamCreate(CUstream *stream, unsigned int flags) {
+  Held held(lock);
+  return *stream = (CUstream)new_stream(!(flags & CU_STREAM_NON_BLOCKING)), CUDA_SUCCESS;
+}
+CUresult cuStreamCreateWithPriority(CUstream *stream, unsigned int flags, int) { return cuStreamCreate(stream, flags); }
+// Its work goes on.
+CUresult cuStreamDestroy_v2(CUstream) { return CUDA_SUCCESS; }
+CUresult cuStreamSynchronize(CUstream stream) {
+  if (planted("stream")) return CUDA_SUCCESS;
+  Held held(lock);
+  Stream *s = stream_of(stream);
+  if (s->captured) return unsupported("a wait of the host");
+  finish(held, record(held, s, false));
+  return synchronised();
+}
+CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned int) {
+  if (planted("wait")) return CUDA_SUCCESS;
+  stream = (CUstream)astray("wait elsewhere", stream);
+  Held held(lock);
+  Stream *s = stream_of(stream);
+  const Place &place = ((Event *)event)->last;
+  if (s->captured) return place ? unsupported("a wait for an event") : CUDA_SUCCESS;
+  return await(held, s, place), CUDA_SUCCESS;
+}
+CUresult cuLaunchHostFunc(CUstream stream, CUhostFn work, void *data) {
+  return (CUresult)enqueue(stream, "a function of the host", {}, [=] { return work(data), 0; });
+}
+
+CUresult cuEventCreate(CUevent *event, unsigned int) { return *event = (CUevent) new Event, CUDA_SUCCESS; }
+CUresult cuEventDestroy_v2(CUevent event) {
+  Held held(lock);
+  return delete (Event *)event, CUDA_SUCCESS;
+}
+CUresult cuEventRecord(CUevent event, CUstream stream) {
+  if (planted("record")) return CUDA_SUCCESS;
+  bool early = planted("early record");
+  stream = (CUstream)astray("record elsewhere", stream);
+  Held held(lock);
+  Stream *s = stream_of(stream);
+  if (s->captured) return unsupported("the record of an event");
+  ((Event *)event)->last = record(held, s, early);
+  return CUDA_SUCCESS;
+}
+CUresult cuEventQuery(CUevent event) {
+  Held held(lock);
+  Place place = ((Event *)event)->last;
+  if (place && place->stream->done < place->item) {
+    // Whoever asks again and again gets there.
+    advance(held, place);
+    return CUDA_ERROR_NOT_READY;
+  }
+  if (place) finish(held, place);
+  return (CUresult)failure();
+}
+CUresult cuEventSynchronize(CUevent event) {
+  if (planted("event")) return CUDA_SUCCESS;
+  Held held(lock);
+  Place place = ((Event *)event)->last;
+  if (place) finish(held, place);
+  return synchronised();
+}
+CUresult cuEventElapsedTime_v2(float *ms, CUevent start, CUevent end) {
+  Held held(lock);
+  const Place &from = ((Event *)start)->last, &to = ((Event *)end)->last;
+  if (!from || !to) return CUDA_ERROR_INVALID_HANDLE;
+  if (!from->done || !to->done) return CUDA_ERROR_NOT_READY;
+  return *ms = std::chrono::duration<float, std::milli>(to->when - from->when).count(), CUDA_SUCCESS;
+}
+
+CUresult cuStreamIsCapturing(CUstream stream, CUstreamCaptureStatus *status) {
+  Held held(lock);
+  *status = stream_of(stream)->captured ? CU_STREAM_CAPTURE_STATUS_ACTIVE : CU_STREAM_CAPTURE_STATUS_NONE;
+  return CUDA_SUCCESS;
+}
+CUresult cuStreamBeginCapture_v2(CUstream stream, CUstreamCaptureMode) {
+  Held held(lock);
+  Stream *s = stream_of(stream);
+  if (s->captured || s->blocking) return CUDA_ERROR_ILLEGAL_STATE;
+  return s->captured = std::make_shared<Graph>(), CUDA_SUCCESS;
+}
+CUresult cuStreamEndCapture(CUstream stream, CUgraph *graph) {
+  Held held(lock);
+  Stream *s = stream_of(stream);
+  if (!s->captured) return CUDA_ERROR_ILLEGAL_STATE;
+  *graph = (CUgraph) new std::shared_ptr<Graph>(std::move(s->captured));
+  return s->captured = nullptr, CUDA_SUCCESS;
+}
+CUresult cuGraphInstantiateWithFlags(CUgraphExec *exec, CUgraph graph, unsigned long long) {
+  return *exec = (CUgraphExec) new std::shared_ptr<Graph>(*(std::shared_ptr<Graph> *)graph), CUDA_SUCCESS;
+}
+CUresult cuGraphUpload(CUgraphExec, CUstream) { return CUDA_SUCCESS; }
+CUresult cuGraphLaunch(CUgraphExec exec, CUstream stream) {
+  Held held(lock);
+  Stream *s = stream_of(stream);
+  if (s->captured) return unsupported("the launch of a graph");
+  for (const Piece &piece : (*(std::shared_ptr<Graph> *)exec)->pieces) {
+    if (int error = push(held, s, piece)) return (CUresult)error;
+  }
+  return CUDA_SUCCESS;
+}
+CUresult cuGraphExecDestroy(CUgraphExec exec) { return delete (std::shared_ptr<Graph> *)exec, CUDA_SUCCESS; }
+CUresult cuGraphDestroy(CUgraph graph) { return delete (std::shared_ptr<Graph> *)graph, CUDA_SUCCESS; }
 
 CUresult cuMemGetInfo_v2(size_t *free, size_t *total) {
-  std::lock_guard<std::mutex> held(lock);
-  return *free = TOTAL - allocated, *total = TOTAL, CUDA_SUCCESS;
+  Held held(lock);
+  return *free = TOTAL - bytes_allocated(), *total = TOTAL, CUDA_SUCCESS;
 }
-CUresult cuMemAlloc_v2(CUdeviceptr *address, size_t bytes) {
-  return current ? allocate(address, bytes) : CUDA_ERROR_INVALID_CONTEXT;
+CUresult cuMemAlloc_v2(CUdeviceptr *address, size_t bytes) { return allocate_in(nullptr, false, address, bytes); }
+CUresult cuMemAllocAsync(CUdeviceptr *address, size_t bytes, CUstream stream) {
+  return allocate_in(stream, true, address, bytes);
 }
-CUresult cuMemAllocAsync(CUdeviceptr *address, size_t bytes, CUstream) { return cuMemAlloc_v2(address, bytes); }
-CUresult cuMemFree_v2(CUdeviceptr address) { return release(address); }
-CUresult cuMemFreeAsync(CUdeviceptr address, CUstream) { return release(address); }
+CUresult cuMemFree_v2(CUdeviceptr address) { return free_now((void *)address, false); }
+CUresult cuMemFreeAsync(CUdeviceptr address, CUstream stream) { return free_in(stream, address); }
 CUresult cuMemHostAlloc(void **address, size_t bytes, unsigned int) {
-  return *address = std::malloc(bytes), *address ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+  if (bytes == 0) return CUDA_ERROR_INVALID_VALUE;
+  Held held(lock);
+  Memory *m = allocate_pinned(bytes);
+  return m ? (*address = m->start, CUDA_SUCCESS) : CUDA_ERROR_OUT_OF_MEMORY;
 }
-CUresult cuMemFreeHost(void *address) { return std::free(address), CUDA_SUCCESS; }
+CUresult cuMemFreeHost(void *address) { return free_now(address, true); }
 
 CUresult cuMemcpyHtoD_v2(CUdeviceptr to, const void *from, size_t bytes) {
-  return within((void *)to, bytes, "cuMemcpyHtoD") ? copy((void *)to, from, bytes) : CUDA_ERROR_INVALID_VALUE;
+  return copy(nullptr, DEVICE, (void *)to, HOST, from, bytes, true, "a copy to the GPU");
 }
-CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void *from, size_t bytes, CUstream) {
-  return cuMemcpyHtoD_v2(to, from, bytes);
+CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void *from, size_t bytes, CUstream stream) {
+  return copy(stream, DEVICE, (void *)to, HOST, from, bytes, false, "a copy to the GPU");
 }
 CUresult cuMemcpyDtoH_v2(void *to, CUdeviceptr from, size_t bytes) {
-  return within((void *)from, bytes, "cuMemcpyDtoH") ? copy(to, (void *)from, bytes) : CUDA_ERROR_INVALID_VALUE;
+  return copy(nullptr, HOST, to, DEVICE, (void *)from, bytes, true, "a copy to the host");
 }
-CUresult cuMemcpyDtoHAsync_v2(void *to, CUdeviceptr from, size_t bytes, CUstream) { return cuMemcpyDtoH_v2(to, from, bytes); }
+CUresult cuMemcpyDtoHAsync_v2(void *to, CUdeviceptr from, size_t bytes, CUstream stream) {
+  return copy(stream, HOST, to, DEVICE, (void *)from, bytes, false, "a copy to the host");
+}
+// Not even this one has the host wait.
 CUresult cuMemcpyDtoD_v2(CUdeviceptr to, CUdeviceptr from, size_t bytes) {
-  bool fits = within((void *)to, bytes, "cuMemcpyDtoD") && within((void *)from, bytes, "cuMemcpyDtoD");
-  return fits ? copy((void *)to, (void *)from, bytes) : CUDA_ERROR_INVALID_VALUE;
+  return copy(nullptr, DEVICE, (void *)to, DEVICE, (void *)from, bytes, false, "a copy on the GPU");
 }
-CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream) {
-  return cuMemcpyDtoD_v2(to, from, bytes);
+CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream stream) {
+  return copy(stream, DEVICE, (void *)to, DEVICE, (void *)from, bytes, false, "a copy on the GPU");
 }
-CUresult cuMemsetD8_v2(CUdeviceptr to, unsigned char value, size_t bytes) { return set(to, value, bytes); }
-CUresult cuMemsetD8Async(CUdeviceptr to, unsigned char value, size_t bytes, CUstream) { return set(to, value, bytes); }
+CUresult cuMemsetD8_v2(CUdeviceptr to, unsigned char value, size_t bytes) { return set(nullptr, to, value, bytes); }
+CUresult cuMemsetD8Async(CUdeviceptr to, unsigned char value, size_t bytes, CUstream stream) {
+  return set(stream, to, value, bytes);
+}
 
 }  // extern "C"

@@ -2,18 +2,39 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string>
+#include <vector>
 
 namespace driver {
 
 // Writes a fault to stderr: callers get only a number.
 void complain(const std::string &what);
 
-// Whether `bytes` from `address` on lie in one memory that is allocated; complains about `who` where they do not.
+// Bytes that a piece of work uses; 0 stands for the whole memory that the address is in.
+struct Use {
+  const void *address;
+  size_t bytes;
+  bool writes;
+};
+
+// Puts work into a stream's queue (null: the legacy default stream), where it runs later, or into the graph that the stream
+// captures, from which it runs any number of times: it owns what it needs, and gives 0 or an error. What it uses is checked
+// now: that memories are there, and that the stream waits for whoever used them before. 0, or an error.
+int enqueue(void *stream, const std::string &who, const std::vector<Use> &uses, std::function<int()> work);
+
+// Whether `bytes` from `address` on lie in one memory that is allocated; complains about `who` where they do not. What is
+// queued is checked without it.
 bool within(const void *address, size_t bytes, const char *who);
 
-// Whether no memory was written beside, and none after it was freed; complains where one was.
-bool unharmed(const char *when);
+// Whether an address is of the GPU's memory.
+bool known(const void *address);
+
+// A stream that nobody else uses.
+void *elsewhere();
+
+// Whether the test or the environment wants the next call of that kind to be left out or led astray (`queues.hpp`).
+bool planted(const char *kind);
 
 // A number of a map, as f32 and back.
 inline float wide(float v) { return v; }

@@ -14,6 +14,7 @@
 #include <random>
 #include <set>
 #include <string>
+#include <type_traits>
 #include <ucontext.h>
 #include <utility>
 #include <vector>
@@ -27,7 +28,7 @@
 #define blockIdx (emulated::block.index)
 #define blockDim (emulated::block.size)
 #define gridDim (emulated::strides())
-#define REGISTER(name) static emulated::Entry entry_##name(#name, emulated::call<&name>, emulated::kinds(&name));
+#define REGISTER(name) static emulated::Entry entry_##name(#name, emulated::call<&name>, emulated::kinds(&name), emulated::writes(&name));
 
 inline float __uint_as_float(unsigned int bits) {
   float v;
@@ -78,7 +79,8 @@ struct Block {
   // items; whether none can wait, as there are no fibers.
   bool waited = false, strides = false, plain = false;
 };
-inline Block block;
+// Not destroyed at the end, when threads may still wait for their launches; as all that outlives a launch.
+inline Block &block = *new Block;
 inline Dim &strides() { return block.strides = true, block.grid; }
 const int WARP = 32;
 const size_t STACK = 64 << 10;
@@ -174,6 +176,10 @@ template <> struct Kind<float> { static const char LETTER = 'f'; };
 template <> struct Kind<double> { static const char LETTER = 'd'; };
 
 template <typename... A> std::string kinds(void (*)(A...)) { return {Kind<A>::LETTER...}; }
+// Of each argument whether memory is written through it.
+template <typename T> struct Writes { static const bool SO = false; };
+template <typename T> struct Writes<T *> { static const bool SO = !std::is_const<T>::value; };
+template <typename... A> std::vector<bool> writes(void (*)(A...)) { return {Writes<A>::SO...}; }
 template <typename... A, size_t... I> void apply(void (*f)(A...), void **arguments, std::index_sequence<I...>) {
   f(*(A *)arguments[I]...);
 }
@@ -185,13 +191,16 @@ template <auto F> void call(void **arguments) { apply(F, arguments); }
 struct Kernel {
   void (*entry)(void **);
   std::string kinds;
+  std::vector<bool> writes;
 };
 inline std::map<std::string, Kernel> &kernels() {
-  static std::map<std::string, Kernel> all;
+  static auto &all = *new std::map<std::string, Kernel>;
   return all;
 }
 struct Entry {
-  Entry(const char *name, void (*entry)(void **), std::string kinds) { kernels()[name] = {entry, kinds}; }
+  Entry(const char *name, void (*entry)(void **), std::string kinds, std::vector<bool> writes) {
+    kernels()[name] = {entry, kinds, writes};
+  }
 };
 
 inline void run_thread() {
@@ -304,7 +313,7 @@ EXPORTED const char *emulated_launch(const char *name, const unsigned int *grid,
     block.error = block.name + ": no GPU has such a grid";
     return block.error.c_str();
   }
-  static std::vector<unsigned char> stacks;
+  static auto &stacks = *new std::vector<unsigned char>;
   if (stacks.size() < count * STACK) stacks.resize(count * STACK);
   std::vector<Thread> threads(count);
   std::mt19937 random(seed);

@@ -8,5 +8,6 @@
 MISSING(cuMemcpyPeerAsync)
 MISSING(cuModuleLoad)
 MISSING(cublasDgemmStridedBatched)
-MISSING(cudnnGetConvolutionForwardWorkspaceSize)
+MISSING(curandGenerateUniform)
+MISSING(curandGenerateUniformDouble)
 MISSING(cudnnSetTensor4dDescriptorEx)

@@ -7,6 +7,8 @@
 mod emulator;
 #[cfg(unix)]
 mod guarded;
+#[cfg(unix)]
+mod plant;
 
 use std::path::{Path, PathBuf};
 
@@ -14,6 +16,8 @@ use std::path::{Path, PathBuf};
 pub use emulator::{Argument, Emulator, Launch};
 #[cfg(unix)]
 pub use guarded::Guarded;
+#[cfg(unix)]
+pub use plant::plant;
 
 /// The folder of the C++ sources.
 pub fn sources() -> PathBuf {

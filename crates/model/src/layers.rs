@@ -5,10 +5,12 @@ use crate::outline::Outline;
 use crate::pass::{Mode, Pass};
 use anyhow::{Context, Result};
 use simclr_core::params::{Kind, ParamId};
-use simclr_ops::{ConvInput, Fused, Moments, Normalized, Statistics, Value, batch_norm, batch_norm_relu, conv2d};
+use simclr_ops::{ConvInput, Fused, Normalized, Statistics, Value, batch_norm, batch_norm_relu, conv2d};
 
 /// Added to the variance.
 const BN_EPS: f32 = 1e-5;
+/// Share of the old running statistic that a training step keeps.
+const BN_MOMENTUM: f32 = 0.9;
 
 /// A convolution without bias, padded as the reference does.
 pub struct Conv {
@@ -71,9 +73,8 @@ impl BatchNorm {
     pub fn forward(&self, pass: &Pass<'_>, x: &Value, fused: Fused<'_>) -> Result<Value> {
         let (gamma, beta) = self.affine(pass);
         let statistics = self.statistics(pass);
-        let (y, moments) =
+        let (y, _) =
             batch_norm(pass.tape, x, Some(&gamma), beta.as_ref(), &statistics, BN_EPS, fused).context("batch norm")?;
-        self.update(pass, moments)?;
         Ok(y)
     }
 
@@ -85,9 +86,8 @@ impl BatchNorm {
     pub fn relu_into(&self, pass: &Pass<'_>, x: &Value) -> Result<Normalized> {
         let (gamma, beta) = self.affine(pass);
         let statistics = self.statistics(pass);
-        let (y, moments) =
+        let (y, _) =
             batch_norm_relu(pass.tape, x, Some(&gamma), beta.as_ref(), &statistics, BN_EPS).context("batch norm")?;
-        self.update(pass, moments)?;
         Ok(y)
     }
 
@@ -96,16 +96,10 @@ impl BatchNorm {
     }
 
     fn statistics(&self, pass: &Pass<'_>) -> Statistics {
+        let (mean, var) = (pass.statistic(self.mean), pass.statistic(self.var));
         match pass.mode {
-            Mode::Train => Statistics::Batch,
-            Mode::Eval => Statistics::Running(pass.statistic(self.mean), pass.statistic(self.var)),
-        }
-    }
-
-    fn update(&self, pass: &Pass<'_>, moments: Option<Moments>) -> Result<()> {
-        match moments {
-            Some(moments) => pass.update_statistics(self.mean, self.var, &moments),
-            None => Ok(()),
+            Mode::Train => Statistics::Moving { mean, var, keep: BN_MOMENTUM },
+            Mode::Eval => Statistics::Running(mean, var),
         }
     }
 }

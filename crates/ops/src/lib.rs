@@ -31,7 +31,7 @@ mod testing;
 
 pub use augment::{ColorOp, Distortion, distort};
 pub use contrastive::{NtXent, Share, nt_xent, nt_xent_share};
-pub use conv::{ConvInput, conv2d};
+pub use conv::{ConvInput, conv2d, engine_times, engines, with_rounded};
 pub use gate::{sigmoid_gate, stream_select};
 #[cfg(feature = "cuda")]
 pub use gpu::open as open_gpu;

@@ -1,25 +1,30 @@
 //! The emulated GPU: the kernels and what stands in for NVIDIA's libraries, compiled for the processor as one library.
+//!
+//! Binaries are linked to libraries of NVIDIA's names that only name the functions: at run time they take what is found
+//! under these names, the emulated GPU or NVIDIA's own libraries.
 
+use super::libraries::{LIBRARIES, Library, owner};
 use super::toolkit::{Toolkit, link};
 use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Its sources, in the folder that [`simclr_emulator::sources`] names.
-const SOURCES: [&str; 5] = ["driver.cpp", "modules.cpp", "blas.cpp", "dnn.cpp", "missing.cpp"];
-/// The one library, and the names under which linkers look for it.
-const LIBRARY: &str = "libemulated.so";
-const NAMES: [&str; 8] = [
-    "libcuda.so",
-    // What a binary asks for that was linked to the toolkit's stub of the driver.
-    "libcuda.so.1",
-    "libcudart.so",
-    "libcublas.so",
-    "libcublasLt.so",
-    "libcurand.so",
-    "libcudnn.so",
-    "libnvrtc.so",
+const SOURCES: [&str; 9] = [
+    "driver.cpp",
+    "memory.cpp",
+    "queues.cpp",
+    "modules.cpp",
+    "blas.cpp",
+    "dnn.cpp",
+    "dnn_graph.cpp",
+    "dnn_products.cpp",
+    "missing.cpp",
 ];
+/// The library.
+const LIBRARY: &str = "libemulated.so";
+/// The folder of libraries that are linked to, in that of the emulated GPU.
+const LINKED: &str = "link";
 
 /// An emulated GPU for the binaries that are linked to it.
 pub struct Emulated {
@@ -65,16 +70,51 @@ impl Emulated {
             .with_context(|| format!("starting {compiler}: the emulated GPU needs a C++ compiler; set CXX"))?;
         ensure!(status.success(), "{compiler} does not compile the emulated GPU; its message is above");
         std::fs::rename(&made, folder.join(LIBRARY)).with_context(|| format!("writing {LIBRARY}"))?;
-        for name in NAMES {
-            link(Path::new(LIBRARY), &folder.join(name))?;
+        let gpu = Self { folder };
+        gpu.names(&compiler)?;
+        Ok(gpu)
+    }
+
+    /// The libraries to link to, and what binaries find under their names where they run.
+    fn names(&self, compiler: &str) -> Result<()> {
+        let output = Command::new("nm")
+            .args(["--dynamic", "--defined-only", "--format=posix"])
+            .arg(self.folder.join(LIBRARY))
+            .output()
+            .context("starting nm, which comes with the C++ compiler")?;
+        ensure!(output.status.success(), "nm does not read {LIBRARY}");
+        let listed = String::from_utf8_lossy(&output.stdout);
+        let functions: Vec<&str> = listed.lines().filter_map(|line| line.split(' ').next()).collect();
+        let linked = self.folder.join(LINKED);
+        std::fs::create_dir_all(&linked).with_context(|| format!("creating {}", linked.display()))?;
+        for Library { linked: library, asked, .. } in LIBRARIES {
+            link(Path::new(LIBRARY), &self.folder.join(asked))?;
+            let owned = functions.iter().filter(|name| owner(name) == Some(library));
+            let source = linked.join(library).with_extension("c");
+            let text: String = owned.map(|name| format!("void {name}(void) {{}}\n")).collect();
+            // The same library is not written again: cargo would link everything again.
+            if std::fs::read_to_string(&source).is_ok_and(|before| before == text) && linked.join(library).is_file() {
+                continue;
+            }
+            std::fs::write(&source, text).with_context(|| format!("writing {}", source.display()))?;
+            let status = Command::new(compiler)
+                .args(["-x", "c", "-shared", "-fPIC", "-w", &format!("-Wl,-soname,{asked}"), "-o"])
+                .args([&linked.join(library), &source])
+                .status()?;
+            ensure!(status.success(), "{compiler} does not link {library}");
         }
-        Ok(Self { folder })
+        Ok(())
+    }
+
+    /// Where the libraries are that binaries are linked to.
+    pub fn linked(&self) -> PathBuf {
+        self.folder.join(LINKED)
     }
 
     /// Sets what links binaries to it and lets them find it, and makes it the device of tests.
     pub fn surround(&self, command: &mut Command) {
         command
-            .env("SIMCLR_EMULATED_GPU", &self.folder)
+            .env("SIMCLR_CUDA_LIBRARIES", self.linked())
             .env("LD_LIBRARY_PATH", &self.folder)
             .env("SIMCLR_TEST_DEVICE", "cuda");
     }

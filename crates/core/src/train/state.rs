@@ -7,6 +7,7 @@ use crate::run::{Run, checkpoint};
 use anyhow::{Context, Result};
 use candle_core::Tensor;
 use serde_json::json;
+use simclr_ops::engines;
 use std::collections::BTreeMap;
 
 const MODEL: &str = "model/";
@@ -19,7 +20,12 @@ pub(super) fn save<T: Task>(task: &T, optimizer: &dyn Optimizer, run: &Run, step
     for (prefix, part) in parts {
         tensors.extend(part.into_iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor)));
     }
-    checkpoint::save_state(run.dir(), &tensors, &json!({"step": step, "seconds": seconds}))
+    // What a GPU computed with: other engines sum in another order.
+    checkpoint::save_state(
+        run.dir(),
+        &tensors,
+        &json!({"step": step, "seconds": seconds, "engines": engines::export()}),
+    )
 }
 
 /// Takes over the saved state: steps done and seconds spent. `None`, and an empty record, when nothing was saved yet.
@@ -40,6 +46,7 @@ pub(super) fn resume<T: Task>(
         task.store().load_map(&part(MODEL), Match::EXACT)?;
         optimizer.restore(&part(OPTIMIZER))?;
         task.restore(&part(TASK))?;
+        engines::import(state["engines"].as_str().unwrap_or_default())?;
         let step = state["step"].as_u64().context("the state holds no step")?;
         Ok((step, state["seconds"].as_f64().unwrap_or(0.0)))
     };

@@ -93,7 +93,7 @@ pub(super) fn advance<T: Task>(
 }
 
 /// What CUDA, and what cuDNN and cuBLAS, call a lack of memory.
-const OF_MEMORY: [&str; 2] = ["OUT_OF_MEMORY", "ALLOC_FAILED"];
+const OF_MEMORY: [&str; 3] = ["OUT_OF_MEMORY", "ALLOC_FAILED", "ALLOCATION_FAILED"];
 
 /// Says what to do where a GPU's memory is short.
 pub(super) fn of_memory(error: anyhow::Error) -> anyhow::Error {
@@ -148,7 +148,12 @@ mod tests {
     /// As cudarc writes the errors of the driver, of cuDNN and of cuBLAS.
     #[test]
     fn a_lack_of_memory_is_known_by_all_its_names() {
-        for name in ["CUDA_ERROR_OUT_OF_MEMORY", "CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED"] {
+        for name in [
+            "CUDA_ERROR_OUT_OF_MEMORY",
+            "CUDNN_STATUS_ALLOC_FAILED",
+            "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+            "CUBLAS_STATUS_ALLOC_FAILED",
+        ] {
             let told = format!("{:#}", of_memory(anyhow!("DriverError({name})").context("step 3")));
             assert!(told.contains("recompute = true") && told.contains(name), "{told}");
         }

@@ -1,9 +1,10 @@
 //! Convolution on a GPU in a build that knows none: `gpu` is never there.
 
+use super::engines::EngineTime;
 use super::geometry::Geometry;
 use super::map::Map;
 use crate::gpu::Gpu;
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 
 pub fn forward(gpu: &Gpu, _: &Geometry, _: &Map, _: &Tensor, _: bool) -> Result<(Tensor, Option<[Tensor; 2]>)> {
     gpu.never()
@@ -14,5 +15,9 @@ pub fn input_gradient(gpu: &Gpu, _: &Geometry, _: &Tensor, _: &Tensor, _: Option
 }
 
 pub fn weight_gradient(gpu: &Gpu, _: &Geometry, _: &Map, _: &Tensor) -> Result<Tensor> {
+    gpu.never()
+}
+
+pub fn times(gpu: &Gpu, _: &Geometry, _: DType, _: usize) -> Result<Vec<EngineTime>> {
     gpu.never()
 }

@@ -1,6 +1,7 @@
 //! Convolution.
 
 pub(crate) mod cpu;
+pub mod engines;
 pub(crate) mod geometry;
 #[cfg(feature = "cuda")]
 mod gpu;
@@ -8,15 +9,18 @@ mod gpu;
 #[path = "absent.rs"]
 mod gpu;
 mod map;
+mod rounded;
 #[cfg(test)]
 mod tests;
 
-use crate::gpu::dispatch;
+use crate::gpu::{Gpu, dispatch};
 use crate::norm::{Moments, Normalized};
 use crate::tape::{Gradients, NodeId, Tape, Value};
-use candle_core::{Result, Tensor, bail};
+use candle_core::{DType, Device, Result, Tensor, bail};
 use geometry::Geometry;
 use map::Map;
+
+pub use rounded::with_rounded;
 
 /// What a convolution reads: a value, or one whose normalisation it applies as it reads.
 #[derive(Clone)]
@@ -116,9 +120,30 @@ pub(crate) fn padded(tape: &Tape, x: ConvInput, weight: &Value, stride: usize, z
     let g = Geometry { n, h, w, c, o, k, stride, before, oh, ow };
     // A batch norm follows wherever training goes: its moments are taken while the output is at hand.
     let moments = tape.tracks(&[&x.value(), weight]);
-    let (out, found) = x.convolve(&g, weight.tensor(), moments)?;
-    let (saved, w_node) = (weight.tensor().clone(), weight.node());
+    let read = rounded::as_read(weight, x.map.tensor.dtype());
+    let (out, found) = x.convolve(&g, read, moments)?;
+    let (saved, w_node) = (read.clone(), weight.node());
     let value =
         tape.record(&[&x.value(), weight], out, move |dy, gradients| x.backward(&g, &dy, (&saved, w_node), gradients));
     Ok(value.with_note(found.map(Moments::new)))
+}
+
+/// Measures `most` engines of each kind that a GPU has for the products of a convolution as [`conv2d`] computes it, of `n`
+/// square maps of `side` pixels with `c` channels to `o` by `k` x `k` at a stride.
+///
+/// # Errors
+/// When the device is no GPU, its memory is short, or it has no such convolution.
+pub fn engine_times(
+    device: &Device,
+    [n, side, c, o, k, stride]: [usize; 6],
+    dtype: DType,
+    most: usize,
+) -> Result<Vec<engines::EngineTime>> {
+    let Some(gpu) = Gpu::of(&Tensor::zeros(1, DType::F32, device)?) else {
+        bail!("only GPUs have engines to choose from")
+    };
+    let before = Zeros::around(k).before;
+    let out = (side - 1) / stride.max(1) + 1;
+    let g = Geometry { n, h: side, w: side, c, o, k, stride, before, oh: out, ow: out };
+    gpu::times(&gpu, &g, dtype, most)
 }

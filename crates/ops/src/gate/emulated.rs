@@ -40,7 +40,9 @@ fn check<T: Map>(n: usize, (h, w): (usize, usize), f: usize, streams: usize) {
 
 #[test]
 fn as_on_the_cpu() {
-    for (n, pixels, f) in [(1, (1, 1), 1), (2, (3, 5), 7), (3, (4, 4), 32), (2, (7, 3), 40), (5, (2, 2), 65)] {
+    for (n, pixels, f) in
+        [(1, (1, 1), 1), (2, (3, 5), 7), (3, (4, 4), 32), (2, (7, 3), 40), (5, (2, 2), 65), (2, (9, 8), 264)]
+    {
         both!(check(n, pixels, f, 1));
         both!(check(n, pixels, f, 2));
     }

@@ -1,6 +1,7 @@
 //! Gates over `[N, P, C]` on a GPU, by the kernels of `kernel.cu`.
 
-use crate::gpu::machine::{At, Kernels, Launch, Machine, Number, args, kernels, named};
+use crate::gpu::machine::{At, Kernels, Launch, Machine, Number, args, count, kernels, named};
+use crate::gpu::tiles::Tiling;
 use crate::gpu::{Gpu, at};
 use crate::mean::streams::Streams;
 use crate::tensor::access::by_element;
@@ -12,9 +13,14 @@ const KERNELS: Kernels = kernels!("gate");
 pub fn launch_open<M: Machine>(m: &M, s: Streams, logits: At<f32>) -> Result<M::Memory<f32>> {
     let items = s.n * s.f;
     let out = m.room::<f32>(items)?;
-    let args = args![logits, s.f as i64, s.streams as i32, m.at(&out), items as i64];
+    let args = args![logits, s.f as u32, s.streams as i32, m.at(&out), count(items)?];
     m.launch(Launch::items(KERNELS, "gate_open", items, args)?)?;
     Ok(out)
+}
+
+/// The tiles of maps whose pixels have `F` channels; gates are read by packs, too.
+fn tiling<T: Number>(s: Streams, maps: &[At<T>], open: At<f32>) -> Result<Tiling> {
+    Tiling::of(s.rows(), s.f, &[maps, &[At::new(open.0)]].concat())
 }
 
 /// Each pixel of `x` times its image's gates, to `out`.
@@ -24,9 +30,10 @@ pub fn launch_scale<M: Machine, T: Number>(m: &M, s: Streams, x: At<T>, open: At
 
 /// What a kernel makes of each pixel and its image's gates, to `out` `[N, P, F]`.
 fn gated<M: Machine, T: Number>(m: &M, kernel: &str, s: Streams, x: At<T>, open: At<f32>, out: At<T>) -> Result<()> {
-    let items = s.n * s.pixels * s.f;
-    let args = args![x, open, s.pixels as i64, s.f as i64, out, items as i64];
-    m.launch(Launch::items(KERNELS, named::<T>(kernel), items, args)?)
+    let tiling = tiling(s, &[x, out], open)?;
+    let ([packs, side, tiles], splits) = (tiling.args(), tiling.splits(s.n * s.streams));
+    let args = args![x, open, s.pixels as u32, packs, side, tiles, tiling.wide, splits as u32, out];
+    m.launch(tiling.launch(KERNELS, named::<T>(kernel), s.n * splits, args)?)
 }
 
 /// The gradient of the gates' logits, `[N, F]`.
@@ -36,9 +43,10 @@ pub fn launch_scale_gradient<M: Machine, T: Number>(
     [x, dy]: [At<T>; 2],
     open: At<f32>,
 ) -> Result<M::Memory<f32>> {
-    let out = m.room::<f32>(s.n * s.f)?;
-    let args = args![x, dy, open, s.pixels as i64, s.f as i64, m.at(&out)];
-    m.launch(Launch::tiles(KERNELS, named::<T>("gate_gradient"), (s.f, s.n), args)?)?;
+    let (tiling, out) = (tiling(s, &[x, dy], open)?, m.room::<f32>(s.n * s.f)?);
+    let [packs, side, tiles] = tiling.args();
+    let args = args![x, dy, open, s.pixels as u32, packs, side, tiles, tiling.wide, m.at(&out)];
+    m.launch(tiling.launch(KERNELS, named::<T>("gate_gradient"), s.n, args)?)?;
     Ok(out)
 }
 
@@ -54,12 +62,10 @@ pub fn launch_select_gradient<M: Machine, T: Number>(
     [x, dy, dx]: [At<T>; 3],
     open: At<f32>,
 ) -> Result<M::Memory<f32>> {
-    let (items, sizes) = (s.n * s.pixels * s.f, (s.pixels as i64, s.f as i64));
-    let args = args![dy, open, sizes.0, sizes.1, dx, items as i64];
-    m.launch(Launch::items(KERNELS, named::<T>("select_spread"), items, args)?)?;
-    let logits = m.room::<f32>(s.n * 2 * s.f)?;
-    let args = args![x, dy, open, sizes.0, sizes.1, m.at(&logits)];
-    m.launch(Launch::tiles(KERNELS, named::<T>("select_gradient"), (s.f, s.n), args)?)?;
+    let (tiling, logits) = (tiling(s, &[x, dy, dx], open)?, m.room::<f32>(s.n * 2 * s.f)?);
+    let [packs, side, tiles] = tiling.args();
+    let args = args![x, dy, open, s.pixels as u32, packs, side, tiles, tiling.wide, dx, m.at(&logits)];
+    m.launch(tiling.launch(KERNELS, named::<T>("select_gradient"), s.n, args)?)?;
     Ok(logits)
 }
 

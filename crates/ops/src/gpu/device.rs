@@ -5,16 +5,24 @@
 
 #![allow(unsafe_code)]
 
-use super::machine::{Arg, At, Launch, Machine, Number};
+use super::machine::{Arg, At, Kernels, Launch, Machine, Number};
+use super::pinned::send_staged;
 use super::precision::Precision;
-use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DevicePtr, LaunchConfig, PushKernelArg, result, sys};
+use candle_core::cuda_backend::cudarc::driver::{
+    CudaFunction, CudaSlice, DevicePtr, DevicePtrMut, LaunchConfig, PushKernelArg, result, sys,
+};
 use candle_core::cuda_backend::{CudaDevice, CudaStorage, DeviceId, WrapErr};
 use candle_core::op::BackpropOp;
 use candle_core::{Device, Result, Shape, Storage, Tensor, bail};
-use std::sync::{PoisonError, RwLock};
+use std::collections::HashMap;
+use std::sync::{LazyLock, PoisonError, RwLock};
 
 /// What was asked for when each device was opened.
 static PRECISIONS: RwLock<Vec<(DeviceId, Precision)>> = RwLock::new(Vec::new());
+
+/// Kernels that were launched before, by device, module and name: CUDA looks a name up among all of a module.
+type Functions = HashMap<(DeviceId, &'static str), HashMap<String, CudaFunction>>;
+static FUNCTIONS: LazyLock<RwLock<Functions>> = LazyLock::new(RwLock::default);
 
 /// Opens GPU `ordinal`; convolutions of f32 maps on it are to have that precision.
 ///
@@ -28,13 +36,16 @@ pub fn open(ordinal: usize, precision: Precision) -> Result<Device> {
         let stream = cuda.cuda_stream();
         // SAFETY: there is one stream, which orders all uses of all memory.
         unsafe { cuda.disable_event_tracking() };
-        // Freed memory stays with the process: else every wait for the GPU would hand it back.
-        let mut keep = u64::MAX;
-        let threshold = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
-        // SAFETY: the context is alive, and the attribute's value is 64 bits.
-        unsafe {
-            let pool = result::device::get_default_mem_pool(stream.context().cu_device()).w()?;
-            result::mem_pool::set_attribute(pool, threshold, (&raw mut keep).cast()).w()?;
+        // Freed memory stays with the process: else every wait for the GPU would hand it back. A GPU without pools (some
+        // virtual ones) allocates slowly, and works.
+        if stream.context().has_async_alloc() {
+            let mut keep = u64::MAX;
+            let threshold = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+            // SAFETY: the context is alive, and the attribute's value is 64 bits.
+            unsafe {
+                let pool = result::device::get_default_mem_pool(stream.context().cu_device()).w()?;
+                result::mem_pool::set_attribute(pool, threshold, (&raw mut keep).cast()).w()?;
+            }
         }
     }
     Ok(device)
@@ -57,6 +68,20 @@ impl Gpu {
     pub fn precision(&self) -> Precision {
         let all = PRECISIONS.read().unwrap_or_else(PoisonError::into_inner);
         all.iter().find(|(id, _)| *id == self.0.id()).map_or(Precision::Exact, |(_, precision)| *precision)
+    }
+
+    /// A kernel, looked up once.
+    fn function(&self, kernels: Kernels, kernel: &str) -> Result<CudaFunction> {
+        let key = (self.0.id(), kernels.module);
+        let known = FUNCTIONS.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(function) = known.get(&key).and_then(|functions| functions.get(kernel)) {
+            return Ok(function.clone());
+        }
+        drop(known);
+        let function = self.0.get_or_load_custom_func(kernel, kernels.module, kernels.ptx)?.into_cuda_function();
+        let mut known = FUNCTIONS.write().unwrap_or_else(PoisonError::into_inner);
+        known.entry(key).or_default().insert(kernel.into(), function.clone());
+        Ok(function)
     }
 
     /// A tensor of all numbers of a memory.
@@ -118,7 +143,14 @@ impl Machine for Gpu {
     }
 
     fn upload<T: Number>(&self, values: &[T]) -> Result<CudaSlice<T>> {
-        self.0.clone_htod(values)
+        let mut memory = self.room::<T>(values.len())?;
+        // SAFETY: numbers are plain: all their bytes are initialised.
+        let bytes = unsafe { std::slice::from_raw_parts(values.as_ptr().cast::<u8>(), size_of_val(values)) };
+        let stream = self.0.cuda_stream();
+        let to = memory.device_ptr_mut(&stream).0;
+        // SAFETY: allocated for as many bytes just before, and given back in the order of the same stream.
+        unsafe { send_staged(bytes, to, &stream) }?;
+        Ok(memory)
     }
 
     fn at<T: Number>(&self, memory: &CudaSlice<T>) -> At<T> {
@@ -127,8 +159,8 @@ impl Machine for Gpu {
 
     fn launch(&self, launch: Launch) -> Result<()> {
         let Launch { kernels, kernel, grid, block, args } = launch;
-        let function = self.0.get_or_load_custom_func(&kernel, kernels.module, kernels.ptx)?;
-        let mut builder = function.builder();
+        let (function, stream) = (self.function(kernels, &kernel)?, self.0.cuda_stream());
+        let mut builder = stream.launch_builder(&function);
         for arg in &args {
             match arg {
                 Arg::Address(v) => builder.arg(v),

@@ -43,6 +43,9 @@ impl Number for i32 {
 impl Number for i64 {
     const SUFFIX: &'static str = "i64";
 }
+impl Number for u8 {
+    const SUFFIX: &'static str = "u8";
+}
 
 /// Where numbers stand in a machine's memory. It keeps nothing alive: work is done in the order of launches, and memory
 /// that is given back is used again by later launches only.
@@ -57,6 +60,11 @@ impl<T> At<T> {
     /// No address, for what is optional.
     pub fn none() -> Self {
         Self::new(0)
+    }
+
+    /// Where the number stands that is `numbers` further on.
+    pub fn plus(self, numbers: usize) -> Self {
+        Self::new(self.0 + (numbers * size_of::<T>()) as u64)
     }
 }
 
@@ -150,14 +158,14 @@ pub struct Launch {
     pub args: Vec<Arg>,
 }
 
-/// Threads of a one-dimensional block.
-const THREADS: u32 = 256;
+/// Threads of a one-dimensional block, as in device.cuh.
+pub const THREADS: u32 = 256;
 /// Most blocks of a launch whose threads take several items each.
-const MOST_BLOCKS: u32 = 1 << 12;
-/// Columns and rows of a tile, as in device.cuh.
-const TILE: [u32; 2] = [32, 8];
-/// Most blocks along y.
-const MOST_ROWS: usize = 65535;
+pub const MOST_BLOCKS: u32 = 1 << 12;
+/// Most items of a launch. A thread adds the number of all threads to that of an item before it looks whether there is such
+/// an item: the sum must not pass what 32 bits hold, where it would begin again at 0.
+const MOST_ITEMS: u32 = 1 << 31;
+const _: () = assert!(MOST_ITEMS.checked_add(MOST_BLOCKS * THREADS).is_some());
 
 impl Launch {
     /// One thread an item, or several items.
@@ -177,22 +185,6 @@ impl Launch {
         Self::new(kernels, kernel, [count(rows)?, 1], [THREADS, 1], args)
     }
 
-    /// Tiles of columns, for `parts` groups of rows.
-    ///
-    /// # Errors
-    /// When there are more groups than a grid has rows.
-    pub fn tiles(
-        kernels: Kernels,
-        kernel: impl Into<String>,
-        (columns, parts): (usize, usize),
-        args: Vec<Arg>,
-    ) -> Result<Self> {
-        if parts > MOST_ROWS {
-            candle_core::bail!("a GPU takes at most {MOST_ROWS} images at a time, not {parts}: set a smaller batch")
-        }
-        Self::new(kernels, kernel, [count(columns)?.div_ceil(TILE[0]), count(parts)?], TILE, args)
-    }
-
     fn new(
         kernels: Kernels,
         kernel: impl Into<String>,
@@ -207,11 +199,13 @@ impl Launch {
 /// A number of items as kernels count them.
 ///
 /// # Errors
-/// When there are none, or more than 32 bits hold.
+/// When there are none, or more than 2^31: kernels count in 32 bits, and add to a number before they compare it.
 pub fn count(items: usize) -> Result<u32> {
     match u32::try_from(items) {
-        Ok(items) if items > 0 => Ok(items),
-        _ => candle_core::bail!("a map of {items} elements does not go through one launch: set a smaller batch"),
+        Ok(items) if items > 0 && items <= MOST_ITEMS => Ok(items),
+        _ => candle_core::bail!(
+            "{items} items do not go through one launch, which takes 1 to {MOST_ITEMS}: set a smaller batch or a chunk"
+        ),
     }
 }
 
@@ -255,4 +249,23 @@ pub trait Machine {
     /// # Errors
     /// When there is no such kernel, or the machine refuses.
     fn launch(&self, launch: Launch) -> Result<()>;
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// A thread that counts in 32 bits by steps of all threads comes to an end.
+    #[test]
+    fn items_that_a_counter_would_never_pass_are_refused() {
+        for items in [1, 1 << 20, 1 << 31] {
+            let last = u64::from(count(items).unwrap()) - 1 + u64::from(MOST_BLOCKS * THREADS);
+            assert!(last <= u64::from(u32::MAX), "{items}");
+        }
+        for items in [0, (1 << 31) + 1, (1 << 32) - (1 << 20), (1 << 32) - 1, 1 << 32] {
+            let error = count(items).unwrap_err().to_string();
+            assert!(error.contains("chunk"), "{error}");
+        }
+    }
 }

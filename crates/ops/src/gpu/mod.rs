@@ -10,7 +10,10 @@ mod absent;
 mod device;
 pub(crate) mod machine;
 mod memory;
+#[cfg(feature = "cuda")]
+mod pinned;
 mod precision;
+pub(crate) mod tiles;
 #[cfg(feature = "cuda")]
 mod transfer;
 

@@ -4,18 +4,19 @@
 
 use super::device::{Gpu, at};
 use super::machine::Number;
+use super::pinned::Pinned;
 use candle_core::cuda_backend::WrapErr;
-use candle_core::cuda_backend::cudarc::driver::{CudaEvent, CudaSlice, CudaStream, PinnedHostSlice, result, sys};
+use candle_core::cuda_backend::cudarc::driver::{CudaEvent, CudaSlice, CudaStream, DevicePtrMut, sys};
 use candle_core::{DType, Device, Result, Shape, Tensor, bail};
 use half::bf16;
 use std::cell::RefCell;
 use std::sync::Arc;
 
-/// A stream for uploads, and two pinned buffers: one is filled while the other is read by the GPU.
+/// A stream for uploads, and two pinned buffers, which only grow: one is filled while the other is read by the GPU.
 pub struct UploadStream {
     gpu: Gpu,
     stream: Arc<CudaStream>,
-    buffers: [Option<PinnedHostSlice<u8>>; 2],
+    buffers: [Option<Pinned>; 2],
     next: usize,
 }
 
@@ -52,17 +53,24 @@ impl UploadStream {
         let bytes = len * size_of::<T>();
         let slot = &mut self.buffers[self.next];
         self.next = 1 - self.next;
+        // A smaller one goes first, once its content has been read.
+        if slot.as_ref().is_some_and(|buffer| buffer.bytes() < bytes) {
+            *slot = None;
+        }
         let buffer = match slot {
-            Some(buffer) if buffer.num_bytes() == bytes => buffer,
-            // SAFETY: every bit pattern is a number, and it is written before it is read.
-            other => other.insert(unsafe { self.stream.context().alloc_pinned::<u8>(bytes) }.w()?),
+            Some(buffer) => buffer,
+            None => slot.insert(Pinned::new(self.stream.context(), bytes, sys::CU_MEMHOSTALLOC_WRITECOMBINED)?),
         };
-        let host = buffer.as_mut_slice().w()?;
-        // SAFETY: as many bytes, at the start of a page; nobody else holds them.
-        fill(unsafe { std::slice::from_raw_parts_mut(host.as_mut_ptr().cast(), len) });
+        let host = buffer.host()?.as_mut_ptr();
+        // SAFETY: the buffer has as many bytes, at the start of a page; all of them are initialised, every bit pattern is a
+        // number, and nobody else holds them.
+        fill(unsafe { std::slice::from_raw_parts_mut(host.cast(), len) });
         // SAFETY: written by the copy before anything reads it.
         let mut memory = unsafe { self.stream.alloc::<u8>(bytes) }.w()?;
-        self.stream.memcpy_htod(&*buffer, &mut memory).w()?;
+        let to = memory.device_ptr_mut(&self.stream).0;
+        // SAFETY: allocated for as many bytes the line before, in the order of this stream; wherever it is given back, that
+        // comes behind the copy: on this stream, or on one that has waited for `arrived`.
+        unsafe { buffer.send(to, bytes, &self.stream) }?;
         let arrived = self.stream.record_event(None).w()?;
         Ok(PendingUpload { gpu: self.gpu.clone(), memory, arrived, dtype: T::DTYPE, shape: shape.into() })
     }
@@ -99,14 +107,14 @@ const SLOTS: usize = 32;
 
 thread_local! {
     /// Pinned buffers that no reading uses: making one makes the GPU wait.
-    static IDLE: RefCell<Vec<PinnedHostSlice<u8>>> = const { RefCell::new(Vec::new()) };
+    static IDLE: RefCell<Vec<Pinned>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Scalars in flight to the host.
 pub struct PendingRead {
-    buffer: PinnedHostSlice<u8>,
+    /// None once it has gone back to the idle ones.
+    buffer: Option<Pinned>,
     dtypes: Vec<DType>,
-    arrived: CudaEvent,
 }
 
 impl PendingRead {
@@ -118,41 +126,45 @@ impl PendingRead {
         if scalars.len() > SLOTS {
             bail!("{} figures at once; at most {SLOTS} are read", scalars.len())
         }
+        let part = |(slot, scalar): (usize, &&Tensor)| {
+            Ok(match scalar.dtype() {
+                DType::F64 => (slot * SLOT, at::<f64>(scalar)?.0, size_of::<f64>()),
+                _ => (slot * SLOT, at::<f32>(scalar)?.0, size_of::<f32>()),
+            })
+        };
+        let parts = scalars.iter().enumerate().map(part).collect::<Result<Vec<_>>>()?;
         let stream = gpu.0.cuda_stream();
         let idle = IDLE.with_borrow_mut(Vec::pop).filter(|buffer| buffer.context() == stream.context());
         let mut buffer = match idle {
             Some(buffer) => buffer,
-            // SAFETY: every bit pattern is a number; the slots that are read are written by the copies.
-            None => unsafe { stream.context().alloc_pinned_with_flags::<u8>(SLOT * SLOTS, 0) }.w()?,
+            None => Pinned::new(stream.context(), SLOT * SLOTS, 0)?,
         };
-        let slots = buffer.as_mut_slice().w()?.chunks_exact_mut(SLOT);
-        for (slot, scalar) in slots.zip(scalars) {
-            let (address, size) = match scalar.dtype() {
-                DType::F64 => (at::<f64>(scalar)?.0, size_of::<f64>()),
-                _ => (at::<f32>(scalar)?.0, size_of::<f32>()),
-            };
-            // SAFETY: the buffer lives until `arrived` has been waited for; the scalar is one number of that size, and is
-            // given back behind this copy.
-            unsafe { result::memcpy_dtoh_async(&mut slot[..size], address, stream.cu_stream()) }.w()?;
-        }
-        let arrived = stream.record_event(Some(sys::CUevent_flags::CU_EVENT_BLOCKING_SYNC)).w()?;
-        Ok(Self { buffer, dtypes: scalars.iter().map(|s| s.dtype()).collect(), arrived })
+        // SAFETY: each scalar is one number of that size, and is given back behind this copy.
+        unsafe { buffer.receive(&parts, &stream) }?;
+        Ok(Self { buffer: Some(buffer), dtypes: scalars.iter().map(|s| s.dtype()).collect() })
     }
 
     /// The numbers, once they are here.
     ///
     /// # Errors
     /// When the GPU failed at what it was doing.
-    pub fn wait(self) -> Result<Vec<f64>> {
-        let Self { buffer, dtypes, arrived } = self;
-        arrived.synchronize().w()?;
+    pub fn wait(mut self) -> Result<Vec<f64>> {
+        let Some(buffer) = &mut self.buffer else { bail!("figures without a buffer") };
         let number = |(slot, dtype): (&[u8], &DType)| match (dtype, slot) {
             (DType::F64, &[a, b, c, d, e, f, g, h]) => f64::from_le_bytes([a, b, c, d, e, f, g, h]),
             (_, &[a, b, c, d, ..]) => f64::from(f32::from_le_bytes([a, b, c, d])),
             _ => f64::NAN,
         };
-        let numbers = buffer.as_slice().w()?.chunks_exact(SLOT).zip(&dtypes).map(number).collect();
-        IDLE.with_borrow_mut(|idle| idle.push(buffer));
-        Ok(numbers)
+        Ok(buffer.host()?.chunks_exact(SLOT).zip(&self.dtypes).map(number).collect())
+    }
+}
+
+impl Drop for PendingRead {
+    /// The buffer goes back, read or not: whoever is next waits for its last copy.
+    fn drop(&mut self) {
+        if let Some(buffer) = self.buffer.take() {
+            // A thread that ends has no idle ones any more.
+            let _ = IDLE.try_with(|idle| idle.borrow_mut().push(buffer));
+        }
     }
 }

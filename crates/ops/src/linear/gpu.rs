@@ -1,6 +1,6 @@
 //! Biases on a GPU, by the kernels of `kernel.cu`.
 
-use crate::gpu::machine::{At, Kernels, Launch, Machine, args, count, kernels};
+use crate::gpu::machine::{At, Kernels, Launch, Machine, args, count, kernels, packs};
 use crate::gpu::{Gpu, at};
 use candle_core::{Result, Tensor};
 
@@ -8,13 +8,15 @@ const KERNELS: Kernels = kernels!("linear");
 
 /// Adds `bias` `[O]` to every row of `out` `[rows, O]`.
 pub fn launch_add_bias<M: Machine>(m: &M, out: At<f32>, (rows, o): (usize, usize), bias: At<f32>) -> Result<()> {
-    m.launch(Launch::items(KERNELS, "add_bias", rows * o, args![out, bias, count(o)?, count(rows * o)?])?)
+    let (packs, wide) = packs(rows * o, o, &[out, bias])?;
+    m.launch(Launch::items(KERNELS, "add_bias", packs as usize, args![out, bias, packs / rows as u32, packs, wide])?)
 }
 
 /// The sums of the columns of `x` `[rows, c]`.
 pub fn launch_sum_rows<M: Machine>(m: &M, x: At<f32>, (rows, c): (usize, usize)) -> Result<M::Memory<f32>> {
+    count(rows * c)?;
     let out = m.room::<f32>(c)?;
-    m.launch(Launch::tiles(KERNELS, "sum_rows", (c, 1), args![x, rows as i64, c as i64, m.at(&out)])?)?;
+    m.launch(Launch::merge(KERNELS, "sum_rows", c, args![x, rows as u32, c as u32, m.at(&out)])?)?;
     Ok(out)
 }
 

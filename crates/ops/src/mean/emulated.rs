@@ -30,7 +30,14 @@ fn check<T: Map>((n, h, w, f): Shape4, streams: usize) {
 
 #[test]
 fn as_on_the_cpu() {
-    for (shape, streams) in [((2, 7, 7, 3), 1), ((3, 1, 1, 40), 1), ((2, 4, 5, 33), 1), ((2, 3, 5, 7), 2)] {
+    for (shape, streams) in [
+        ((2, 7, 7, 3), 1),
+        ((3, 1, 1, 40), 1),
+        ((2, 4, 5, 33), 1),
+        ((2, 3, 5, 7), 2),
+        ((3, 9, 5, 16), 1),
+        ((2, 4, 3, 264), 2),
+    ] {
         both!(check(shape, streams));
     }
 }

@@ -1,7 +1,8 @@
 //! Means over pixels on a GPU, by the kernels of `kernel.cu`.
 
 use super::streams::Streams;
-use crate::gpu::machine::{At, Kernels, Launch, Machine, Number, args, kernels, named};
+use crate::gpu::machine::{At, Kernels, Machine, Number, args, count, kernels, named};
+use crate::gpu::tiles::Tiling;
 use crate::gpu::{Gpu, at};
 use crate::tensor::access::by_element;
 use candle_core::{DType, Result, Shape, Tensor};
@@ -11,15 +12,20 @@ const KERNELS: Kernels = kernels!("mean");
 
 /// The mean over the pixels of each image, streams added: `[N, P, streams F]` to f32 `[N, F]`.
 pub fn launch_mean<M: Machine, T: Number>(m: &M, s: Streams, x: At<T>, out: At<f32>) -> Result<()> {
-    let args = args![x, s.pixels as i64, s.f as i64, s.streams as i32, out];
-    m.launch(Launch::tiles(KERNELS, named::<T>("pixel_mean"), (s.f, s.n), args)?)
+    count(s.n * s.f)?;
+    let tiling = Tiling::of(s.rows(), s.f, &[x])?;
+    let [packs, side, tiles] = tiling.args();
+    let args = args![x, s.pixels as u32, packs, side, tiles, tiling.wide, s.streams as u32, out];
+    m.launch(tiling.launch(KERNELS, named::<T>("pixel_mean"), s.n, args)?)
 }
 
 /// The gradient of [`launch_mean`], to `dx`.
 pub fn launch_mean_gradient<M: Machine, T: Number>(m: &M, s: Streams, dy: At<f32>, dx: At<T>) -> Result<()> {
-    let (items, share) = (s.n * s.pixels * s.f * s.streams, 1.0 / s.pixels as f32);
-    let args = args![dy, s.pixels as i64, s.f as i64, s.streams as i32, share, dx, items as i64];
-    m.launch(Launch::items(KERNELS, named::<T>("pixel_spread"), items, args)?)
+    let tiling = Tiling::of(s.rows(), s.f, &[dx, At::new(dy.0)])?;
+    let ([packs, side, tiles], splits) = (tiling.args(), tiling.splits(s.n));
+    let (rows, share) = ((s.pixels * s.streams) as u32, 1.0 / s.pixels as f32);
+    let args = args![dy, rows, packs, side, tiles, tiling.wide, splits as u32, share, dx];
+    m.launch(tiling.launch(KERNELS, named::<T>("pixel_spread"), s.n * splits, args)?)
 }
 
 /// The mean over the pixels of each image, streams added: `[N, P, streams F]` to f32 `[N, F]`.

@@ -10,3 +10,10 @@ pub struct Streams {
     pub f: usize,
     pub streams: usize,
 }
+
+impl Streams {
+    /// Rows of one stream's channels in the whole map.
+    pub fn rows(self) -> usize {
+        self.n * self.pixels * self.streams
+    }
+}

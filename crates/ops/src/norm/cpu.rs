@@ -335,15 +335,17 @@ pub fn backward(
     })
 }
 
-/// Moves a running statistic towards the batch's: `keep * running + (1 - keep) * batch`.
+/// Moves running mean and variance towards the batch's: `keep * running + (1 - keep) * batch`.
 ///
 /// # Errors
 /// When one is no contiguous f32 tensor on the CPU.
-pub fn blend(running: &Tensor, batch: &Tensor, keep: f32) -> Result<()> {
-    update_with(running, batch, |running, batch| {
-        for (r, b) in running.iter_mut().zip(batch) {
-            *r = keep * *r + (1.0 - keep) * b;
-        }
+pub fn blend(running: [&Tensor; 2], batch: [&Tensor; 2], keep: f32) -> Result<()> {
+    running.into_iter().zip(batch).try_for_each(|(running, batch)| {
+        update_with(running, batch, |running, batch| {
+            for (r, b) in running.iter_mut().zip(batch) {
+                *r = keep * *r + (1.0 - keep) * b;
+            }
+        })
     })
 }
 

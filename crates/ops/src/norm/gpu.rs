@@ -1,20 +1,19 @@
 //! Batch normalisation over rows `[R, C]` on a GPU, by the kernels of `kernel.cu`.
 
-use crate::gpu::machine::{At, Kernels, Launch, Machine, Number, args, kernels, named, packs};
+use crate::gpu::machine::{At, Kernels, Launch, Machine, Number, args, kernels, named};
+use crate::gpu::tiles::{MOST_PARTS, Mask, Tiling};
 use crate::gpu::{Gpu, at};
 use crate::tensor::access::by_element;
 use candle_core::{D, Result, Tensor};
 
 const KERNELS: Kernels = kernels!("norm");
-/// Most groups of rows whose partial results are merged.
-const MOST_PARTS: usize = 1024;
-/// Fewest rows of a group: a thread reads eight at a time, and a tile has eight threads a column.
-const FEWEST_ROWS: usize = 256;
+/// Rows of a part that a thread takes at least: two times what it loads at once.
+const FEWEST_ROWS: usize = 16;
 
-/// How rows are cut into groups: rows of a group, and groups. By the number of rows alone, so that sums are the same on
-/// every GPU.
-fn parts(rows: usize) -> (usize, usize) {
-    let per_part = rows.div_ceil(MOST_PARTS).next_multiple_of(64).max(FEWEST_ROWS);
+/// How rows are cut into parts with partial results of their own: rows of a part, and parts. By the shape alone, so that
+/// sums are the same on every GPU.
+fn parts(rows: usize, tiling: &Tiling) -> (usize, usize) {
+    let per_part = rows.div_ceil(MOST_PARTS).next_multiple_of(FEWEST_ROWS * tiling.rows_at_once());
     (per_part, rows.div_ceil(per_part))
 }
 
@@ -24,121 +23,150 @@ pub struct Found<M: Machine> {
     pub var: M::Memory<f32>,
 }
 
-/// The moments of `x` `[rows, c]`.
-pub fn launch_moments<M: Machine, T: Number>(m: &M, x: At<T>, (rows, c): (usize, usize)) -> Result<Found<M>> {
-    let (per_part, count) = parts(rows);
-    let (means, squares) = (m.room::<f32>(count * c)?, m.room::<f32>(count * c)?);
-    let sizes = (rows as i64, c as i64, per_part as i64);
-    m.launch(Launch::tiles(
-        KERNELS,
-        named::<T>("moments_parts"),
-        (c, count),
-        args![x, sizes.0, sizes.1, sizes.2, m.at(&means), m.at(&squares)],
-    )?)?;
-    let (mean, var) = (m.room::<f32>(c)?, m.room::<f32>(c)?);
-    m.launch(Launch::tiles(
-        KERNELS,
-        "moments_merge",
-        (c, 1),
-        args![m.at(&means), m.at(&squares), count as i64, sizes.0, sizes.2, sizes.1, m.at(&mean), m.at(&var)],
-    )?)?;
-    Ok(Found { mean, var })
+/// What a normalisation takes besides moments: gamma and beta, where there are any, and what is added to the variance.
+#[derive(Clone, Copy)]
+pub struct Learned {
+    pub gamma: Option<At<f32>>,
+    pub beta: Option<At<f32>>,
+    pub eps: f32,
+}
+
+/// Running statistics to be moved towards a batch's, and the share of the old ones that they keep.
+#[derive(Clone, Copy)]
+pub struct Moving {
+    pub mean: At<f32>,
+    pub var: At<f32>,
+    pub keep: f32,
+}
+
+/// The arguments that every kernel takes which finds what normalises.
+macro_rules! affine_args {
+    ($learned:expr, $moving:expr, $c:expr, $affine:expr, $($first:expr),*) => {{
+        let (Learned { gamma, beta, eps }, none) = ($learned, At::none());
+        let (mean, var, keep) = $moving.map_or((none, none, 0.0), |m: Moving| (m.mean, m.var, m.keep));
+        args![$($first,)* gamma.unwrap_or(none), beta.unwrap_or(none), eps, $c as u32, $affine, mean, var, keep]
+    }};
 }
 
 /// What normalises: `y = (x - mean) * scale + shift`, one value a channel.
 pub struct Affine<M: Machine> {
     c: usize,
     mean: At<f32>,
-    inv: M::Memory<f32>,
-    scale: M::Memory<f32>,
-    shift: M::Memory<f32>,
+    /// 1 / deviation, scale and shift, one after the other.
+    terms: M::Memory<f32>,
 }
 
-/// From moments, which the caller keeps alive; a missing gamma is 1, a missing beta 0.
+/// The moments of `x` `[rows, c]`, and what normalises by them, while they are kept.
+pub fn launch_moments<M: Machine, T: Number>(
+    m: &M,
+    x: At<T>,
+    (rows, c): (usize, usize),
+    learned: Learned,
+    moving: Option<Moving>,
+) -> Result<(Found<M>, Affine<M>)> {
+    let tiling = Tiling::of(rows, c, &[x])?;
+    let (per_part, count) = parts(rows, &tiling);
+    let found = m.room::<f32>(2 * count * c)?;
+    let (means, squares) = (m.at(&found), m.at(&found).plus(count * c));
+    let [packs, side, tiles] = tiling.args();
+    let args = args![x, rows as u32, packs, side, tiles, per_part as u32, tiling.wide, means, squares];
+    m.launch(tiling.launch(KERNELS, named::<T>("moments_parts"), count, args)?)?;
+    let (mean, var, terms) = (m.room::<f32>(c)?, m.room::<f32>(c)?, m.room::<f32>(3 * c)?);
+    let (mean_at, var_at, sizes) = (m.at(&mean), m.at(&var), [count, rows, per_part].map(|v| v as u32));
+    let args =
+        affine_args!(learned, moving, c, m.at(&terms), means, squares, sizes[0], sizes[1], sizes[2], mean_at, var_at);
+    m.launch(Launch::merge(KERNELS, "moments_merge", c, args)?)?;
+    Ok((Found { mean, var }, Affine { c, mean: mean_at, terms }))
+}
+
+/// What normalises by moments that are there, which the caller keeps.
 pub fn affine<M: Machine>(
     m: &M,
     [mean, var]: [At<f32>; 2],
-    [gamma, beta]: [Option<At<f32>>; 2],
-    eps: f32,
+    learned: Learned,
+    moving: Option<Moving>,
     c: usize,
 ) -> Result<Affine<M>> {
-    let (inv, scale, shift) = (m.room::<f32>(c)?, m.room::<f32>(c)?, m.room::<f32>(c)?);
-    let optional = |at: Option<At<f32>>| at.unwrap_or(At::none());
-    m.launch(Launch::items(
-        KERNELS,
-        "norm_affine",
-        c,
-        args![var, optional(gamma), optional(beta), eps, c as i64, m.at(&inv), m.at(&scale), m.at(&shift)],
-    )?)?;
-    Ok(Affine { c, mean, inv, scale, shift })
+    let terms = m.room::<f32>(3 * c)?;
+    let args = affine_args!(learned, moving, c, m.at(&terms), mean, var);
+    m.launch(Launch::items(KERNELS, "norm_affine", c, args)?)?;
+    Ok(Affine { c, mean, terms })
 }
 
 impl<M: Machine> Affine<M> {
-    /// `relu(normalised x + residual)` to `out`, all `[rows, C]`; ReLU and residual are optional.
+    /// Tiles of maps; the vectors of channels are read by packs, too.
+    fn tiling<T: Number>(&self, m: &M, rows: usize, maps: &[At<T>]) -> Result<Tiling> {
+        let vectors = [self.mean.0, m.at(&self.terms).0].map(At::new);
+        Tiling::of(rows, self.c, &[maps, &vectors].concat())
+    }
+
+    /// `relu(normalised x + residual)` to `out`, all `[rows, C]`; ReLU and residual are optional. With `masked` comes which
+    /// elements ReLU let through.
     pub fn forward<T: Number>(
         &self,
         m: &M,
         x: At<T>,
         residual: Option<At<T>>,
-        relu: bool,
+        (relu, masked): (bool, bool),
         (out, rows): (At<T>, usize),
-    ) -> Result<()> {
+    ) -> Result<Option<Mask<M>>> {
         let residual = residual.unwrap_or(At::none());
-        let (count, wide) = packs(rows * self.c, self.c, &[x, residual, out])?;
-        let (scale, shift) = (m.at(&self.scale), m.at(&self.shift));
-        let args = args![x, residual, self.mean, scale, shift, relu, out, count, self.c as u32, wide];
-        m.launch(Launch::items(KERNELS, named::<T>("norm_forward"), count as usize, args)?)
+        let tiling = self.tiling(m, rows, &[x, residual, out])?;
+        let mask = if masked { Some(Mask::new::<T>(m, tiling.all_packs(), tiling.wide)?) } else { None };
+        let (bits, [packs, side, tiles]) = (mask.as_ref().map_or(At::none(), |mask| mask.at(m)), tiling.args());
+        let (terms, rows) = (m.at(&self.terms), rows as u32);
+        let ((per_part, count), wide) = (tiling.spread(), tiling.wide);
+        let per_part = per_part as u32;
+        let args = args![x, residual, self.mean, terms, relu, rows, packs, side, tiles, per_part, wide, out, bits];
+        m.launch(tiling.launch(KERNELS, named::<T>("norm_forward"), count, args)?)?;
+        Ok(mask)
     }
 
     /// The gradient of `x` in `dx`, which may be `dy`, and those of gamma and beta.
     ///
-    /// `y` is the output where a residual was added before a ReLU: `dy` then becomes the gradient of the residual. `batch`
+    /// `mask` is there where a residual was added before a ReLU: `dy` then becomes the gradient of the residual. `batch`
     /// tells that the moments came from `x` itself, so that its gradient passes through them.
     pub fn backward<T: Number>(
         &self,
         m: &M,
         (x, rows): (At<T>, usize),
-        y: Option<At<T>>,
+        mask: Option<&Mask<M>>,
         [dy, dx]: [At<T>; 2],
         (relu, batch): (bool, bool),
     ) -> Result<[M::Memory<f32>; 2]> {
-        let c = self.c;
-        let (per_part, count) = parts(rows);
-        let (sums, centred) = (m.room::<f32>(count * c)?, m.room::<f32>(count * c)?);
-        let (mean, scale, shift) = (self.mean, m.at(&self.scale), m.at(&self.shift));
-        let (sums_at, centred_at) = (m.at(&sums), m.at(&centred));
-        let sizes = (rows as i64, c as i64, per_part as i64);
-        let from_y = y.unwrap_or(At::none());
-        let args = args![x, from_y, dy, mean, scale, shift, relu, sizes.0, sizes.1, sizes.2, sums_at, centred_at];
-        m.launch(Launch::tiles(KERNELS, named::<T>("norm_gradient_parts"), (c, count), args)?)?;
-        let [d_gamma, d_beta, mean_g, slope] = [m.room(c)?, m.room(c)?, m.room(c)?, m.room::<f32>(c)?];
+        let (c, mean, terms) = (self.c, self.mean, m.at(&self.terms));
+        let mut tiling = self.tiling(m, rows, &[x, dy, dx])?;
+        if mask.is_some_and(Mask::is_narrow) {
+            // Written element by element, it is read so.
+            tiling = Tiling::narrow(rows, c)?;
+        }
+        let (per_part, count) = parts(rows, &tiling);
         let share = if batch { 1.0 / rows as f32 } else { 0.0 };
-        let (mean_g_at, slope_at) = (m.at::<f32>(&mean_g), m.at(&slope));
-        let found = (m.at::<f32>(&d_gamma), m.at::<f32>(&d_beta));
-        let args = args![
-            sums_at,
-            centred_at,
-            count as i64,
-            sizes.1,
-            share,
-            m.at(&self.inv),
-            found.0,
-            found.1,
-            mean_g_at,
-            slope_at
-        ];
-        m.launch(Launch::tiles(KERNELS, "norm_gradient_merge", (c, 1), args)?)?;
-        let (count, wide) = packs(rows * c, c, &[x, dy, dx])?;
-        let relu = relu && y.is_none();
-        let args = args![x, dy, mean, scale, shift, mean_g_at, slope_at, relu, dx, count, c as u32, wide];
-        m.launch(Launch::items(KERNELS, named::<T>("norm_backward"), count as usize, args)?)?;
+        let found = m.room::<f32>(2 * count * c)?;
+        let (sums, centred) = (m.at(&found), m.at(&found).plus(count * c));
+        let ([packs, side, tiles], wide, rows) = (tiling.args(), tiling.wide, rows as u32);
+        let (bits, lanes) = mask.map_or((At::none(), 1), |mask| (mask.at(m), mask.lanes()));
+        let per_part = per_part as u32;
+        let args =
+            args![x, bits, lanes, dy, mean, terms, relu, rows, packs, side, tiles, per_part, wide, sums, centred];
+        m.launch(tiling.launch(KERNELS, named::<T>("norm_gradient_parts"), count, args)?)?;
+        let (d_gamma, d_beta, merged) = (m.room::<f32>(c)?, m.room::<f32>(c)?, m.room::<f32>(2 * c)?);
+        let merged_at = m.at(&merged);
+        let args = args![sums, centred, count as u32, c as u32, share, terms, m.at(&d_gamma), m.at(&d_beta), merged_at];
+        m.launch(Launch::merge(KERNELS, "norm_gradient_merge", c, args)?)?;
+        let relu = relu && mask.is_none();
+        let (per_part, count) = tiling.spread();
+        let per_part = per_part as u32;
+        let args = args![x, dy, mean, terms, merged_at, relu, rows, packs, side, tiles, per_part, wide, dx];
+        m.launch(tiling.launch(KERNELS, named::<T>("norm_backward"), count, args)?)?;
         Ok([d_gamma, d_beta])
     }
 }
 
-/// Moves a running statistic `[c]` towards the batch's: `keep * running + (1 - keep) * batch`.
-pub fn launch_blend<M: Machine>(m: &M, running: At<f32>, batch: At<f32>, keep: f32, c: usize) -> Result<()> {
-    m.launch(Launch::items(KERNELS, "norm_blend", c, args![running, batch, keep, c as i64])?)
+/// Moves running mean and variance `[c]` towards the batch's: `keep * running + (1 - keep) * batch`.
+pub fn launch_blend<M: Machine>(m: &M, moving: Moving, batch: [At<f32>; 2], c: usize) -> Result<()> {
+    let args = args![moving.mean, moving.var, batch[0], batch[1], moving.keep, c as u32];
+    m.launch(Launch::items(KERNELS, "norm_blend", c, args)?)
 }
 
 /// What normalises, with the moments that it reads.
@@ -147,14 +175,47 @@ pub struct Normaliser {
     _moments: [Tensor; 2],
 }
 
+fn learned([gamma, beta]: [Option<&Tensor>; 2], eps: f32) -> Result<Learned> {
+    Ok(Learned { gamma: gamma.map(at).transpose()?, beta: beta.map(at).transpose()?, eps })
+}
+
+fn moving(running: Option<([&Tensor; 2], f32)>) -> Result<Option<Moving>> {
+    running.map(|([mean, var], keep)| Ok(Moving { mean: at(mean)?, var: at(var)?, keep })).transpose()
+}
+
 impl Normaliser {
-    /// From mean and variance; a missing gamma is 1, a missing beta 0.
+    /// By the moments of `x`, mean and variance of each channel, which come back. Running statistics move towards them; a
+    /// missing gamma is 1, a missing beta 0.
     ///
     /// # Errors
     /// When memory is short.
-    pub fn of(gpu: &Gpu, [mean, var]: [&Tensor; 2], [gamma, beta]: [Option<&Tensor>; 2], eps: f32) -> Result<Self> {
-        let learned = [gamma.map(at).transpose()?, beta.map(at).transpose()?];
-        let affine = affine(gpu, [at(mean)?, at(var)?], learned, eps, mean.elem_count())?;
+    pub fn of_batch(
+        gpu: &Gpu,
+        x: &Tensor,
+        given: [Option<&Tensor>; 2],
+        eps: f32,
+        running: Option<([&Tensor; 2], f32)>,
+    ) -> Result<(Self, [Tensor; 2])> {
+        let (rows, c) = matrix(x)?;
+        let (learned, moving) = (learned(given, eps)?, moving(running)?);
+        let (found, affine) = by_element!(x, T => launch_moments(gpu, at::<T>(x)?, (rows, c), learned, moving))?;
+        let moments = [gpu.tensor(found.mean, c), gpu.tensor(found.var, c)];
+        Ok((Self { affine, _moments: moments.clone() }, moments))
+    }
+
+    /// By mean and variance that are there; otherwise as [`Normaliser::of_batch`].
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub fn of(
+        gpu: &Gpu,
+        [mean, var]: [&Tensor; 2],
+        given: [Option<&Tensor>; 2],
+        eps: f32,
+        running: Option<([&Tensor; 2], f32)>,
+    ) -> Result<Self> {
+        let (learned, moving) = (learned(given, eps)?, moving(running)?);
+        let affine = affine(gpu, [at(mean)?, at(var)?], learned, moving, mean.elem_count())?;
         Ok(Self { affine, _moments: [mean.clone(), var.clone()] })
     }
 }
@@ -165,17 +226,7 @@ fn matrix(x: &Tensor) -> Result<(usize, usize)> {
     Ok((x.elem_count() / c, c))
 }
 
-/// Mean and biased variance of each channel, each `[C]`.
-///
-/// # Errors
-/// When memory is short.
-pub fn moments(gpu: &Gpu, x: &Tensor) -> Result<[Tensor; 2]> {
-    let (rows, c) = matrix(x)?;
-    let found = by_element!(x, T => launch_moments(gpu, at::<T>(x)?, (rows, c)))?;
-    Ok([gpu.tensor(found.mean, c), gpu.tensor(found.var, c)])
-}
-
-/// `relu(normalised x + residual)`; ReLU and residual are optional.
+/// `relu(normalised x + residual)`; ReLU and residual are optional. With `masked` comes which elements ReLU let through.
 ///
 /// # Errors
 /// When memory is short.
@@ -184,13 +235,13 @@ pub fn forward(
     normaliser: &Normaliser,
     x: &Tensor,
     residual: Option<&Tensor>,
-    relu: bool,
-) -> Result<Tensor> {
+    flags: (bool, bool),
+) -> Result<(Tensor, Option<Mask<Gpu>>)> {
     let (rows, _) = matrix(x)?;
     by_element!(x, T => {
         let (out, to) = gpu.new_tensor::<T>(x.shape())?;
-        normaliser.affine.forward(gpu, at::<T>(x)?, residual.map(at).transpose()?, relu, (to, rows))?;
-        Ok(out)
+        let mask = normaliser.affine.forward(gpu, at::<T>(x)?, residual.map(at).transpose()?, flags, (to, rows))?;
+        Ok((out, mask))
     })
 }
 
@@ -202,7 +253,7 @@ pub fn backward(
     gpu: &Gpu,
     normaliser: &Normaliser,
     x: &Tensor,
-    (y, keep): (Option<&Tensor>, bool),
+    (mask, keep): (Option<&Mask<Gpu>>, bool),
     dy: &Tensor,
     flags: (bool, bool),
 ) -> Result<(Option<Tensor>, [Tensor; 2])> {
@@ -212,16 +263,17 @@ pub fn backward(
             true => gpu.new_tensor::<T>(x.shape()).map(|(dx, to)| (Some(dx), to))?,
             false => (None, at::<T>(dy)?),
         };
-        let y = y.map(at::<T>).transpose()?;
-        let sums = normaliser.affine.backward(gpu, (at(x)?, rows), y, [at(dy)?, to], flags)?;
+        let sums = normaliser.affine.backward(gpu, (at(x)?, rows), mask, [at(dy)?, to], flags)?;
         Ok((dx, sums.map(|sum| gpu.tensor(sum, c))))
     })
 }
 
-/// Moves a running statistic towards the batch's: `keep * running + (1 - keep) * batch`.
+/// Moves running mean and variance towards the batch's: `keep * running + (1 - keep) * batch`.
 ///
 /// # Errors
-/// When the two are on different devices.
-pub fn blend(gpu: &Gpu, running: &Tensor, batch: &Tensor, keep: f32) -> Result<()> {
-    launch_blend(gpu, at(running)?, at(batch)?, keep, running.elem_count())
+/// When they are on different devices.
+pub fn blend(gpu: &Gpu, running: [&Tensor; 2], batch: [&Tensor; 2], keep: f32) -> Result<()> {
+    let [mean, var] = running;
+    let moving = Moving { mean: at(mean)?, var: at(var)?, keep };
+    launch_blend(gpu, moving, [at(batch[0])?, at(batch[1])?], mean.elem_count())
 }

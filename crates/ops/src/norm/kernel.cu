@@ -1,217 +1,401 @@
 // Batch normalisation over rows of [R, C], with residual add and ReLU: as norm/cpu.rs does it.
+//
+// Maps are rows of packs of V elements, of which each thread takes one column: what belongs to its channels stays in
+// registers. Loads of several rows are in flight at once. Blocks take parts of `per_part` rows one after the other. A pass
+// for sums begins at the end of a map, where whoever wrote the map ended, and the pass that follows at its beginning: so
+// each finds in the cache what was used last.
 #include "../gpu/device.cuh"
 
-// Rows that a thread holds at a time.
+// Rows whose mean a thread takes at a time, and rows that it loads at a time elsewhere.
 const int GROUP = 8;
+const int AHEAD = 4;
 
-// Rows, their mean, and the sum of their squared distances from it.
-struct Part {
-  float n, mean, squares;
-};
-
-// Chan, Golub and LeVeque 1979: no E[x^2] - E[x]^2, which loses digits.
-__device__ inline void join(Part &a, float n, float mean, float squares) {
-  if (n == 0) return;
-  float all = a.n + n, d = mean - a.mean, share = n / all;
-  a.mean += d * share;
-  a.squares += squares + d * d * a.n * share;
-  a.n = all;
-}
-
-// Mean and centred squares of `per_part` rows for each column: [parts, C] each.
-template <typename T>
-__device__ void moments_parts(const T *x, i64 rows, i64 c, i64 per_part, float *mean, float *squares) {
-  SHARED(float) n_of[ROWS][COLUMNS];
-  SHARED(float) mean_of[ROWS][COLUMNS];
-  SHARED(float) squares_of[ROWS][COLUMNS];
-  i64 column = tile_column(), first = blockIdx.y * per_part;
-  i64 last = first + per_part < rows ? first + per_part : rows;
-  Part part = {0, 0, 0};
-  if (column < c) {
-    for (i64 r = first + threadIdx.y; r < last; r += ROWS * GROUP) {
-      float v[GROUP], n = 0, sum = 0, around = 0;
-#pragma unroll
-      for (int i = 0; i < GROUP; i++) {
-        bool in = r + i * ROWS < last;
-        v[i] = in ? to_f32(x[(r + i * ROWS) * c + column]) : 0.0f;
-        n += in ? 1.0f : 0.0f;
-        sum += v[i];
-      }
-      float centre = sum / n;
-#pragma unroll
-      for (int i = 0; i < GROUP; i++) {
-        float d = r + i * ROWS < last ? v[i] - centre : 0.0f;
-        around += d * d;
-      }
-      join(part, n, centre, around);
-    }
-  }
-  n_of[threadIdx.y][threadIdx.x] = part.n;
-  mean_of[threadIdx.y][threadIdx.x] = part.mean;
-  squares_of[threadIdx.y][threadIdx.x] = part.squares;
-  __syncthreads();
-  if (threadIdx.y == 0 && column < c) {
-    for (int y = 1; y < ROWS; y++) {
-      join(part, n_of[y][threadIdx.x], mean_of[y][threadIdx.x], squares_of[y][threadIdx.x]);
-    }
-    mean[blockIdx.y * c + column] = part.mean;
-    squares[blockIdx.y * c + column] = part.squares;
-  }
-}
-KERNELS(moments_parts, (const T *x, i64 rows, i64 c, i64 per_part, float *mean, float *squares),
-        (x, rows, c, per_part, mean, squares))
-
-// Mean and biased variance of each channel from those of the parts, in double.
-KERNEL(moments_merge, (const float *part_mean, const float *part_squares, i64 parts, i64 rows, i64 per_part, i64 c,
-                       float *mean, float *var)) {
-  i64 column = tile_column();
-  bool in = column < c;
-  double sum = 0;
-  for (i64 p = threadIdx.y; in && p < parts; p += ROWS) {
-    double n = p + 1 < parts ? per_part : rows - p * per_part;
-    sum += n * part_mean[p * c + column];
-  }
-  double centre = column_sum(sum) / rows, around = 0;
-  for (i64 p = threadIdx.y; in && p < parts; p += ROWS) {
-    double n = p + 1 < parts ? per_part : rows - p * per_part, d = part_mean[p * c + column] - centre;
-    around += part_squares[p * c + column] + n * d * d;
-  }
-  around = column_sum(around);
-  if (in && threadIdx.y == 0) {
-    mean[column] = (float)centre;
-    var[column] = (float)(around / rows);
-  }
-}
-
-// What normalises: y = (x - mean) * scale + shift; gamma and beta may be missing.
-KERNEL(norm_affine, (const float *var, const float *gamma, const float *beta, float eps, i64 c, float *inv,
-                     float *scale, float *shift)) {
-  for (u32 j = first_item(); j < c; j += all_threads()) {
-    float i = (float)(1.0 / sqrt((double)var[j] + (double)eps));
-    inv[j] = i;
-    scale[j] = gamma ? i * gamma[j] : i;
-    shift[j] = beta ? beta[j] : 0.0f;
-  }
-}
-
+// Mean and centred squares of `per_part` rows for each channel: [parts, C] each. Groups of rows join by Chan, Golub and
+// LeVeque 1979: no E[x^2] - E[x]^2, which loses digits.
 template <typename T, int V>
-__device__ void normalise(const T *x, const T *residual, const float *mean, const float *scale, const float *shift,
-                          int relu, T *out, u32 packs, u32 c) {
-  const Pack<T, V> *from = (const Pack<T, V> *)x, *added = (const Pack<T, V> *)residual;
-  Pack<T, V> *to = (Pack<T, V> *)out;
-  for (u32 i = first_item(); i < packs; i += all_threads()) {
-    u32 j = i % (c / V) * V;
-    Pack<T, V> a = from[i], r = {};
-    if (residual) r = added[i];
+__device__ void moments_of(const T *__restrict__ x, u32 rows, TILE_PARAMETERS, u32 per_part, float *__restrict__ mean,
+                           float *__restrict__ squares) {
+  SHARED(float) n_of[SLOTS];
+  SHARED(float) mean_of[V][SLOTS];
+  SHARED(float) squares_of[V][SLOTS];
+  Tile t = tile_of(TILE_ARGUMENTS);
+  t.part = t.parts - 1 - t.part;
+  u32 first = t.part * per_part, last = first + per_part < rows ? first + per_part : rows;
+  float n = 0, m[V] = {}, s[V] = {};
+  if (t.in) {
+    const Pack<T, V> *from = (const Pack<T, V> *)x + t.pack;
+    u32 r = first + t.row;
+    for (; r + (GROUP - 1) * t.rows < last; r += GROUP * t.rows) {
+      Pack<T, V> a[GROUP];
 #pragma unroll
-    for (int k = 0; k < V; k++) {
-      float y = (to_f32(a.v[k]) - mean[j + k]) * scale[j + k] + shift[j + k];
-      if (residual) y += to_f32(r.v[k]);
-      a.v[k] = of_f32<T>(relu && !(y > 0) ? 0.0f : y);
+      for (int i = 0; i < GROUP; i++) a[i] = from[(r + i * t.rows) * packs];
+      float all = n + GROUP, share = GROUP * inverse_of(all), weight = n * share;
+      n = all;
+      float sum[V] = {}, around[V] = {}, v[V];
+#pragma unroll
+      for (int i = 0; i < GROUP; i++) {
+        unpack(a[i], v);
+#pragma unroll
+        for (int k = 0; k < V; k++) sum[k] += v[k];
+      }
+#pragma unroll
+      for (int k = 0; k < V; k++) sum[k] *= 1.0f / GROUP;
+#pragma unroll
+      for (int i = 0; i < GROUP; i++) {
+        unpack(a[i], v);
+#pragma unroll
+        for (int k = 0; k < V; k++) {
+          float d = v[k] - sum[k];
+          around[k] += d * d;
+        }
+      }
+#pragma unroll
+      for (int k = 0; k < V; k++) {
+        float d = sum[k] - m[k];
+        m[k] += d * share;
+        s[k] += around[k] + d * d * weight;
+      }
     }
-    to[i] = a;
+    for (; r < last; r += t.rows) {
+      float v[V], share = inverse_of(n + 1.0f), weight = n * share;
+      unpack(from[r * packs], v);
+      n += 1.0f;
+#pragma unroll
+      for (int k = 0; k < V; k++) {
+        float d = v[k] - m[k];
+        m[k] += d * share;
+        s[k] += d * d * weight;
+      }
+    }
   }
+  n_of[threadIdx.x] = n;
+#pragma unroll
+  for (int k = 0; k < V; k++) {
+    mean_of[k][threadIdx.x] = m[k];
+    squares_of[k][threadIdx.x] = s[k];
+  }
+  __syncthreads();
+  Channel c = channel_of<V>(TILE_ARGUMENTS);
+  if (!c.in) return;
+  // Around the first thread's mean, as sums of large numbers would lose digits.
+  float near = mean_of[c.lane][c.slot], all = 0, sum = 0, around = 0;
+  for (u32 y = 0, at = c.slot; y < t.rows; y++, at += side) {
+    float count = n_of[at];
+    all += count;
+    sum += count * ((float)mean_of[c.lane][at] - near);
+  }
+  float centre = near + sum * inverse_of(all);
+  for (u32 y = 0, at = c.slot; y < t.rows; y++, at += side) {
+    float d = (float)mean_of[c.lane][at] - centre;
+    around += (float)squares_of[c.lane][at] + (float)n_of[at] * d * d;
+  }
+  u32 to = t.part * (packs * V) + c.number;
+  mean[to] = centre;
+  squares[to] = around;
 }
-
 template <typename T>
-__device__ void norm_forward(const T *x, const T *residual, const float *mean, const float *scale, const float *shift,
-                             int relu, T *out, u32 packs, u32 c, int wide) {
-#define BODY(V) normalise<T, V>(x, residual, mean, scale, shift, relu, out, packs, c);
+__device__ void moments_parts(const T *x, u32 rows, TILE_PARAMETERS, u32 per_part, int wide, float *mean, float *squares) {
+#define BODY(V) moments_of<T, V>(x, rows, TILE_ARGUMENTS, per_part, mean, squares);
   BY_WIDTH(wide, BODY)
 #undef BODY
 }
-KERNELS(norm_forward,
-        (const T *x, const T *residual, const float *mean, const float *scale, const float *shift, int relu, T *out,
-         u32 packs, u32 c, int wide),
-        (x, residual, mean, scale, shift, relu, out, packs, c, wide))
+KERNELS_OF(3, moments_parts, (const T *x, u32 rows, TILE_PARAMETERS, u32 per_part, int wide, float *mean, float *squares),
+        (x, rows, TILE_ARGUMENTS, per_part, wide, mean, squares))
 
-// Of `per_part` rows: the sums of g and of g * (x - mean), [parts, C] each, g being `dy` where ReLU let through. With y,
-// the output of the ReLU, dy becomes g; else the mask is found again from x.
-template <typename T>
-__device__ void norm_gradient_parts(const T *x, const T *y, T *dy, const float *mean, const float *scale,
-                                    const float *shift, int relu, i64 rows, i64 c, i64 per_part, float *sums,
-                                    float *centred) {
-  i64 column = tile_column(), first = blockIdx.y * per_part;
-  i64 last = first + per_part < rows ? first + per_part : rows;
-  float sum = 0, products = 0;
-  if (column < c) {
-    float m = mean[column], s = scale[column], b = shift[column];
-    for (i64 r = first + threadIdx.y; r < last; r += ROWS) {
-      i64 at = r * c + column;
-      float d = to_f32(x[at]) - m, g = to_f32(dy[at]);
-      if (y) {
-        if (!(to_f32(y[at]) > 0)) g = 0;
-        dy[at] = of_f32<T>(g);
-      } else if (relu && !(d * s + b > 0)) {
-        g = 0;
-      }
-      sum += g;
-      products += g * d;
+// What normalises, y = (x - mean) * scale + shift, of channel j: 1 / deviation, scale and shift stand after one another.
+// Running statistics move towards those of the batch. Gamma, beta and running statistics may be missing.
+#define AFFINE_PARAMETERS \
+  const float *gamma, const float *beta, float eps, u32 c, float *affine, float *running_mean, float *running_var, \
+      float keep
+#define AFFINE_ARGUMENTS gamma, beta, eps, c, affine, running_mean, running_var, keep
+__device__ inline void affine_of(u32 j, float mean, float var, AFFINE_PARAMETERS) {
+  float inv = (float)(1.0 / sqrt((double)var + (double)eps));
+  affine[j] = inv;
+  affine[c + j] = gamma ? inv * gamma[j] : inv;
+  affine[2 * c + j] = beta ? beta[j] : 0.0f;
+  if (running_mean) running_mean[j] = keep * running_mean[j] + (1.0f - keep) * mean;
+  if (running_var) running_var[j] = keep * running_var[j] + (1.0f - keep) * var;
+}
+
+// Mean and biased variance of each channel from those of the parts, in double, and all that follows from them.
+KERNEL(moments_merge, (const float *part_mean, const float *part_squares, u32 parts, u32 rows, u32 per_part,
+                       float *mean, float *var, AFFINE_PARAMETERS)) {
+  u32 column = merge_column();
+  float means[MERGED], squares[MERGED];
+#pragma unroll
+  for (int i = 0; i < MERGED; i++) {
+    u32 p = merge_row() + i * MERGE_ROWS;
+    bool in = column < c && p < parts;
+    means[i] = in ? part_mean[p * c + column] : 0.0f;
+    squares[i] = in ? part_squares[p * c + column] : 0.0f;
+  }
+  double sum = 0, around = 0;
+#pragma unroll
+  for (int i = 0; i < MERGED; i++) {
+    u32 p = merge_row() + i * MERGE_ROWS;
+    if (p < parts) sum += (double)(p + 1 < parts ? per_part : rows - p * per_part) * means[i];
+  }
+  double centre = merge_sum(sum) / rows;
+#pragma unroll
+  for (int i = 0; i < MERGED; i++) {
+    u32 p = merge_row() + i * MERGE_ROWS;
+    if (p < parts) {
+      double d = means[i] - centre;
+      around += squares[i] + (double)(p + 1 < parts ? per_part : rows - p * per_part) * d * d;
     }
   }
-  sum = column_sum(sum);
-  products = column_sum(products);
-  if (column < c && threadIdx.y == 0) {
-    sums[blockIdx.y * c + column] = sum;
-    centred[blockIdx.y * c + column] = products;
+  around = merge_sum(around);
+  if (column < c && merge_row() == 0) {
+    float m = (float)centre, v = (float)(around / rows);
+    mean[column] = m;
+    var[column] = v;
+    affine_of(column, m, v, AFFINE_ARGUMENTS);
   }
 }
-KERNELS(norm_gradient_parts,
-        (const T *x, const T *y, T *dy, const float *mean, const float *scale, const float *shift, int relu, i64 rows,
-         i64 c, i64 per_part, float *sums, float *centred),
-        (x, y, dy, mean, scale, shift, relu, rows, c, per_part, sums, centred))
 
-// The gradients of gamma and beta, and what the gradient of x needs; `share` is 1 / rows, or 0 for running statistics.
-KERNEL(norm_gradient_merge, (const float *sums, const float *centred, i64 parts, i64 c, float share, const float *inv,
-                             float *d_gamma, float *d_beta, float *mean_g, float *slope)) {
-  i64 column = tile_column();
-  double sum = 0, products = 0;
-  for (i64 p = threadIdx.y; column < c && p < parts; p += ROWS) {
-    sum += sums[p * c + column];
-    products += centred[p * c + column];
+// What normalises by moments that are there.
+KERNEL(norm_affine, (const float *mean, const float *var, AFFINE_PARAMETERS)) {
+  for (u32 j = first_item(); j < c; j += all_threads()) affine_of(j, mean[j], var[j], AFFINE_ARGUMENTS);
+}
+
+// A thread's channels: (x - mean) * scale + shift.
+template <int V> struct Channels {
+  float mean[V], scale[V], shift[V];
+  __device__ Channels(const float *of_mean, const float *affine, u32 c, u32 first) {
+    load<V>(of_mean + first, mean);
+    load<V>(affine + c + first, scale);
+    load<V>(affine + 2 * c + first, shift);
   }
-  float all = (float)column_sum(sum), around = (float)column_sum(products);
-  if (column < c && threadIdx.y == 0) {
-    float i = inv[column];
+};
+
+// What a kernel does about ReLU: there is none; the backward pass finds it again from x; or it is to be read from a mask,
+// a byte for each pack, whose bits tell which elements it lets through, the first in the lowest bit.
+const int NO_RELU = 0, FROM_X = 1, MASKED = 2;
+
+template <typename T, int V, bool RESIDUAL, int RELU>
+__device__ void normalise(const T *__restrict__ x, const T *__restrict__ residual, const float *__restrict__ mean,
+                          const float *__restrict__ affine, u32 rows, TILE_PARAMETERS, u32 per_part, T *__restrict__ out,
+                          u8 *__restrict__ mask) {
+  Tile t = tile_of(TILE_ARGUMENTS);
+  if (!t.in) return;
+  const Pack<T, V> *from = (const Pack<T, V> *)x + t.pack, *added = (const Pack<T, V> *)residual + t.pack;
+  Pack<T, V> *to = (Pack<T, V> *)out + t.pack;
+  Channels<V> of(mean, affine, packs * V, t.pack * V);
+  u32 first = t.part * per_part, last = first + per_part < rows ? first + per_part : rows;
+  for (u32 r = first + t.row; r < last; r += AHEAD * t.rows) {
+    Pack<T, V> a[AHEAD] = {}, q[AHEAD] = {};
+#pragma unroll
+    for (int i = 0; i < AHEAD; i++) {
+      u32 row = r + i * t.rows;
+      if (row < last) a[i] = from[row * packs];
+      if (RESIDUAL && row < last) q[i] = added[row * packs];
+    }
+#pragma unroll
+    for (int i = 0; i < AHEAD; i++) {
+      u32 row = r + i * t.rows, open = 0;
+      float v[V], w[V];
+      unpack(a[i], v);
+      unpack(q[i], w);
+#pragma unroll
+      for (int k = 0; k < V; k++) {
+        float y = (v[k] - of.mean[k]) * of.scale[k] + of.shift[k];
+        if (RESIDUAL) y += w[k];
+        bool on = y > 0;
+        v[k] = RELU != NO_RELU && !on ? 0.0f : y;
+        if (RELU == MASKED) open |= on ? 1u << k : 0u;
+      }
+      if (row < last) {
+        to[row * packs] = packed<T, V>(v);
+        if (RELU == MASKED) mask[row * packs + t.pack] = (u8)open;
+      }
+    }
+  }
+}
+template <typename T>
+__device__ void norm_forward(const T *x, const T *residual, const float *mean, const float *affine, int relu, u32 rows,
+                             TILE_PARAMETERS, u32 per_part, int wide, T *out, u8 *mask) {
+#define BODY(V) \
+  if (mask) { \
+    normalise<T, V, true, MASKED>(x, residual, mean, affine, rows, TILE_ARGUMENTS, per_part, out, mask); \
+  } else if (residual && relu) { \
+    normalise<T, V, true, FROM_X>(x, residual, mean, affine, rows, TILE_ARGUMENTS, per_part, out, mask); \
+  } else if (residual) { \
+    normalise<T, V, true, NO_RELU>(x, residual, mean, affine, rows, TILE_ARGUMENTS, per_part, out, mask); \
+  } else if (relu) { \
+    normalise<T, V, false, FROM_X>(x, residual, mean, affine, rows, TILE_ARGUMENTS, per_part, out, mask); \
+  } else { \
+    normalise<T, V, false, NO_RELU>(x, residual, mean, affine, rows, TILE_ARGUMENTS, per_part, out, mask); \
+  }
+  BY_WIDTH(wide, BODY)
+#undef BODY
+}
+KERNELS_OF(3, norm_forward,
+           (const T *x, const T *residual, const float *mean, const float *affine, int relu, u32 rows, TILE_PARAMETERS,
+            u32 per_part, int wide, T *out, u8 *mask),
+           (x, residual, mean, affine, relu, rows, TILE_ARGUMENTS, per_part, wide, out, mask))
+
+// Of `per_part` rows: the sums of g and of g * (x - mean), [parts, C] each, g being `dy` where ReLU let through. With a
+// mask dy becomes g; else what ReLU let through is found again from x.
+template <typename T, int V, int RELU>
+__device__ void gradient_sums(const T *__restrict__ x, const u8 *__restrict__ mask, u32 lanes, T *dy,
+                              const float *__restrict__ mean, const float *__restrict__ affine, u32 rows, TILE_PARAMETERS, u32 per_part, float *__restrict__ sums, float *__restrict__ centred) {
+  Tile t = tile_of(TILE_ARGUMENTS);
+  t.part = t.parts - 1 - t.part;
+  u32 first = t.part * per_part, last = first + per_part < rows ? first + per_part : rows;
+  float sum[V] = {}, products[V] = {};
+  if (t.in) {
+    const Pack<T, V> *from = (const Pack<T, V> *)x + t.pack;
+    Pack<T, V> *gradients = (Pack<T, V> *)dy + t.pack;
+    Channels<V> of(mean, affine, packs * V, t.pack * V);
+    for (u32 r = first + t.row; r < last; r += AHEAD * t.rows) {
+      Pack<T, V> a[AHEAD] = {}, g[AHEAD] = {};
+      u32 open[AHEAD] = {};
+#pragma unroll
+      for (int i = 0; i < AHEAD; i++) {
+        u32 row = r + i * t.rows;
+        if (row < last) {
+          a[i] = from[row * packs];
+          g[i] = gradients[row * packs];
+          if (RELU == MASKED) open[i] = open_of<V>(mask, row * packs + t.pack, lanes);
+        }
+      }
+#pragma unroll
+      for (int i = 0; i < AHEAD; i++) {
+        u32 row = r + i * t.rows;
+        float v[V], w[V];
+        unpack(a[i], v);
+        unpack(g[i], w);
+#pragma unroll
+        for (int k = 0; k < V; k++) {
+          float d = v[k] - of.mean[k];
+          if (RELU == MASKED) w[k] = open[i] >> k & 1u ? w[k] : 0.0f;
+          if (RELU == FROM_X) w[k] = d * of.scale[k] + of.shift[k] > 0 ? w[k] : 0.0f;
+          sum[k] += w[k];
+          products[k] += w[k] * d;
+        }
+        if (RELU == MASKED && row < last) gradients[row * packs] = packed<T, V>(w);
+      }
+    }
+  }
+  Channel c = channel_of<V>(TILE_ARGUMENTS);
+  float all = tile_sum<V>(sum, t, side, c), around = tile_sum<V>(products, t, side, c);
+  if (!c.in) return;
+  u32 to = t.part * (packs * V) + c.number;
+  sums[to] = all;
+  centred[to] = around;
+}
+template <typename T>
+__device__ void norm_gradient_parts(const T *x, const u8 *mask, u32 lanes, T *dy, const float *mean,
+                                    const float *affine, int relu, u32 rows, TILE_PARAMETERS, u32 per_part, int wide,
+                                    float *sums, float *centred) {
+#define BODY(V) \
+  if (mask) { \
+    gradient_sums<T, V, MASKED>(x, mask, lanes, dy, mean, affine, rows, TILE_ARGUMENTS, per_part, sums, centred); \
+  } else if (relu) { \
+    gradient_sums<T, V, FROM_X>(x, mask, lanes, dy, mean, affine, rows, TILE_ARGUMENTS, per_part, sums, centred); \
+  } else { \
+    gradient_sums<T, V, NO_RELU>(x, mask, lanes, dy, mean, affine, rows, TILE_ARGUMENTS, per_part, sums, centred); \
+  }
+  BY_WIDTH(wide, BODY)
+#undef BODY
+}
+KERNELS_OF(2, norm_gradient_parts,
+        (const T *x, const u8 *mask, u32 lanes, T *dy, const float *mean, const float *affine, int relu,
+         u32 rows, TILE_PARAMETERS, u32 per_part, int wide, float *sums, float *centred),
+        (x, mask, lanes, dy, mean, affine, relu, rows, TILE_ARGUMENTS, per_part, wide, sums, centred))
+
+// The gradients of gamma and beta, and what the gradient of x needs: mean of g and slope, after one another. `share` is
+// 1 / rows, or 0 for running statistics.
+KERNEL(norm_gradient_merge, (const float *sums, const float *centred, u32 parts, u32 c, float share,
+                             const float *affine, float *d_gamma, float *d_beta, float *terms)) {
+  u32 column = merge_column();
+  float own_sums[MERGED], own_products[MERGED];
+#pragma unroll
+  for (int i = 0; i < MERGED; i++) {
+    u32 p = merge_row() + i * MERGE_ROWS;
+    bool in = column < c && p < parts;
+    own_sums[i] = in ? sums[p * c + column] : 0.0f;
+    own_products[i] = in ? centred[p * c + column] : 0.0f;
+  }
+  double sum = 0, products = 0;
+#pragma unroll
+  for (int i = 0; i < MERGED; i++) {
+    sum += own_sums[i];
+    products += own_products[i];
+  }
+  float all = (float)merge_sum(sum), around = (float)merge_sum(products);
+  if (column < c && merge_row() == 0) {
+    float i = affine[column];
     d_gamma[column] = around * i;
     d_beta[column] = all;
-    mean_g[column] = all * share;
-    slope[column] = around * share * i * i;
+    terms[column] = all * share;
+    terms[c + column] = around * share * i * i;
   }
 }
 
-template <typename T, int V>
-__device__ void gradient(const T *x, const T *dy, const float *mean, const float *scale, const float *shift,
-                         const float *mean_g, const float *slope, int relu, T *dx, u32 packs, u32 c) {
-  const Pack<T, V> *from = (const Pack<T, V> *)x, *gradients = (const Pack<T, V> *)dy;
-  Pack<T, V> *to = (Pack<T, V> *)dx;
-  for (u32 i = first_item(); i < packs; i += all_threads()) {
-    u32 j = i % (c / V) * V;
-    Pack<T, V> a = from[i], g = gradients[i];
+template <typename T, int V, int RELU>
+__device__ void gradient(const T *__restrict__ x, const T *dy, const float *__restrict__ mean,
+                         const float *__restrict__ affine, const float *__restrict__ terms, u32 rows, TILE_PARAMETERS,
+                         u32 per_part, T *dx) {
+  Tile t = tile_of(TILE_ARGUMENTS);
+  if (!t.in) return;
+  const Pack<T, V> *from = (const Pack<T, V> *)x + t.pack, *gradients = (const Pack<T, V> *)dy + t.pack;
+  Pack<T, V> *to = (Pack<T, V> *)dx + t.pack;
+  u32 c = packs * V;
+  Channels<V> of(mean, affine, c, t.pack * V);
+  float mean_g[V], slope[V];
+  load<V>(terms + t.pack * V, mean_g);
+  load<V>(terms + c + t.pack * V, slope);
+  u32 first = t.part * per_part, last = first + per_part < rows ? first + per_part : rows;
+  for (u32 r = first + t.row; r < last; r += AHEAD * t.rows) {
+    Pack<T, V> a[AHEAD] = {}, g[AHEAD] = {};
 #pragma unroll
-    for (int k = 0; k < V; k++) {
-      float d = to_f32(a.v[k]) - mean[j + k], s = scale[j + k], grad = to_f32(g.v[k]);
-      if (relu && !(d * s + shift[j + k] > 0)) grad = 0;
-      a.v[k] = of_f32<T>(s * (grad - mean_g[j + k] - d * slope[j + k]));
+    for (int i = 0; i < AHEAD; i++) {
+      u32 row = r + i * t.rows;
+      if (row < last) {
+        a[i] = from[row * packs];
+        g[i] = gradients[row * packs];
+      }
     }
-    to[i] = a;
+#pragma unroll
+    for (int i = 0; i < AHEAD; i++) {
+      u32 row = r + i * t.rows;
+      float v[V], w[V];
+      unpack(a[i], v);
+      unpack(g[i], w);
+#pragma unroll
+      for (int k = 0; k < V; k++) {
+        float d = v[k] - of.mean[k];
+        float own = RELU == FROM_X && !(d * of.scale[k] + of.shift[k] > 0) ? 0.0f : w[k];
+        v[k] = of.scale[k] * (own - mean_g[k] - d * slope[k]);
+      }
+      if (row < last) to[row * packs] = packed<T, V>(v);
+    }
   }
 }
 
 // The gradient of x; dx may be dy.
 template <typename T>
-__device__ void norm_backward(const T *x, const T *dy, const float *mean, const float *scale, const float *shift,
-                              const float *mean_g, const float *slope, int relu, T *dx, u32 packs, u32 c, int wide) {
-#define BODY(V) gradient<T, V>(x, dy, mean, scale, shift, mean_g, slope, relu, dx, packs, c);
+__device__ void norm_backward(const T *x, const T *dy, const float *mean, const float *affine, const float *terms,
+                              int relu, u32 rows, TILE_PARAMETERS, u32 per_part, int wide, T *dx) {
+#define BODY(V) \
+  if (relu) { \
+    gradient<T, V, FROM_X>(x, dy, mean, affine, terms, rows, TILE_ARGUMENTS, per_part, dx); \
+  } else { \
+    gradient<T, V, NO_RELU>(x, dy, mean, affine, terms, rows, TILE_ARGUMENTS, per_part, dx); \
+  }
   BY_WIDTH(wide, BODY)
 #undef BODY
 }
-KERNELS(norm_backward,
-        (const T *x, const T *dy, const float *mean, const float *scale, const float *shift, const float *mean_g,
-         const float *slope, int relu, T *dx, u32 packs, u32 c, int wide),
-        (x, dy, mean, scale, shift, mean_g, slope, relu, dx, packs, c, wide))
+KERNELS_OF(2, norm_backward,
+        (const T *x, const T *dy, const float *mean, const float *affine, const float *terms, int relu,
+         u32 rows, TILE_PARAMETERS, u32 per_part, int wide, T *dx),
+        (x, dy, mean, affine, terms, relu, rows, TILE_ARGUMENTS, per_part, wide, dx))
 
-// Moves a running statistic towards the batch's.
-KERNEL(norm_blend, (float *running, const float *batch, float keep, i64 c)) {
-  for (u32 j = first_item(); j < c; j += all_threads()) running[j] = keep * running[j] + (1.0f - keep) * batch[j];
+// Moves running mean and variance towards those of a batch.
+KERNEL(norm_blend, (float *running_mean, float *running_var, const float *mean, const float *var, float keep, u32 c)) {
+  for (u32 j = first_item(); j < c; j += all_threads()) {
+    running_mean[j] = keep * running_mean[j] + (1.0f - keep) * mean[j];
+    running_var[j] = keep * running_var[j] + (1.0f - keep) * var[j];
+  }
 }

@@ -7,6 +7,7 @@ mod gpu;
 #[cfg(test)]
 mod tests;
 
+use crate::gpu::tiles::Mask;
 use crate::gpu::{Gpu, dispatch};
 use crate::tape::{Gradients, NodeId, Tape, Value};
 use candle_core::{D, Result, Tensor, bail};
@@ -17,6 +18,16 @@ use std::rc::Rc;
 pub enum Statistics {
     /// The batch itself (training).
     Batch,
+    /// The batch itself; running mean and variance, each `[C]`, move towards its moments in place, unless the tape
+    /// replays: `keep * running + (1 - keep) * batch`.
+    Moving {
+        /// The running mean.
+        mean: Tensor,
+        /// The running variance, of biased ones.
+        var: Tensor,
+        /// What stays of the old.
+        keep: f32,
+    },
     /// Running statistics: mean and variance, each `[C]`.
     Running(Tensor, Tensor),
 }
@@ -47,9 +58,8 @@ impl Moments {
     ///
     /// # Errors
     /// When a statistic is not f32, or elsewhere than the map that the moments are of.
-    pub fn blend_into(&self, [mean, var]: [&Tensor; 2], keep: f32) -> Result<()> {
-        dispatch!(mean => blend(mean, &self.mean, keep))?;
-        dispatch!(var => blend(var, &self.var, keep))
+    pub fn blend_into(&self, running: [&Tensor; 2], keep: f32) -> Result<()> {
+        dispatch!(running[0] => blend(running, [&self.mean, &self.var], keep))
     }
 }
 
@@ -74,8 +84,8 @@ pub struct Normalized {
 /// `relu((x - mean) / sqrt(var + eps) * gamma + beta + residual)` over the last dimension of `x` (Ioffe and Szegedy 2015,
 /// algorithm 1).
 ///
-/// `gamma` and `beta` are `[C]`; a missing gamma is 1, a missing beta 0. With [`Statistics::Batch`] the batch's moments
-/// (biased variance) come back for the moving averages.
+/// `gamma` and `beta` are `[C]`; a missing gamma is 1, a missing beta 0. With statistics of the batch its moments (biased
+/// variance) come back.
 ///
 /// # Errors
 /// When shapes do not fit one another, or the batch has fewer than two rows a channel.
@@ -94,7 +104,7 @@ pub fn batch_norm(
     {
         bail!("batch_norm: residual of shape {:?} for an input of {shape:?}", r.tensor().shape())
     }
-    let (norm, moments) = Norm::prepare(x, [gamma, beta], statistics, eps, fused.relu)?;
+    let (norm, moments) = Norm::prepare(tape, x, [gamma, beta], statistics, eps, fused.relu)?;
     Ok((norm.written(tape, x, [gamma, beta], fused.residual)?, moments))
 }
 
@@ -110,7 +120,7 @@ pub fn batch_norm_relu(
     statistics: &Statistics,
     eps: f32,
 ) -> Result<(Normalized, Option<Moments>)> {
-    let (norm, moments) = Norm::prepare(x, [gamma, beta], statistics, eps, true)?;
+    let (norm, moments) = Norm::prepare(tape, x, [gamma, beta], statistics, eps, true)?;
     let normalized = match &norm.affine {
         Affine::Cpu(affine) => {
             let affine = Some(affine.clone());
@@ -149,6 +159,7 @@ struct Norm {
 impl Norm {
     /// Checks shapes, and finds what normalises; the moments of the batch come back.
     fn prepare(
+        tape: &Tape,
         x: &Value,
         [gamma, beta]: [Option<&Value>; 2],
         statistics: &Statistics,
@@ -163,22 +174,40 @@ impl Norm {
                 bail!("batch_norm: {name} of shape {:?} for {c} channels", v.tensor().shape())
             }
         }
-        let (moments, batch) = match statistics {
-            Statistics::Running(mean, var) => (Moments::new([mean.clone(), var.clone()]), false),
-            Statistics::Batch if input.elem_count() < 2 * c => {
+        let learned = [gamma, beta].map(|v| v.map(Value::tensor));
+        // A forward that runs again moves nothing.
+        let running = match statistics {
+            Statistics::Moving { mean, var, keep } if !tape.replays() => Some(([mean, var], *keep)),
+            _ => None,
+        };
+        let (batch, known) = match statistics {
+            Statistics::Running(mean, var) => (false, Some(Moments::new([mean.clone(), var.clone()]))),
+            _ if input.elem_count() < 2 * c => {
                 bail!("batch_norm: statistics of a batch need at least two rows; the input is {:?}", input.shape())
             }
-            Statistics::Batch => match x.note::<Moments>() {
-                Some(moments) => (moments.clone(), true),
-                None => (Moments::new(dispatch!(input => moments(input))?), true),
-            },
+            _ => (true, x.note::<Moments>().cloned()),
         };
-        let (found, learned) = ([&moments.mean, &moments.var], [gamma, beta].map(|v| v.map(Value::tensor)));
-        let affine = match Gpu::of(input) {
-            None => Affine::Cpu(Rc::new(cpu::Affine::of(found, learned, eps)?)),
+        let (affine, moments) = match Gpu::of(input) {
+            None => {
+                let moments = match known {
+                    Some(moments) => moments,
+                    None => Moments::new(cpu::moments(input)?),
+                };
+                if let Some((running, keep)) = running {
+                    cpu::blend(running, [&moments.mean, &moments.var], keep)?;
+                }
+                let affine = cpu::Affine::of([&moments.mean, &moments.var], learned, eps)?;
+                (Affine::Cpu(Rc::new(affine)), moments)
+            }
             Some(gpu) => {
-                let normaliser = Box::new(gpu::Normaliser::of(&gpu, found, learned, eps)?);
-                Affine::Gpu(gpu, normaliser)
+                let (normaliser, moments) = match known {
+                    Some(m) => (gpu::Normaliser::of(&gpu, [&m.mean, &m.var], learned, eps, running)?, m),
+                    None => {
+                        let (normaliser, found) = gpu::Normaliser::of_batch(&gpu, input, learned, eps, running)?;
+                        (normaliser, Moments::new(found))
+                    }
+                };
+                (Affine::Gpu(gpu, Box::new(normaliser)), moments)
             }
         };
         let nodes = [x.node(), gamma.and_then(Value::node), beta.and_then(Value::node)];
@@ -194,29 +223,42 @@ impl Norm {
         residual: Option<&Value>,
     ) -> Result<Value> {
         let added = residual.map(Value::tensor);
-        let out = match &self.affine {
-            Affine::Cpu(affine) => cpu::forward(affine, &self.x, added, self.relu),
-            Affine::Gpu(gpu, affine) => gpu::forward(gpu, affine, &self.x, added, self.relu),
-        }?;
         let inputs: Vec<&Value> = [Some(x), gamma, beta, residual].into_iter().flatten().collect();
-        // With a residual the mask cannot be found from `x` alone: the output tells it.
-        let y = (self.relu && residual.is_some()).then(|| out.clone());
+        // With a residual what ReLU let through cannot be found from `x` alone.
+        let masked = self.relu && residual.is_some() && tape.tracks(&inputs);
+        let (out, through) = match &self.affine {
+            Affine::Cpu(affine) => {
+                let out = cpu::forward(affine, &self.x, added, self.relu)?;
+                let through = masked.then(|| Through::Output(out.clone()));
+                (out, through)
+            }
+            Affine::Gpu(gpu, affine) => {
+                let (out, mask) = gpu::forward(gpu, affine, &self.x, added, (self.relu, masked))?;
+                (out, mask.map(Through::Mask))
+            }
+        };
         let residual = residual.and_then(Value::node);
-        Ok(tape.record(&inputs, out, move |dy, gradients| self.backward(dy, y, residual, gradients)))
+        Ok(tape.record(&inputs, out, move |dy, gradients| self.backward(dy, through, residual, gradients)))
     }
 
-    /// From the gradient of the output, which is used up; `y` is the output where ReLU followed a residual add.
+    /// From the gradient of the output, which is used up; `through` is there where ReLU followed a residual add.
     fn backward(
         self,
         dy: Tensor,
-        y: Option<Tensor>,
+        through: Option<Through>,
         residual: Option<NodeId>,
         gradients: &mut Gradients,
     ) -> Result<()> {
-        let (y, flags) = ((y.as_ref(), residual.is_some()), (self.relu, self.batch));
-        let (dx, [d_gamma, d_beta]) = match &self.affine {
-            Affine::Cpu(affine) => cpu::backward(affine, &self.x, y, &dy, flags),
-            Affine::Gpu(gpu, affine) => gpu::backward(gpu, affine, &self.x, y, &dy, flags),
+        let (keep, flags) = (residual.is_some(), (self.relu, self.batch));
+        let (dx, [d_gamma, d_beta]) = match (&self.affine, &through) {
+            (Affine::Cpu(affine), Some(Through::Output(y))) => {
+                cpu::backward(affine, &self.x, (Some(y), keep), &dy, flags)
+            }
+            (Affine::Cpu(affine), _) => cpu::backward(affine, &self.x, (None, keep), &dy, flags),
+            (Affine::Gpu(gpu, affine), Some(Through::Mask(mask))) => {
+                gpu::backward(gpu, affine, &self.x, (Some(mask), keep), &dy, flags)
+            }
+            (Affine::Gpu(gpu, affine), _) => gpu::backward(gpu, affine, &self.x, (None, keep), &dy, flags),
         }?;
         let [x_node, gamma, beta] = self.nodes;
         gradients.add(gamma, d_gamma)?;
@@ -229,4 +271,12 @@ impl Norm {
             None => gradients.add(x_node, dy),
         }
     }
+}
+
+/// What tells the backward pass which elements a ReLU let through.
+enum Through {
+    /// The ReLU's output.
+    Output(Tensor),
+    /// A bit an element.
+    Mask(Mask<Gpu>),
 }

@@ -1,12 +1,15 @@
 //! Pooling of `[N, H, W, C]` on a GPU, by the kernels of `kernel.cu`.
 
 use super::window::Window;
-use crate::gpu::machine::{Arg, At, Kernels, Launch, Machine, Number, args, kernels, named};
+use crate::gpu::machine::{Arg, At, Kernels, Machine, Number, args, count, kernels, named};
+use crate::gpu::tiles::Tiling;
 use crate::gpu::{Gpu, at};
 use crate::tensor::access::by_element;
-use candle_core::{Result, Tensor};
+use candle_core::{Result, Tensor, bail};
 
 const KERNELS: Kernels = kernels!("pool");
+/// Largest side of a window whose cells a byte numbers, with one number left over.
+const LARGEST: usize = 15;
 
 /// A window as the kernels' arguments.
 fn arguments(window: &Window) -> impl Iterator<Item = Arg> {
@@ -14,24 +17,47 @@ fn arguments(window: &Window) -> impl Iterator<Item = Arg> {
     [h, w, c, k, stride, before_h, before_w, oh, ow].into_iter().map(|v| Arg::I32(v as i32))
 }
 
-fn launch<M: Machine, T: Number>(m: &M, kernel: &str, items: usize, maps: Vec<Arg>, window: &Window) -> Result<()> {
-    let args = maps.into_iter().chain([Arg::I64(items as i64)]).chain(arguments(window)).collect();
-    m.launch(Launch::items(KERNELS, named::<T>(kernel), items, args)?)
+/// Runs a kernel that writes `rows` rows of pixels; `maps` are what takes part, for their addresses.
+fn launch<M: Machine, T: Number>(
+    m: &M,
+    kernel: &str,
+    rows: usize,
+    (first, maps): (Vec<Arg>, &[At<T>]),
+    window: &Window,
+) -> Result<()> {
+    let (image, out) = window.sizes();
+    // Kernels number the elements of one image in 31 bits.
+    count(image.max(out))?;
+    let tiling = Tiling::of(rows, window.c, maps)?;
+    let [packs, side, tiles] = tiling.args();
+    let own = first.into_iter().chain([packs, side, tiles, Arg::from(tiling.wide)]);
+    m.launch(tiling.launch(KERNELS, named::<T>(kernel), rows, own.chain(arguments(window)).collect())?)
 }
 
-/// The maximum over each window, to `out`; padding never wins.
-pub fn launch_max<M: Machine, T: Number>(m: &M, n: usize, window: &Window, x: At<T>, out: At<T>) -> Result<()> {
-    launch::<M, T>(m, "max_pool", n * window.sizes().1, args![x, out], window)
+/// The maximum over each window, to `out`; padding never wins. To `places`, where there is an address, goes the number of
+/// the cell in its window that holds it: of equal ones the first in reading order.
+pub fn launch_max<M: Machine, T: Number>(
+    m: &M,
+    n: usize,
+    window: &Window,
+    [x, out]: [At<T>; 2],
+    places: At<u8>,
+) -> Result<()> {
+    if window.k > LARGEST {
+        bail!("max_pool2d on a GPU: a window of {0}x{0}; at most {LARGEST}x{LARGEST}", window.k)
+    }
+    launch(m, "max_pool", n * window.oh, (args![x, out, places], &[x, out]), window)
 }
 
-/// The gradient of [`launch_max`], to `dx`: to the first cell in reading order that holds the maximum.
+/// The gradient of [`launch_max`], to `dx`: to the cells that `places` numbers.
 pub fn launch_max_gradient<M: Machine, T: Number>(
     m: &M,
     n: usize,
     window: &Window,
-    [x, y, dy, dx]: [At<T>; 4],
+    places: At<u8>,
+    [dy, dx]: [At<T>; 2],
 ) -> Result<()> {
-    launch::<M, T>(m, "max_pool_gradient", n * window.sizes().0, args![x, y, dy, dx], window)
+    launch(m, "max_pool_gradient", n * window.h, (args![places, dy, dx], &[dy, dx]), window)
 }
 
 /// The average over each window, to `out`; `all`: padding counts.
@@ -40,10 +66,9 @@ pub fn launch_average<M: Machine, T: Number>(
     n: usize,
     window: &Window,
     all: bool,
-    x: At<T>,
-    out: At<T>,
+    [x, out]: [At<T>; 2],
 ) -> Result<()> {
-    launch::<M, T>(m, "avg_pool", n * window.sizes().1, args![x, out, all], window)
+    launch(m, "avg_pool", n * window.oh, (args![x, out, all], &[x, out]), window)
 }
 
 /// The gradient of [`launch_average`], to `dx`.
@@ -52,34 +77,36 @@ pub fn launch_average_gradient<M: Machine, T: Number>(
     n: usize,
     window: &Window,
     all: bool,
-    dy: At<T>,
-    dx: At<T>,
+    [dy, dx]: [At<T>; 2],
 ) -> Result<()> {
-    launch::<M, T>(m, "avg_pool_gradient", n * window.sizes().0, args![dy, dx, all], window)
+    launch(m, "avg_pool_gradient", n * window.h, (args![dy, dx, all], &[dy, dx]), window)
 }
 
-/// The maximum over each window, `[N, OH, OW, C]`; padding never wins.
+/// The maximum over each window, `[N, OH, OW, C]`; padding never wins. Where `placed`, with the number of the cell in its
+/// window that holds it, a byte each.
 ///
 /// # Errors
-/// When memory is short.
-pub fn max(gpu: &Gpu, window: &Window, x: &Tensor) -> Result<Tensor> {
-    let n = x.dim(0)?;
+/// When memory is short, or a byte cannot number a window's cells.
+pub fn max(gpu: &Gpu, window: &Window, x: &Tensor, placed: bool) -> Result<(Tensor, Option<Tensor>)> {
+    let (n, shape) = (x.dim(0)?, window.out(x.dim(0)?));
+    let places = if placed { Some(gpu.new_tensor::<u8>(shape)?) } else { None };
+    let (places, place) = places.map_or((None, At::none()), |(tensor, at)| (Some(tensor), at));
     by_element!(x, T => {
-        let (out, to) = gpu.new_tensor::<T>(window.out(n))?;
-        launch_max(gpu, n, window, at::<T>(x)?, to)?;
-        Ok(out)
+        let (out, to) = gpu.new_tensor::<T>(shape)?;
+        launch_max(gpu, n, window, [at::<T>(x)?, to], place)?;
+        Ok((out, places))
     })
 }
 
-/// The gradient of [`max`], `[N, H, W, C]`: to the first cell in reading order that holds the maximum `y`.
+/// The gradient of [`max`], `[N, H, W, C]`: to the cells that held the maxima.
 ///
 /// # Errors
 /// When memory is short.
-pub fn max_gradient(gpu: &Gpu, window: &Window, x: &Tensor, y: &Tensor, dy: &Tensor) -> Result<Tensor> {
-    let n = x.dim(0)?;
-    by_element!(x, T => {
-        let (dx, to) = gpu.new_tensor::<T>(x.shape())?;
-        launch_max_gradient(gpu, n, window, [at(x)?, at(y)?, at(dy)?, to])?;
+pub fn max_gradient(gpu: &Gpu, window: &Window, places: &Tensor, dy: &Tensor) -> Result<Tensor> {
+    let n = dy.dim(0)?;
+    by_element!(dy, T => {
+        let (dx, to) = gpu.new_tensor::<T>(window.image(n))?;
+        launch_max_gradient(gpu, n, window, at(places)?, [at(dy)?, to])?;
         Ok(dx)
     })
 }
@@ -92,7 +119,7 @@ pub fn average(gpu: &Gpu, window: &Window, count_padding: bool, x: &Tensor) -> R
     let n = x.dim(0)?;
     by_element!(x, T => {
         let (out, to) = gpu.new_tensor::<T>(window.out(n))?;
-        launch_average(gpu, n, window, count_padding, at::<T>(x)?, to)?;
+        launch_average(gpu, n, window, count_padding, [at::<T>(x)?, to])?;
         Ok(out)
     })
 }
@@ -105,7 +132,7 @@ pub fn average_gradient(gpu: &Gpu, window: &Window, count_padding: bool, dy: &Te
     let n = dy.dim(0)?;
     by_element!(dy, T => {
         let (dx, to) = gpu.new_tensor::<T>(window.image(n))?;
-        launch_average_gradient(gpu, n, window, count_padding, at(dy)?, to)?;
+        launch_average_gradient(gpu, n, window, count_padding, [at(dy)?, to])?;
         Ok(dx)
     })
 }

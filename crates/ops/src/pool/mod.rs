@@ -8,7 +8,7 @@ mod gpu;
 mod tests;
 mod window;
 
-use crate::gpu::dispatch;
+use crate::gpu::{Gpu, dispatch};
 use crate::tape::{Tape, Value};
 use candle_core::{Result, bail};
 use window::Window;
@@ -53,11 +53,17 @@ pub fn max_pool2d(tape: &Tape, x: &Value, k: usize, stride: usize, padding: Pool
         bail!("max_pool2d: zeros at the end are defined for averages only")
     }
     let (window, input, node) = (window(x, k, stride, padding)?, x.tensor().clone(), x.node());
-    let out = dispatch!(&input => max(&window, &input))?;
-    let saved = out.clone();
-    Ok(tape.record(&[x], out, move |dy, gradients| {
-        let dx = dispatch!(&dy => max_gradient(&window, &input, &saved, &dy))?;
-        gradients.add(node, dx)
+    let Some(gpu) = Gpu::of(&input) else {
+        let out = cpu::max(&window, &input)?;
+        let saved = out.clone();
+        return Ok(tape.record(&[x], out, move |dy, gradients| {
+            gradients.add(node, cpu::max_gradient(&window, &input, &saved, &dy)?)
+        }));
+    };
+    let (out, places) = gpu::max(&gpu, &window, &input, tape.tracks(&[x]))?;
+    Ok(tape.record(&[x], out, move |dy, gradients| match &places {
+        Some(places) => gradients.add(node, gpu::max_gradient(&gpu, &window, places, &dy)?),
+        None => bail!("max_pool2d: its forward ran on a tape that tracks nothing"),
     }))
 }
 

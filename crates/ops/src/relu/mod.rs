@@ -7,7 +7,7 @@ mod gpu;
 #[cfg(test)]
 mod tests;
 
-use crate::gpu::dispatch;
+use crate::gpu::Gpu;
 use crate::tape::{Tape, Value};
 use candle_core::{Result, bail};
 
@@ -30,12 +30,24 @@ pub fn add_relu(tape: &Tape, x: &Value, residual: Option<&Value>) -> Result<Valu
     {
         bail!("add_relu: {:?} and {:?} have different shapes", input.shape(), r.shape())
     }
-    let out = dispatch!(input => add_relu(input, added))?;
-    let (saved, x_node, r_node) = (out.clone(), x.node(), residual.and_then(Value::node));
-    Ok(tape.record(&[x, residual.unwrap_or(x)], out, move |dy, gradients| {
-        dispatch!(&dy => mask(&saved, &dy))?;
-        if r_node.is_some() {
-            gradients.add(r_node, dy.copy()?)?;
+    let (x_node, r_node) = (x.node(), residual.and_then(Value::node));
+    let inputs = [x, residual.unwrap_or(x)];
+    let Some(gpu) = Gpu::of(input) else {
+        let out = cpu::add_relu(input, added)?;
+        let saved = out.clone();
+        return Ok(tape.record(&inputs, out, move |dy, gradients| {
+            cpu::mask(&saved, &dy)?;
+            if r_node.is_some() {
+                gradients.add(r_node, dy.copy()?)?;
+            }
+            gradients.add(x_node, dy)
+        }));
+    };
+    let (out, mask) = gpu::add_relu(&gpu, input, added, tape.tracks(&inputs))?;
+    Ok(tape.record(&inputs, out, move |dy, gradients| {
+        let Some(mask) = &mask else { bail!("add_relu: its forward ran on a tape that tracks nothing") };
+        if let Some(copy) = gpu::mask(&gpu, mask, &dy, r_node.is_some())? {
+            gradients.add(r_node, copy)?;
         }
         gradients.add(x_node, dy)
     }))

@@ -9,7 +9,8 @@ const KERNELS: Kernels = kernels!("tensor");
 
 /// `sum += term`, of `len` numbers each.
 pub fn launch_add_assign<M: Machine, T: Number>(m: &M, len: usize, sum: At<T>, term: At<T>) -> Result<()> {
-    m.launch(Launch::items(KERNELS, named::<T>("add_assign"), len, args![sum, term, count(len)?])?)
+    let (packs, wide) = packs(len, len, &[sum, term])?;
+    m.launch(Launch::items(KERNELS, named::<T>("add_assign"), packs as usize, args![sum, term, packs, wide])?)
 }
 
 /// Every one of `len` numbers times the one at `factor`.

@@ -2,10 +2,23 @@
 #include "../gpu/device.cuh"
 
 // sum += term.
-template <typename T> __device__ void add_assign(T *sum, const T *term, u32 items) {
-  for (u32 i = first_item(); i < items; i += all_threads()) sum[i] = of_f32<T>(to_f32(sum[i]) + to_f32(term[i]));
+template <typename T, int V> __device__ void added(T *sum, const T *__restrict__ term, u32 packs) {
+#pragma unroll 2
+  for (u32 i = first_item(); i < packs; i += all_threads()) {
+    float a[V], b[V];
+    unpack(((const Pack<T, V> *)sum)[i], a);
+    unpack(((const Pack<T, V> *)term)[i], b);
+#pragma unroll
+    for (int k = 0; k < V; k++) a[k] += b[k];
+    ((Pack<T, V> *)sum)[i] = packed<T, V>(a);
+  }
 }
-KERNELS(add_assign, (T *sum, const T *term, u32 items), (sum, term, items))
+template <typename T> __device__ void add_assign(T *sum, const T *term, u32 packs, int wide) {
+#define BODY(V) added<T, V>(sum, term, packs);
+  BY_WIDTH(wide, BODY)
+#undef BODY
+}
+KERNELS(add_assign, (T *sum, const T *term, u32 packs, int wide), (sum, term, packs, wide))
 
 // The sum of all numbers times `factor`; one block.
 KERNEL(total, (const double *values, i64 items, double factor, float *out)) {

@@ -6,7 +6,10 @@ mod bf16;
 mod candle;
 #[cfg(unix)]
 pub mod emulated;
+#[cfg(all(unix, feature = "cuda"))]
+mod faults;
 pub mod gradients;
 pub mod numbers;
 mod recompute;
+mod streams;
 mod together;

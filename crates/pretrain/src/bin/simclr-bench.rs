@@ -1,5 +1,10 @@
-//! `simclr-bench`: how fast a training step, a convolution, the augmentation and uploads are on this machine.
+//! `simclr-bench`: how fast a training step, a convolution, passes over maps, the augmentation and uploads are on this
+//! machine.
 
+#[path = "simclr-bench/convs.rs"]
+mod convs;
+#[path = "simclr-bench/maps.rs"]
+mod maps;
 #[path = "simclr-bench/op.rs"]
 mod op;
 #[path = "simclr-bench/upload.rs"]
@@ -39,6 +44,11 @@ enum Command {
     /// Views on their way to a device: written to the memory that is sent, on one thread and on all, as f32, bf16 and bytes;
     /// on a GPU, until they have arrived
     Upload(upload::Upload),
+    /// Each convolution of a ResNet on a GPU, by the engines that cuDNN has for its products
+    Convs(convs::Convs),
+    /// Passes over feature maps at a ResNet-50's shapes: batch norm, pooling and ReLU, beside the bytes that must move. A
+    /// line an operation, and one for the network
+    Maps(maps::Maps),
     /// Two views of each image, from pixels in memory; above 32 pixels from JPEG files, decoded once for both views.
     Augment {
         /// Side of the views
@@ -95,6 +105,8 @@ fn main() -> ExitCode {
         Command::Step(step) => bench_step(&step),
         Command::Op(op) => op::run(&op),
         Command::Upload(upload) => upload::run(&upload),
+        Command::Convs(convs) => convs::run(&convs),
+        Command::Maps(maps) => maps::run(&maps),
         Command::Augment { image_size, count, threads } => bench_augment(image_size, count, threads),
     })
 }
