@@ -7,7 +7,6 @@ use simclr_core::config::{Corrupt, EvalConfig, Resize};
 use simclr_data::source::folder;
 use simclr_data::{Pictures, ViewMaker, eval_batches};
 use simclr_model::SimClr;
-use simclr_ops::Sent;
 use simclr_stage::{Checkpoint, uploader};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -102,7 +101,7 @@ impl ApplyArgs {
             let batch = batch?;
             let last = batch.samples.last().map_or(0, |sample| u64::from(*sample) + 1);
             rows.files.extend(batch.samples.iter().map(|sample| self.name(&pictures, *sample as usize)));
-            rows.numbers.extend(run(model, uploader.upload(batch.images, &batch.shape, Sent::default())?.tensor()?)?);
+            rows.numbers.extend(run(model, uploader.upload(batch.images, &batch.shape)?.tensor()?)?);
             progress.update(last, rows.files.len() as f64 / clock.elapsed().as_secs_f64().max(1e-9), None, None);
         }
         ensure!(!rows.files.is_empty(), "none of the {} pictures can be decoded", pictures.len());

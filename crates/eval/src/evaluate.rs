@@ -13,7 +13,6 @@ use simclr_core::stages::EVAL;
 use simclr_core::train::{TrainOptions, train};
 use simclr_data::{Dataset, Loader, Pictures, ViewMaker};
 use simclr_model::{Accuracy, SimClr};
-use simclr_ops::Sent;
 use simclr_stage::{Checkpoint, EvalSet, Launch, Seen, map_dtype, open, uploader, used_parameters};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -154,7 +153,7 @@ fn random_view_features(
     let views = (0..samples.len().div_ceil(batch) as u64).map(|step| {
         let batch = loader.batch(step)?;
         labels.extend(batch.all_labels()?);
-        Ok(uploader.upload(batch.images, &batch.shape, Sent::default())?.tensor()?)
+        Ok(uploader.upload(batch.images, &batch.shape)?.tensor()?)
     });
     let rows = model.features(views, 0)?;
     Ok(Features { rows, labels })

@@ -32,7 +32,7 @@ impl DeviceBatch {
     pub fn send(batch: Batch, uploader: &Uploader) -> Result<Self> {
         let Batch { images, shape, labels, samples, distortions } = batch;
         let sent = Sent { unfinished: !distortions.is_empty(), ..Sent::default() };
-        let images = uploader.upload(images, &shape, sent)?;
+        let images = uploader.upload_as(images, &shape, sent)?;
         Ok(Self { images: images.distorted(distortions, uploader.maps()), labels, samples })
     }
 

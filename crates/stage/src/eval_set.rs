@@ -65,7 +65,7 @@ impl EvalSet {
             let batch = batch?;
             seen.labels.extend(batch.all_labels()?);
             seen.samples.extend(&batch.samples);
-            Ok(uploader.upload(batch.images, &batch.shape, self.sent)?.tensor()?)
+            Ok(uploader.upload_as(batch.images, &batch.shape, self.sent)?.tensor()?)
         }))
     }
 

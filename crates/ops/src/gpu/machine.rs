@@ -34,9 +34,6 @@ impl Number for half::bf16 {
 impl Number for f64 {
     const SUFFIX: &'static str = "f64";
 }
-impl Number for u8 {
-    const SUFFIX: &'static str = "u8";
-}
 impl Number for i32 {
     const SUFFIX: &'static str = "i32";
 }

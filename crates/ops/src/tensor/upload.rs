@@ -70,7 +70,15 @@ impl Uploader {
     ///
     /// # Errors
     /// When their number does not fit the shape, or memory is short.
-    pub fn upload(&self, values: Vec<f32>, shape: &[usize], sent: Sent) -> Result<Uploaded> {
+    pub fn upload(&self, values: Vec<f32>, shape: &[usize]) -> Result<Uploaded> {
+        self.upload_as(values, shape, Sent::default())
+    }
+
+    /// As [`Self::upload`], sent in another way.
+    ///
+    /// # Errors
+    /// As [`Self::upload`].
+    pub fn upload_as(&self, values: Vec<f32>, shape: &[usize], sent: Sent) -> Result<Uploaded> {
         if values.len() != shape.iter().product::<usize>() {
             bail!("{} numbers for images of shape {shape:?}", values.len())
         }
@@ -159,7 +167,7 @@ mod tests {
     fn what_goes_up_is_what_a_network_would_round_to() {
         let values = vec![0.1f32, 0.501_953_1, 1.0, 0.333_333_34];
         let of = |maps, sent| {
-            let up = Uploader::new(&device(), maps).unwrap().upload(values.clone(), &[2, 2], sent).unwrap();
+            let up = Uploader::new(&device(), maps).unwrap().upload_as(values.clone(), &[2, 2], sent).unwrap();
             assert_eq!(up.then.len(), 0);
             arrived(up)
         };
@@ -169,7 +177,7 @@ mod tests {
         assert_eq!(of(DType::BF16, Sent::default()), rounded);
         assert_eq!(of(DType::BF16, unfinished), values);
         let uploader = Uploader::new(&device(), DType::F32).unwrap();
-        assert!(uploader.upload(values, &[3, 2], Sent::default()).is_err());
+        assert!(uploader.upload(values, &[3, 2]).is_err());
     }
 
     /// On a GPU by its kernel, on the CPU without one.
@@ -182,7 +190,7 @@ mod tests {
                 let up = |bytes| {
                     let uploader = Uploader::new(&device(), maps).unwrap();
                     let sent = Sent { bytes, unfinished };
-                    arrived(uploader.upload(values.clone(), &[3, 5, 7, 3], sent).unwrap())
+                    arrived(uploader.upload_as(values.clone(), &[3, 5, 7, 3], sent).unwrap())
                 };
                 assert!(up(true) == up(false), "{maps:?}, unfinished: {unfinished}");
             }

@@ -19,7 +19,7 @@ use simclr_core::config::Duration;
 use simclr_core::config::{Dtype, ModelConfig, OptimizerConfig, Scaling, TrainingConfig};
 use simclr_core::rng::{Purpose, Rng};
 use simclr_model::{Mode, ModelSpec, Pass, SimClr};
-use simclr_ops::{Sent, Tape, Uploader, Value, memory_taken, nt_xent, simd};
+use simclr_ops::{Tape, Uploader, Value, memory_taken, nt_xent, simd};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -140,7 +140,7 @@ fn bench_step(a: &Step) -> Result<()> {
     let mut optimizer = training.optimizer.build(&model.store, &training.shared())?;
     let (mut rng, s) = (Rng::stream(0, Purpose::Test, &[]), a.image_size);
     let pixels = (0..2 * a.batch * s * s * 3).map(|_| rng.unit()).collect();
-    let images = Uploader::new(&device, maps)?.upload(pixels, &[2 * a.batch, s, s, 3], Sent::default())?.tensor()?;
+    let images = Uploader::new(&device, maps)?.upload(pixels, &[2 * a.batch, s, s, 3])?.tensor()?;
     // Nothing waits for the GPU within a step; the clock is stopped once all of it is done.
     let mut step = || -> Result<Value> {
         let tape = Tape::new().recomputing(a.recompute);
