@@ -25,7 +25,7 @@ const fn promise(kernel: &'static str, packs: usize, maps: f64, narrow: usize) -
 }
 
 /// The kernels for maps of f32 and bf16. `maps` are those of the loop that moves most.
-const PROMISES: [Promise; 17] = [
+const PROMISES: [Promise; 18] = [
     promise("moments_parts", 8, 1.0, 0),
     promise("norm_forward", 4, 3.0, 4),
     promise("norm_gradient_parts", 4, 3.0, 4),
@@ -43,6 +43,7 @@ const PROMISES: [Promise; 17] = [
     promise("add_relu", 2, 3.0, 2),
     promise("relu_mask", 2, 3.0, 2),
     promise("add_assign", 2, 3.0, 0),
+    promise("scale_bytes", 2, 1.0, 2),
 ];
 /// Bytes of a pack.
 const PACK: usize = 16;

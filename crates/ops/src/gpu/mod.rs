@@ -9,6 +9,7 @@ mod absent;
 #[cfg(feature = "cuda")]
 mod device;
 pub(crate) mod machine;
+mod memory;
 #[cfg(feature = "cuda")]
 mod pinned;
 mod precision;
@@ -22,6 +23,7 @@ pub(crate) use absent::{Gpu, PendingRead, PendingUpload, UploadStream, at};
 pub use device::open;
 #[cfg(feature = "cuda")]
 pub(crate) use device::{Gpu, at};
+pub use memory::memory_taken;
 pub use precision::Precision;
 #[cfg(feature = "cuda")]
 pub(crate) use transfer::{PendingRead, PendingUpload, UploadStream};
