@@ -4,12 +4,13 @@
 
 mod emulated;
 pub mod libraries;
+mod sass;
 mod toolkit;
 
 use crate::{readable::duration, workspace};
 use anyhow::{Context, Result, ensure};
 use emulated::Emulated;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 use toolkit::Toolkit;
@@ -47,7 +48,7 @@ pub fn compiler() -> Result<()> {
     Toolkit::assemble(&workspace::target()?.join("cuda"), false).map(|_| ())
 }
 
-/// Assembles the toolkit, compiles every kernel to PTX, and checks the Rust side.
+/// Assembles the toolkit, compiles every kernel to PTX and to machine code, which is looked at, and checks the Rust side.
 ///
 /// # Errors
 /// When the toolkit cannot be fetched, something does not compile, or a test on the emulated GPU fails.
@@ -63,11 +64,15 @@ pub fn check(args: &Args) -> Result<()> {
         println!("the tests pass on the emulated GPU ({})", duration(start.elapsed().as_secs_f64()));
         return Ok(());
     }
+    let mut rows = Vec::new();
     for kernel in &kernels {
-        let lines = toolkit.compile(kernel)?;
-        let name = kernel.strip_prefix(workspace::root().join(KERNELS)).unwrap_or(kernel);
-        println!("{}: {lines} lines of PTX", name.display());
+        let ptx = toolkit.compile(kernel)?;
+        let file = kernel.strip_prefix(workspace::root().join(KERNELS)).unwrap_or(kernel);
+        println!("{}: {} lines of PTX", file.display(), ptx.lines().count());
+        let name = kernel.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
+        rows.extend(sass::check(&toolkit, &ptx, &name, &folder.join("sass"))?);
     }
+    sass::print(&rows);
     cargo(&toolkit, &["check"], &[], None)?;
     cargo(&toolkit, &["clippy", "--all-targets"], &["--", "-D", "warnings"], None)?;
     if args.link {

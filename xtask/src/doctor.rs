@@ -1,5 +1,7 @@
 //! `doctor`: what this machine has, what a run would use of it, and what to install.
 
+mod ptx;
+
 use crate::workspace::{self, output};
 use anyhow::Result;
 use std::path::{Path, PathBuf};
@@ -25,9 +27,13 @@ pub fn run() -> Result<()> {
     show("C compiler", first_line("cc", &["--version"], 0), "install gcc or clang; the build needs it");
     show("C++ compiler", first_line("c++", &["--version"], 0), "install g++; the tests need it");
     let gpus = output("nvidia-smi", &["--query-gpu=index,name,memory.total,compute_cap", "--format=csv,noheader"]);
-    show("driver", driver(), "install NVIDIA's driver (R580 or newer) to compute on a GPU");
+    let (driver, nvcc) = (driver(), output("nvcc", &["--version"]));
+    let needs = ptx::verdict(nvcc.as_deref(), driver.as_deref());
+    show("driver", driver, "install NVIDIA's driver (R580 or newer) to compute on a GPU");
     show("GPU", gpus.map(|g| g.replace('\n', "; ")), "nvidia-smi lists none");
-    show("nvcc", last_line("nvcc", &["--version"]), "install the CUDA toolkit 13.0 to build for a GPU");
+    let build = nvcc.and_then(|text| text.lines().last().map(|l| l.trim().into()));
+    show("nvcc", build, "install the CUDA toolkit 13.0 to build for a GPU");
+    show("kernels", Some(needs), "");
     show("cuDNN", cudnn(), "install cuDNN 9 beside the toolkit; convolutions on a GPU need it");
     for (name, place) in DATASETS {
         let path = home(place);
@@ -39,10 +45,6 @@ pub fn run() -> Result<()> {
 
 fn first_line(program: &str, args: &[&str], line: usize) -> Option<String> {
     output(program, args)?.lines().nth(line).map(|l| l.trim().into())
-}
-
-fn last_line(program: &str, args: &[&str]) -> Option<String> {
-    output(program, args)?.lines().last().map(|l| l.trim().into())
 }
 
 fn read(path: &str) -> Option<String> {
@@ -93,7 +95,9 @@ fn memory() -> Option<String> {
 }
 
 fn driver() -> Option<String> {
-    read(workspace::DRIVER)?.lines().next().map(String::from)
+    let loaded = || read(workspace::DRIVER)?.lines().next().map(String::from);
+    // Where containers hide the driver's file.
+    loaded().or_else(|| first_line("nvidia-smi", &["--query-gpu=driver_version", "--format=csv,noheader"], 0))
 }
 
 /// cuDNN's library in a toolkit or in the system's folder.

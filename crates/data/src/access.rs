@@ -36,6 +36,11 @@ pub trait Source: Send + Sync {
         None
     }
 
+    /// Height and width of all images, where they are known and the same.
+    fn size(&self) -> Option<(usize, usize)> {
+        None
+    }
+
     /// Where the sample is, for messages.
     fn place(&self, index: usize) -> String {
         format!("image {index}")
@@ -67,6 +72,10 @@ impl Source for Images {
 
     fn label(&self, index: usize) -> Option<u32> {
         self.labels.get(index).copied()
+    }
+
+    fn size(&self) -> Option<(usize, usize)> {
+        Some((self.height, self.width))
     }
 
     fn read(&self, index: usize) -> Result<Stored<'_>> {

@@ -109,7 +109,7 @@ inline size_t written(const std::string &name) {
 }
 inline const std::map<std::string, Kernel> &kernels() {
   using driver::bf16;
-  static const std::map<std::string, Kernel> all = {
+  static const auto &all = *new std::map<std::string, Kernel>{
       {"const_set_f32", const_set<float>}, {"const_set_bf16", const_set<bf16>}, {"const_set_u32", const_set<uint32_t>},
       {"ucopy_f32", cast<float, float>},   {"ucopy_bf16", cast<bf16, bf16>},    {"ucopy_u32", cast<uint32_t, uint32_t>},
       {"copy2d_f32", copy2d<float>},       {"copy2d_bf16", copy2d<bf16>},       {"copy2d_u32", copy2d<uint32_t>},

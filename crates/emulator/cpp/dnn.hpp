@@ -40,6 +40,8 @@ struct Settings {
   long long graphs = 1;
   // Whether any algorithm for the input's gradient is deterministic.
   long long data = 1;
+  // Engines of graphs that write over what they should add to, a bit each.
+  long long forgets = 0;
   // Products that were computed, by graphs and before them.
   long long by_graphs = 0, by_algorithms = 0;
 };

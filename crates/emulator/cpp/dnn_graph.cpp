@@ -381,8 +381,9 @@ int cudnnBackendExecute(const dnn::Handle *handle, void *plan, void *pack) {
   auto space = value<void *>(with, CUDNN_ATTR_VARIANT_PACK_WORKSPACE, nullptr);
   size_t bytes = (size_t)value<int64_t>(of, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, 0);
   dnn::settings().by_graphs++;
-  return dnn::compute(handle, n->product, c, at[0], at[1], at[2], space, bytes,
-                                     value<float>(*operation, n->alpha, 1), value<float>(*operation, n->beta, 0));
+  bool forgets = dnn::settings().forgets >> index & 1;
+  float alpha = value<float>(*operation, n->alpha, 1), beta = forgets ? 0 : value<float>(*operation, n->beta, 0);
+  return dnn::compute(handle, n->product, c, at[0], at[1], at[2], space, bytes, alpha, beta);
 }
 
 }  // extern "C"

@@ -161,6 +161,7 @@ long long emulated_cudnn(const char *name, long long value) {
   } settings[] = {
       {"elements", &all.elements},           {"workspace_of_image", &all.workspace_of_image},
       {"graphs", &all.graphs},               {"data", &all.data},
+      {"forgets", &all.forgets},
       {"by_graphs", &all.by_graphs},         {"by_algorithms", &all.by_algorithms},
   };
   for (auto &setting : settings) {

@@ -6,16 +6,18 @@
 // So is a barrier that only some threads reach, one that they reach at different lines, a shuffle that not all lanes of
 // a warp take part in, and shared memory that is read before it was written.
 #pragma once
+#include "fiber.hpp"
 #include <algorithm>
 #include <cmath>
+#include <csetjmp>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <random>
 #include <set>
 #include <string>
 #include <type_traits>
-#include <ucontext.h>
 #include <utility>
 #include <vector>
 
@@ -53,7 +55,7 @@ struct Dim {
 enum State { READY, BARRIER, SHUFFLE, DONE };
 
 struct Thread {
-  ucontext_t context;
+  Fiber fiber;
   Dim index;
   int number;
   State state;
@@ -67,7 +69,9 @@ struct Thread {
 struct Block {
   Dim index, size, grid;
   Thread *thread;
-  ucontext_t scheduler;
+  Fiber scheduler;
+  // Where a fault goes that happens without fibers.
+  jmp_buf back;
   void (*entry)(void **);
   void **arguments;
   std::string name, error, skipped;
@@ -79,7 +83,8 @@ struct Block {
   // items; whether none can wait, as there are no fibers.
   bool waited = false, strides = false, plain = false;
 };
-inline Block block;
+// Not destroyed at the end, when threads may still wait for their launches; as all that outlives a launch.
+inline Block &block = *new Block;
 inline Dim &strides() { return block.strides = true, block.grid; }
 const int WARP = 32;
 const size_t STACK = 64 << 10;
@@ -91,7 +96,8 @@ const size_t STACK = 64 << 10;
                   "), thread " + std::to_string(block.thread->number) + ": " + what + "; last barrier: " +
                   (block.last_barrier.empty() ? "none" : block.last_barrier);
   }
-  setcontext(&block.scheduler);
+  if (block.plain) _longjmp(block.back, 1);
+  change(block.thread->fiber, block.scheduler);
   std::abort();
 }
 
@@ -108,7 +114,7 @@ inline void wait(State state, const char *file, int line) {
   if (block.plain) fail("waits at " + site(file, line) + ", and no thread of the first block waited");
   block.waited = true;
   t->state = state, t->file = file, t->line = line;
-  swapcontext(&t->context, &block.scheduler);
+  change(t->fiber, block.scheduler);
 }
 
 inline void barrier(const char *file, int line) {
@@ -193,7 +199,7 @@ struct Kernel {
   std::vector<bool> writes;
 };
 inline std::map<std::string, Kernel> &kernels() {
-  static std::map<std::string, Kernel> all;
+  static auto &all = *new std::map<std::string, Kernel>;
   return all;
 }
 struct Entry {
@@ -205,7 +211,7 @@ struct Entry {
 inline void run_thread() {
   block.entry(block.arguments);
   block.thread->state = DONE;
-  setcontext(&block.scheduler);
+  change(block.thread->fiber, block.scheduler);
 }
 
 // Lets those go on that wait for nothing any more; false where there are none.
@@ -240,8 +246,7 @@ inline Dim place(unsigned int i) {
 // A block none of whose threads waits: one thread after the other, without fibers.
 inline void run_plain_block(std::vector<Thread> &threads, std::mt19937 &random) {
   block.first_interval = ++block.interval;
-  getcontext(&block.scheduler);  // Where a fault goes.
-  if (!block.error.empty()) return;
+  if (_setjmp(block.back)) return;
   int count = (int)threads.size(), first = (int)(random() % count);
   for (int i = 0; i < count; i++) {
     block.thread = &threads[(first + i) % count];
@@ -253,11 +258,7 @@ inline void run_block(std::vector<Thread> &threads, std::vector<unsigned char> &
   std::vector<int> ready;
   for (Thread &t : threads) {
     int i = (int)(&t - threads.data());
-    getcontext(&t.context);
-    t.context.uc_stack.ss_sp = &stacks[i * STACK];
-    t.context.uc_stack.ss_size = STACK;
-    t.context.uc_link = nullptr;
-    makecontext(&t.context, run_thread, 0);
+    begin(t.fiber, &stacks[i * STACK], STACK, run_thread);
     t.number = i, t.state = READY;
     t.index = place(i);
     ready.push_back(i);
@@ -278,7 +279,7 @@ inline void run_block(std::vector<Thread> &threads, std::vector<unsigned char> &
     std::swap(ready[pick], ready.back());
     block.thread = &threads[ready.back()];
     ready.pop_back();
-    swapcontext(&block.scheduler, &block.thread->context);
+    change(block.scheduler, block.thread->fiber);
   }
 }
 
@@ -312,7 +313,7 @@ EXPORTED const char *emulated_launch(const char *name, const unsigned int *grid,
     block.error = block.name + ": no GPU has such a grid";
     return block.error.c_str();
   }
-  static std::vector<unsigned char> stacks;
+  static auto &stacks = *new std::vector<unsigned char>;
   if (stacks.size() < count * STACK) stacks.resize(count * STACK);
   std::vector<Thread> threads(count);
   std::mt19937 random(seed);

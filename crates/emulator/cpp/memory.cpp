@@ -19,10 +19,11 @@ namespace {
 const size_t GUARD = 256, WAITING = (size_t)64 << 20;
 const unsigned char ZONE = 0xa5, UNWRITTEN = 0xff;
 
-std::map<uintptr_t, Memory> memories;
+// Nothing here is destroyed at the end: threads that end then still free what they have.
+auto &memories = *new std::map<uintptr_t, Memory>;
 size_t allocated, waiting;
 // What was freed last, so that a late write is seen.
-std::deque<Memory> freed;
+auto &freed = *new std::deque<Memory>;
 std::mutex graveyard;
 
 bool all(const unsigned char *from, size_t bytes, unsigned char value) {

@@ -25,7 +25,7 @@ struct Function {
   // Bytes of each argument.
   std::vector<size_t> sizes;
 };
-std::map<std::string, Function> functions;
+auto &functions = *new std::map<std::string, Function>;
 std::mutex one_launch;
 
 // Bytes of the arguments of the entry whose list begins at `from`: `.param .u64 name`, `.param .align 8 .b8 name[16]`.

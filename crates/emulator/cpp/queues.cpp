@@ -14,10 +14,11 @@ namespace {
 // A GPU's own queues hold about as many.
 const size_t LONGEST = 1024;
 
-std::condition_variable changed;
-std::deque<Stream> streams;
+// Nothing here is destroyed at the end: threads that end then still free what they have.
+auto &changed = *new std::condition_variable;
+auto &streams = *new std::deque<Stream>;
 // What the host has waited for.
-Clock host;
+auto &host = *new Clock;
 int failed;
 
 struct Flight {
@@ -26,14 +27,14 @@ struct Flight {
   uint64_t item;
   bool written;
 };
-std::vector<Flight> flights;
+auto &flights = *new std::vector<Flight>;
 
 const char *setting(const char *name) {
   const char *value = std::getenv(name);
   return value ? value : "";
 }
 std::mt19937 &random() {
-  static std::mt19937 numbers((unsigned int)std::strtoul(setting("SIMCLR_EMULATED_SEED"), nullptr, 10) + 1);
+  static auto &numbers = *new std::mt19937((unsigned int)std::strtoul(setting("SIMCLR_EMULATED_SEED"), nullptr, 10) + 1);
   return numbers;
 }
 bool immediate() {
@@ -256,15 +257,17 @@ namespace {
 
 // A kind of call, and how many more of them there are until one is ignored.
 struct Plant {
-  std::string text, kind;
-  long left = 0;
+  // Arrays need no destructor: a thread's others may come after it.
+  char text[64], kind[64];
+  long left;
   void set(const std::string &wanted) {
     size_t colon = wanted.find(':');
-    text = wanted, kind = wanted.substr(0, colon);
+    text[wanted.copy(text, sizeof text - 1)] = 0;
+    kind[wanted.copy(kind, std::min(colon, sizeof kind - 1))] = 0;
     left = colon == std::string::npos ? 1 : std::atol(wanted.c_str() + colon + 1);
   }
   bool comes(const char *call) {
-    if (kind != call || --left != 0) return false;
+    if (std::strcmp(kind, call) != 0 || --left != 0) return false;
     return set(""), true;
   }
 };
@@ -286,8 +289,8 @@ bool planted(const char *kind) {
 // That call of this thread, as SIMCLR_EMULATED_SKIP would name it, is to be ignored or misplaced. Gives what was planted
 // before and has not come to its call.
 extern "C" const char *emulated_plant(const char *wanted) {
-  static thread_local std::string left;
-  left = driver::of_thread.text;
+  static thread_local char left[sizeof driver::of_thread.text];
+  std::strcpy(left, driver::of_thread.text);
   driver::of_thread.set(wanted);
-  return left.c_str();
+  return left;
 }

@@ -62,6 +62,7 @@ impl Encoder {
     /// # Errors
     /// As [`Encoder::forward`].
     pub fn forward_with(&self, pass: &Pass<'_>, images: &Value, mut see: impl FnMut(&Value)) -> Result<Value> {
+        pass.prepare(self.map_dtype)?;
         match images.tensor().dtype() == self.map_dtype {
             true => self.backbone.forward(pass, images, &mut see),
             false => {

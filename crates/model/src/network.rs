@@ -133,6 +133,7 @@ impl SimClr {
                 return Ok((features.detach(), hidden));
             }
         };
+        pass.prepare(self.map_dtype())?;
         let (mut features, mut hidden) = (Vec::new(), Vec::new());
         for start in (0..count).step_by(chunk) {
             let size = chunk.min(count - start);

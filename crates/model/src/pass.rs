@@ -1,10 +1,10 @@
 //! One forward pass: the tape, the parameters as values on it, and what batch norm does.
 
 use anyhow::Result;
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use simclr_core::params::{Kind, Param, ParamId, ParamStore};
-use simclr_ops::{Tape, Value};
-use std::cell::RefCell;
+use simclr_ops::{Tape, Value, with_rounded};
+use std::cell::{Cell, RefCell};
 use std::ops::Range;
 
 /// What batch norm normalises with.
@@ -32,6 +32,8 @@ enum Params<'a> {
         trainable: &'a dyn Fn(&Param) -> bool,
         // One leaf a parameter, made when it is first used: two views through one network share it.
         leaves: RefCell<Vec<Option<Value>>>,
+        // Whether convolutions' weights are rounded beside their numbers.
+        rounded: Cell<bool>,
     },
     /// Another pass: the values of its parameters from `first` on.
     Given { first: usize, values: &'a [Value] },
@@ -51,13 +53,13 @@ impl<'a> Pass<'a> {
         trainable: &'a dyn Fn(&Param) -> bool,
     ) -> Self {
         let leaves = RefCell::new(vec![None; store.ids().len()]);
-        Self { tape, mode, params: Params::Store { store, trainable, leaves } }
+        Self { tape, mode, params: Params::Store { store, trainable, leaves, rounded: Cell::new(false) } }
     }
 
     /// A parameter as a value on the tape.
     pub fn param(&self, id: ParamId) -> Value {
         let (store, trainable, leaves) = match &self.params {
-            Params::Store { store, trainable, leaves } => (store, trainable, leaves),
+            Params::Store { store, trainable, leaves, .. } => (store, trainable, leaves),
             Params::Given { first, values } => return values[id.index() - first].clone(),
         };
         let mut leaves = leaves.borrow_mut();
@@ -67,6 +69,25 @@ impl<'a> Pass<'a> {
             if trainable(param) { self.tape.leaf(&param.tensor) } else { Value::constant(param.tensor.clone()) }
         })
         .clone()
+    }
+
+    /// Has convolutions' weights rounded for maps of `dtype`, all at once, where that spares each convolution to do it. The
+    /// weights must not change before the pass is over.
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub(crate) fn prepare(&self, dtype: DType) -> Result<()> {
+        let Params::Store { store, leaves, rounded, .. } = &self.params else { return Ok(()) };
+        if dtype != DType::BF16 || rounded.replace(true) {
+            return Ok(());
+        }
+        let ids: Vec<ParamId> = store.ids().filter(|id| store.get(*id).kind == Kind::Conv).collect();
+        let values: Vec<Value> = ids.iter().map(|id| self.param(*id)).collect();
+        let mut leaves = leaves.borrow_mut();
+        for (id, value) in ids.iter().zip(with_rounded(&values)?) {
+            leaves[id.index()] = Some(value);
+        }
+        Ok(())
     }
 
     /// The numbers of a running statistic.

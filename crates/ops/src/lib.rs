@@ -31,11 +31,11 @@ mod testing;
 
 pub use augment::{ColorOp, Distortion, distort};
 pub use contrastive::{NtXent, Share, nt_xent, nt_xent_share};
-pub use conv::{ConvInput, conv2d, engine_times, engines};
+pub use conv::{ConvInput, conv2d, engine_times, engines, with_rounded};
 pub use gate::{sigmoid_gate, stream_select};
-pub use gpu::Precision;
 #[cfg(feature = "cuda")]
 pub use gpu::open as open_gpu;
+pub use gpu::{Precision, memory_taken};
 pub use join::join_views;
 pub use linear::linear;
 pub use loss::{cross_entropy, distillation, partial_cross_entropy, weighted_sum};
@@ -45,7 +45,7 @@ pub use norm::{Fused, Moments, Normalized, Statistics, batch_norm, batch_norm_re
 pub use pool::{PoolPadding, avg_pool2d, max_pool2d};
 pub use relu::{add_relu, relu};
 pub use tape::{Gradients, NodeId, Tape, Value};
-pub use tensor::{Figures, Uploaded, Uploader};
+pub use tensor::{Figures, Pixel, Pixels, Sent, Uploaded, Uploader};
 
 /// The code of `docs/extending.md`, compiled and run as a test.
 #[cfg(doctest)]

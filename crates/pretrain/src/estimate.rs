@@ -24,6 +24,8 @@ const WORKSPACE: f64 = (1u64 << 30) as f64;
 /// Bytes a second: between GPUs in one direction (NVLink), and up to a GPU (PCIe 5).
 const NVLINK: f64 = 450e9;
 const PCIE: f64 = 64e9;
+/// The bits that tell what a ReLU lets through, beside the map's own bytes: a byte for 16 of them.
+const MASK: f64 = 1.0 / 16.0;
 /// Seconds that a small exchange between GPUs takes, whatever its size: an assumption.
 const EXCHANGE: f64 = 20e-6;
 /// GPUs of the larger machine.
@@ -109,15 +111,15 @@ impl Estimate<'_> {
             let forwards = 1.0 + more + loss.forwards + if mode.recompute && blocks.contains(&i) { 1.0 } else { 0.0 };
             for op in part {
                 let flops = 2.0 * views * op.multiply_adds() as f64;
-                // Passes over maps of so many numbers, and numbers of f32 besides.
-                let bytes = |numbers: usize, plain: f64| views * size * numbers as f64 + 4.0 * plain;
+                // Passes over maps of so many numbers, and bytes besides.
+                let bytes = |numbers: f64, plain: f64| views * size * numbers + plain;
                 let mut cost = |kind: usize, times: f64, flops: f64, bytes: f64| {
                     costs[kind].add(times * flops, peak, times * bytes);
                 };
                 match *op {
                     Op::Conv { from, to, kernel, first } => {
                         let weights = (kernel * kernel * from.channels * to.channels) as f64;
-                        let moved = bytes(from.numbers() + to.numbers(), weights);
+                        let moved = bytes((from.numbers() + to.numbers()) as f64, 4.0 * weights);
                         cost(0, forwards, flops, moved);
                         if !first {
                             cost(1, 1.0, flops, moved);
@@ -125,24 +127,30 @@ impl Estimate<'_> {
                         cost(2, 1.0, flops, moved);
                     }
                     // Forward: moments read once, the rest reads and writes. Back: sums read x and dy, the rest reads both
-                    // and writes; under a residual dy is masked by y on the way.
+                    // and writes. A residual is read, and what ReLU lets through is written as bits; back, these mask dy
+                    // on the way, which is written.
                     Op::Norm { map, residual, .. } => {
-                        let more = usize::from(residual);
-                        cost(3, forwards, 0.0, bytes((3 + more) * map.numbers(), 0.0));
-                        cost(3, 1.0, 0.0, bytes((5 + 2 * more) * map.numbers(), 0.0));
+                        let more = if residual { 1.0 + MASK } else { 0.0 };
+                        cost(3, forwards, 0.0, bytes((3.0 + more) * map.numbers() as f64, 0.0));
+                        cost(3, 1.0, 0.0, bytes((5.0 + more) * map.numbers() as f64, 0.0));
                     }
+                    // With a byte for the place of each maximum, written and read.
                     Op::Pool { from, to } => {
-                        cost(4, forwards, 0.0, bytes(from.numbers() + to.numbers(), 0.0));
-                        cost(4, 1.0, 0.0, bytes(2 * (from.numbers() + to.numbers()), 0.0));
+                        let moved = bytes((from.numbers() + to.numbers()) as f64, views * to.numbers() as f64);
+                        cost(4, forwards, 0.0, moved);
+                        cost(4, 1.0, 0.0, moved);
                     }
                     // Read for the means and under the gates; back: x, dy and dx, and dx again for the means.
                     Op::Gate { from, to } => {
-                        cost(4, forwards, 0.0, bytes(2 * from.numbers() + to.numbers(), 0.0));
-                        cost(4, 1.0, 0.0, bytes(4 * from.numbers() + 2 * to.numbers(), 0.0));
+                        let (from, to) = (from.numbers() as f64, to.numbers() as f64);
+                        cost(4, forwards, 0.0, bytes(2.0 * from + to, 0.0));
+                        cost(4, 1.0, 0.0, bytes(4.0 * from + to, 0.0));
                     }
+                    // Back: dy is masked where it stands, and copied.
                     Op::Add { map } => {
-                        cost(4, forwards, 0.0, bytes(3 * map.numbers(), 0.0));
-                        cost(4, 1.0, 0.0, bytes(4 * map.numbers(), 0.0));
+                        let moved = bytes((3.0 + MASK) * map.numbers() as f64, 0.0);
+                        cost(4, forwards, 0.0, moved);
+                        cost(4, 1.0, 0.0, moved);
                     }
                     Op::Dense { from, to } => {
                         let moved = 4.0 * (views * (from + to) as f64 + (from * to) as f64);

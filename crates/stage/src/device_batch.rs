@@ -2,9 +2,9 @@
 
 use anyhow::Result;
 use simclr_core::train::BatchFn;
-use simclr_data::{Batch, Loader};
+use simclr_data::{Batch, Loader, Made};
 use simclr_model::SimClr;
-use simclr_ops::{Uploaded, Uploader, Value};
+use simclr_ops::{Pixels, Sent, Uploaded, Uploader, Value};
 use std::sync::Arc;
 
 /// A batch whose images are on their way to where the network is.
@@ -31,7 +31,20 @@ impl DeviceBatch {
     /// When memory is short.
     pub fn send(batch: Batch, uploader: &Uploader) -> Result<Self> {
         let Batch { images, shape, labels, samples, distortions } = batch;
-        Ok(Self { images: uploader.upload_views(images, &shape, distortions)?, labels, samples })
+        let sent = Sent { unfinished: !distortions.is_empty(), ..Sent::default() };
+        let images = uploader.upload_as(images, &shape, sent)?;
+        Ok(Self { images: images.distorted(distortions, uploader.maps()), labels, samples })
+    }
+
+    /// Makes the batch of a step in the memory that it is sent from: every number of a view is written once.
+    ///
+    /// # Errors
+    /// As [`Loader::batch`], and when memory is short.
+    pub fn make(loader: &Loader, step: u64, uploader: &Uploader) -> Result<Self> {
+        let fill = |pixels: Pixels<'_>| loader.fill(step, pixels);
+        let (images, made) = uploader.upload_made(&loader.shape(), loader.sent(), fill)?;
+        let Made { labels, samples, distortions } = made?;
+        Ok(Self { images: images.distorted(distortions, uploader.maps()), labels, samples })
     }
 
     /// The batch once it is there, and what transforms left for the GPU is done.
@@ -49,7 +62,7 @@ impl DeviceBatch {
 /// When a GPU has no stream left.
 pub fn device_batches(loader: Loader, model: &SimClr) -> Result<BatchFn<DeviceBatch>> {
     let uploader = uploader(model)?;
-    Ok(Arc::new(move |step| DeviceBatch::send(loader.batch(step)?, &uploader)))
+    Ok(Arc::new(move |step| DeviceBatch::make(&loader, step, &uploader)))
 }
 
 /// What brings images to a network.

@@ -6,6 +6,7 @@ use candle_core::Tensor;
 use simclr_core::config::Config;
 use simclr_data::{Pictures, ViewMaker, eval_batches};
 use simclr_model::{Accuracy, SimClr};
+use simclr_ops::Sent;
 use std::sync::Arc;
 
 /// Names of the figures in the log.
@@ -18,6 +19,7 @@ pub struct EvalSet {
     samples: Vec<u32>,
     maker: ViewMaker,
     batch: usize,
+    sent: Sent,
 }
 
 /// What was seen of such images: one entry an image, in order. Damaged images have none.
@@ -29,12 +31,19 @@ pub struct Seen {
     pub labels: Vec<u32>,
 }
 
+/// How finished views of these pictures are sent to a GPU: as bytes where they hold bytes of the pictures, which changes
+/// no bit.
+fn sent(pictures: &Pictures, maker: &ViewMaker) -> Sent {
+    Sent { bytes: pictures.size().is_some_and(|size| maker.keeps_pixels(size, false)), unfinished: false }
+}
+
 impl EvalSet {
     /// The labeled ones of `pictures`, cropped as `eval.crop` says.
     pub fn new(config: &Config, pictures: Arc<Pictures>) -> Self {
         let samples = (0..pictures.len()).filter(|i| pictures.label(*i).is_some()).map(|i| i as u32).collect();
         let maker = ViewMaker::eval(&config.eval, config.data.image_size);
-        Self { pictures, samples, maker, batch: config.eval.batch }
+        let sent = sent(&pictures, &maker);
+        Self { pictures, samples, maker, batch: config.eval.batch, sent }
     }
 
     /// Whether there is none.
@@ -56,7 +65,7 @@ impl EvalSet {
             let batch = batch?;
             seen.labels.extend(batch.all_labels()?);
             seen.samples.extend(&batch.samples);
-            Ok(uploader.upload(batch.images, &batch.shape)?.tensor()?)
+            Ok(uploader.upload_as(batch.images, &batch.shape, self.sent)?.tensor()?)
         }))
     }
 

@@ -5,7 +5,7 @@ use crate::eval_set::EvalSet;
 use crate::plan::Plan;
 use anyhow::Result;
 use candle_core::{DType, Device};
-use simclr_core::config::{Config, Dtype, ModelConfig};
+use simclr_core::config::{Config, Dtype, ModelConfig, Upload};
 use simclr_core::rng::{Purpose, Rng};
 use simclr_data::{Dataset, LabelSubset, Loader, Pictures, ViewMaker};
 use simclr_model::{ModelSpec, SimClr};
@@ -93,7 +93,7 @@ impl<'a> Setup<'a> {
     /// # Errors
     /// When a GPU has no stream left.
     pub fn plan<L>(self, model: SimClr, loader: Loader, examples: usize, loss: L) -> Result<Plan<L>> {
-        let batches = device_batches(loader, &model)?;
+        let batches = device_batches(loader.as_bytes(self.config.data.upload == Upload::Bytes), &model)?;
         Ok(Plan { model, batches, examples, test: self.test, loss })
     }
 }

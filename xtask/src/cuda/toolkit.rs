@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Compiler and headers. cudarc knows CUDA 13.0 to 13.4, and 13.0 is what the oldest driver for CUDA 13 can load.
-const COMPILER: [&str; 5] = [
+const COMPILER: [&str; 6] = [
     "nvidia-cuda-nvcc==13.0.88",
     "nvidia-nvvm==13.0.88",
     "nvidia-cuda-crt==13.0.88",
     "nvidia-cuda-runtime==13.0.96",
     "nvidia-cuda-cccl==13.0.85",
+    // It reads machine code of older assemblers; there is none of 13.0.
+    "nvidia-cuda-nvdisasm==13.2.78",
 ];
 /// Libraries; cuDNN in the version that cudarc's bindings were made from.
 const LIBRARIES: [&str; 4] = [
@@ -159,15 +161,15 @@ impl Toolkit {
         }
     }
 
-    /// Compiles one source to PTX with warnings as errors; the number of its lines.
+    /// Compiles one source with warnings as errors; the PTX.
     ///
     /// # Errors
     /// What the compiler says.
-    pub fn compile(&self, source: &Path) -> Result<usize> {
+    pub fn compile(&self, source: &Path) -> Result<String> {
         let mut command = Command::new(self.home().join("bin/nvcc"));
         self.surround(&mut command);
         let output = command
-            .args(["--ptx", "-std=c++17", "-Werror", "all-warnings", "-o", "-"])
+            .args(["--ptx", "-O3", "-std=c++17", "-Werror", "all-warnings", "-o", "-"])
             .arg(format!("-arch=compute_{CAPABILITY}"))
             .arg(source)
             .output()
@@ -175,7 +177,7 @@ impl Toolkit {
         if !output.status.success() {
             bail!("{} does not compile:\n{}", source.display(), String::from_utf8_lossy(&output.stderr).trim())
         }
-        Ok(String::from_utf8_lossy(&output.stdout).lines().count())
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 }
 

@@ -58,6 +58,9 @@ pub struct DataConfig {
     /// For `parquet`: MiB of encoded pictures that are kept, a row group at a time.
     #[serde(default = "parquet_cache", skip_serializing_if = "is_parquet_cache")]
     pub parquet_cache: usize,
+    /// How training's views go up to a GPU. On the CPU the key changes nothing.
+    #[serde(default, skip_serializing_if = "Upload::is_exact")]
+    pub upload: Upload,
     /// Batches that the loader prepares ahead.
     #[serde(default = "two")]
     pub prefetch: usize,
@@ -82,6 +85,25 @@ pub enum Corrupt {
     Skip,
     /// The run ends with its name.
     Fail,
+}
+
+/// How training's views go up to a GPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Upload {
+    /// As they are: as bytes where they hold bytes of the pictures, else as the network's maps are stored, or as f32 where the
+    /// GPU finishes them.
+    #[default]
+    Exact,
+    /// As bytes, a quarter of f32 and half of bf16: each number is clipped to 0..1 and rounded to the nearest k / 255, half of
+    /// 1 / 255 off at most. The reference does not round.
+    Bytes,
+}
+
+impl Upload {
+    fn is_exact(&self) -> bool {
+        *self == Self::Exact
+    }
 }
 
 impl Corrupt {
@@ -139,6 +161,7 @@ impl DataConfig {
             max_pixels: MAX_PIXELS,
             cache: 0,
             parquet_cache: PARQUET_CACHE,
+            upload: Upload::Exact,
             prefetch: two(),
         }
     }

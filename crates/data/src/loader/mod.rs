@@ -5,8 +5,8 @@ use crate::view::ViewMaker;
 use anyhow::{Context, Result, bail};
 use rayon::prelude::*;
 use simclr_core::rng::{Purpose, Rng};
-use simclr_ops::Distortion;
 use simclr_ops::tensor::filled;
+use simclr_ops::{Distortion, Pixel, Pixels, Sent};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Views of some images.
@@ -20,6 +20,17 @@ pub struct Batch {
     pub samples: Vec<u32>,
     /// `[views * B, S, S, C]` as numbers.
     pub shape: [usize; 4],
+    /// What a GPU has still to do to each view, `[views * B]`; empty where views are finished.
+    pub distortions: Vec<Distortion>,
+}
+
+/// What is known of a batch besides its pixels, as in [`Batch`].
+#[derive(Clone, Debug)]
+pub struct Made {
+    /// `[B]`; `None` for an image without a label.
+    pub labels: Vec<Option<u32>>,
+    /// Indices of the images in their set, `[B]`.
+    pub samples: Vec<u32>,
     /// What a GPU has still to do to each view, `[views * B]`; empty where views are finished.
     pub distortions: Vec<Distortion>,
 }
@@ -49,6 +60,7 @@ pub struct Loader {
     seed: u64,
     purpose: Purpose,
     on_gpu: bool,
+    as_bytes: bool,
     // The order of the epoch at hand: a step needs that of one or two epochs, and the next step mostly of the same.
     recent: Mutex<Option<(u64, Epoch)>>,
 }
@@ -83,6 +95,7 @@ impl Loader {
             seed,
             purpose,
             on_gpu: false,
+            as_bytes: false,
             recent: Mutex::new(None),
         }
     }
@@ -106,6 +119,24 @@ impl Loader {
     /// [`Batch::distortions`].
     pub fn finish_on_gpu(self, on_gpu: bool) -> Self {
         Self { on_gpu, ..self }
+    }
+
+    /// Where `as_bytes`, allows whoever sends the batches to a GPU to round every number to the nearest `k / 255`.
+    pub fn as_bytes(self, as_bytes: bool) -> Self {
+        Self { as_bytes, ..self }
+    }
+
+    /// How batches may be sent to a GPU.
+    pub fn sent(&self) -> Sent {
+        let keep = |size: (usize, usize)| self.maker.keeps_pixels(size, self.on_gpu);
+        Sent { bytes: self.as_bytes || self.pictures.size().is_some_and(keep), unfinished: self.on_gpu }
+    }
+
+    /// Numbers of every batch: `[views * B, S, S, C]`.
+    pub fn shape(&self) -> [usize; 4] {
+        let (s, (rank, ranks)) = (self.maker.size(), self.part);
+        let images = self.batch * (rank + 1) / ranks - self.batch * rank / ranks;
+        [self.views * images, s, s, self.pictures.channels()]
     }
 
     fn epoch(&self, epoch: u64) -> Epoch {
@@ -137,24 +168,43 @@ impl Loader {
     /// # Errors
     /// When an image is damaged and that ends the run, or no image is good.
     pub fn batch(&self, step: u64) -> Result<Batch> {
-        let slots = self.slots(step);
-        let (s, c) = (self.maker.size(), self.pictures.channels());
-        let mut made = Ok(Vec::new());
-        let images = filled(self.views * slots.len() * s * s * c, |images| {
-            let images = of_each_image(images, slots.len(), s * s * c).into_par_iter().zip(&slots);
-            made = images.map(|(mut views, slot)| self.fill(slot, &mut views)).collect::<Result<Vec<_>>>();
-        });
-        let (samples, left): (Vec<u32>, Vec<Vec<Distortion>>) = made?.into_iter().unzip();
+        let (shape, mut made) = (self.shape(), None);
+        let images = filled(shape.iter().product(), |images| made = Some(self.make(step, images)));
+        let Made { labels, samples, distortions } = made.context("no memory to make a batch in")??;
+        Ok(Batch { images, labels, samples, shape, distortions })
+    }
+
+    /// Makes the batch of a step as [`Self::batch`] does, of the shape [`Self::shape`], in the memory that it is sent from.
+    ///
+    /// # Errors
+    /// As there; then not every number is written.
+    ///
+    /// # Panics
+    /// When there is not room for as many numbers.
+    pub fn fill(&self, step: u64, pixels: Pixels<'_>) -> Result<Made> {
+        match pixels {
+            Pixels::Bytes(to) => self.make(step, to),
+            Pixels::F32(to) => self.make(step, to),
+            Pixels::Bf16(to) => self.make(step, to),
+        }
+    }
+
+    fn make<T: Pixel>(&self, step: u64, images: &mut [T]) -> Result<Made> {
+        let (slots, [_, s, _, c]) = (self.slots(step), self.shape());
+        assert_eq!(images.len(), self.views * slots.len() * s * s * c, "room for a batch");
+        let images = of_each_image(images, slots.len(), s * s * c).into_par_iter().zip(&slots);
+        let made = images.map(|(mut views, slot)| self.views_of(slot, &mut views)).collect::<Result<Vec<_>>>()?;
+        let (samples, left): (Vec<u32>, Vec<Vec<Distortion>>) = made.into_iter().unzip();
         let mut left: Vec<_> = left.into_iter().map(Vec::into_iter).collect();
         // All first views, then all second views, as the images are.
         let distortions = (0..self.views).flat_map(|_| left.iter_mut().filter_map(Iterator::next).collect::<Vec<_>>());
         let distortions = distortions.collect();
         let labels = samples.iter().map(|s| self.pictures.label(*s as usize)).collect();
-        Ok(Batch { images, labels, samples, shape: [self.views * slots.len(), s, s, c], distortions })
+        Ok(Made { labels, samples, distortions })
     }
 
     /// Makes the views of a place; returns the sample that they are of, and what is left to do to them.
-    fn fill(&self, slot: &Slot, views: &mut [&mut [f32]]) -> Result<(u32, Vec<Distortion>)> {
+    fn views_of<T: Pixel>(&self, slot: &Slot, views: &mut [&mut [T]]) -> Result<(u32, Vec<Distortion>)> {
         let n = slot.order.len();
         for sample in (slot.place..slot.place + n).map(|place| slot.order[place % n]) {
             let key = self.pictures.key(sample as usize);
@@ -178,8 +228,8 @@ impl Loader {
 }
 
 /// Cuts `[views, count, numbers]` into the views of each image.
-fn of_each_image(images: &mut [f32], count: usize, numbers: usize) -> Vec<Vec<&mut [f32]>> {
-    let mut all: Vec<Vec<&mut [f32]>> = (0..count).map(|_| Vec::new()).collect();
+fn of_each_image<T>(images: &mut [T], count: usize, numbers: usize) -> Vec<Vec<&mut [T]>> {
+    let mut all: Vec<Vec<&mut [T]>> = (0..count).map(|_| Vec::new()).collect();
     for view in images.chunks_mut(count * numbers) {
         all.iter_mut().zip(view.chunks_mut(numbers)).for_each(|(own, out)| own.push(out));
     }

@@ -24,6 +24,43 @@ fn batches_are_pure_functions_of_the_step() {
 }
 
 #[test]
+fn batches_are_made_where_they_are_wanted() {
+    let l = loader(50, 16);
+    assert_eq!(l.sent(), Sent::default(), "random crops are resized");
+    let want = l.batch(3).unwrap();
+    assert_eq!(l.shape(), want.shape);
+    let mut floats = vec![f32::NAN; want.images.len()];
+    let made = l.fill(3, Pixels::F32(&mut floats)).unwrap();
+    assert!(floats == want.images);
+    assert_eq!((made.samples, made.labels), (want.samples.clone(), want.labels.clone()));
+    let mut bytes = vec![0; want.images.len()];
+    l.fill(3, Pixels::Bytes(&mut bytes)).unwrap();
+    assert!(bytes.iter().zip(&want.images).all(|(b, v)| *b == u8::of(*v)));
+    for rank in 0..3 {
+        let part = loader(50, 16).part(rank, 3).unwrap();
+        assert_eq!(part.shape(), part.batch(0).unwrap().shape, "rank {rank}");
+    }
+}
+
+#[test]
+fn pictures_that_are_shown_as_they_are_may_go_up_as_bytes() {
+    let images = || Arc::new(Pictures::from(crate::source::memory::textures::split(1, 20)));
+    let maker = || ViewMaker::eval(&EvalConfig::default(), 32);
+    let of = |pictures: Arc<Pictures>, maker: ViewMaker| {
+        Loader::new(pictures, (0..20).collect(), maker, (1, 8), (5, Purpose::Labeled))
+    };
+    let shown = of(images(), maker());
+    assert!(shown.sent().bytes);
+    let batch = shown.batch(0).unwrap();
+    assert!(batch.images.iter().all(|v| (f32::from(u8::of(*v)) * (1.0 / 255.0)).to_bits() == v.to_bits()));
+    assert!(!of(images(), ViewMaker::eval(&EvalConfig::default(), 40)).sent().bytes);
+    assert!(!of(mixed(&[], Corrupt::Skip), ViewMaker::eval(&EvalConfig::default(), 8)).sent().bytes, "of many sizes");
+    // Whoever allows rounding, of views that are finished or not.
+    assert_eq!(loader(50, 16).as_bytes(true).sent(), Sent { bytes: true, unfinished: false });
+    assert_eq!(loader(50, 16).as_bytes(true).finish_on_gpu(true).sent(), Sent { bytes: true, unfinished: true });
+}
+
+#[test]
 fn an_epoch_shows_every_sample_once() {
     let l = loader(48, 16);
     let mut seen: Vec<u32> = (0..3).flat_map(|s| l.batch(s).unwrap().samples).collect();

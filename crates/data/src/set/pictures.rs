@@ -90,6 +90,11 @@ impl Pictures {
         self.channels
     }
 
+    /// Height and width of all images, where they are known and the same.
+    pub fn size(&self) -> Option<(usize, usize)> {
+        self.source.size()
+    }
+
     /// The source below.
     pub fn source(&self) -> &dyn Source {
         self.source.as_ref()

@@ -116,6 +116,10 @@ impl Source for Stl10 {
         self.labels.get(index).copied()
     }
 
+    fn size(&self) -> Option<(usize, usize)> {
+        Some((SIDE, SIDE))
+    }
+
     fn place(&self, index: usize) -> String {
         let (part, at) = self.find(index);
         format!("image {at} of {}", part.path.display())

@@ -36,6 +36,11 @@ impl Transform for CentralCrop {
         check_share(&format!("{key}.share"), f64::from(self.share))
     }
 
+    fn keeps_pixels(&self, (height, width): (usize, usize), side: usize) -> bool {
+        let shown = crop::central(height, width, self.share);
+        (shown.height, shown.width) == (side, side)
+    }
+
     fn apply(&self, view: &mut Canvas<'_>, _: &mut Rng) {
         let (height, width) = view.image_size();
         view.show(crop::central(height, width, self.share), self.resize);

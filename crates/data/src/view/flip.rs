@@ -33,6 +33,10 @@ impl Transform for Flip {
         check_share(&format!("{key}.probability"), f64::from(self.probability))
     }
 
+    fn keeps_pixels(&self, _: (usize, usize), _: usize) -> bool {
+        true
+    }
+
     fn apply(&self, view: &mut Canvas<'_>, rng: &mut Rng) {
         if rng.chance(self.probability) {
             view.mirror();

@@ -1,12 +1,13 @@
 //! From planes, which transforms work on, to the interleaved pixels that networks take.
 
+use simclr_ops::Pixel;
 use simclr_ops::simd::vectorized;
 
 /// Pixels that change their layout at a time.
 const GROUP: usize = 16;
 
 /// Planes `[C, pixels]` to `[pixels, C]`, each number as `end` leaves it.
-pub(super) fn interleave(planes: &[f32], c: usize, out: &mut [f32], end: impl Fn(f32) -> f32 + Copy) {
+pub(super) fn interleave<T: Pixel>(planes: &[f32], c: usize, out: &mut [T], end: impl Fn(f32) -> T + Copy) {
     let pixels = planes.len() / c;
     vectorized(
         #[inline(always)]
@@ -26,14 +27,16 @@ pub(super) fn interleave(planes: &[f32], c: usize, out: &mut [f32], end: impl Fn
 
 /// A whole group is a fixed shuffle of registers.
 #[inline(always)]
-fn interleave_colours(r: &[f32], g: &[f32], b: &[f32], out: &mut [f32], end: impl Fn(f32) -> f32 + Copy) {
+fn interleave_colours<T: Pixel>(r: &[f32], g: &[f32], b: &[f32], out: &mut [T], end: impl Fn(f32) -> T + Copy) {
     let (groups, rest) = out.as_chunks_mut::<{ 3 * GROUP }>();
     let (r, r_rest) = r.as_chunks::<GROUP>();
     let (g, g_rest) = g.as_chunks::<GROUP>();
     let (b, b_rest) = b.as_chunks::<GROUP>();
     for (((r, g), b), out) in r.iter().zip(g).zip(b).zip(groups) {
-        let ended = [r.map(end), g.map(end), b.map(end)];
-        *out = std::array::from_fn(|i| ended[i % 3][i / 3]);
+        let planes = [r, g, b];
+        // Registers of floats are shuffled, whatever becomes of them then.
+        let pixels: [f32; 3 * GROUP] = std::array::from_fn(|i| planes[i % 3][i / 3]);
+        *out = pixels.map(end);
     }
     for (((r, g), b), out) in r_rest.iter().zip(g_rest).zip(b_rest).zip(rest.as_chunks_mut::<3>().0) {
         *out = [end(*r), end(*g), end(*b)];

@@ -22,6 +22,12 @@ pub trait Transform: Debug + Send + Sync {
     /// Draws what is random about one view, and changes the view by it.
     fn apply(&self, view: &mut Canvas<'_>, rng: &mut Rng);
 
+    /// Whether all views of side `side` show the very pixels of their images, `(height, width)` of them: none is resized by
+    /// other than a factor of 1, or changes colour.
+    fn keeps_pixels(&self, _image: (usize, usize), _side: usize) -> bool {
+        false
+    }
+
     /// The same work on a GPU, where it has a kernel.
     fn on_gpu(&self) -> Option<&dyn OnGpu> {
         None

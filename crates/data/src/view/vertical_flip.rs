@@ -35,6 +35,10 @@ impl Transform for VerticalFlip {
         check_share(&format!("{key}.probability"), f64::from(self.probability))
     }
 
+    fn keeps_pixels(&self, _: (usize, usize), _: usize) -> bool {
+        true
+    }
+
     fn apply(&self, view: &mut Canvas<'_>, rng: &mut Rng) {
         if rng.chance(self.probability) {
             let side = view.side();

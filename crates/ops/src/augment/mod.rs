@@ -10,7 +10,7 @@ mod reference;
 mod tests;
 
 use crate::gpu::Gpu;
-use crate::tensor::{Uploaded, Uploader};
+use crate::tensor::Uploaded;
 use candle_core::{DType, Result, Tensor, bail};
 
 pub use distortion::{ColorOp, Distortion};
@@ -35,16 +35,15 @@ pub fn distort(views: Tensor, distortions: &[Distortion], maps: DType) -> Result
     bail!("views [{n}, {h}, {w}, {c}] as {maps:?} on the CPU: there their colours are distorted as they are made")
 }
 
-impl Uploader {
-    /// As [`Self::upload`]; where views have distortions, they go to a GPU as f32, are distorted there, and then rounded.
+impl Uploaded {
+    /// The same, with the distortions of its views to be made once they are there, if there are any, one a view; then the
+    /// views are rounded to `maps`. They must have been sent as [unfinished](crate::Sent::unfinished).
     ///
-    /// # Errors
-    /// As [`Self::upload`]. What [`distort`] refuses is refused when they are asked for.
-    pub fn upload_views(&self, values: Vec<f32>, shape: &[usize], distortions: Vec<Distortion>) -> Result<Uploaded> {
-        if distortions.is_empty() {
-            return self.upload(values, shape);
+    /// What [`distort`] refuses is refused when the views are asked for.
+    pub fn distorted(self, distortions: Vec<Distortion>, maps: DType) -> Self {
+        match distortions.is_empty() {
+            true => self,
+            false => self.then(move |views| distort(views, &distortions, maps)),
         }
-        let maps = self.maps();
-        self.upload_for(values, shape, move |views| distort(views, &distortions, maps))
     }
 }

@@ -9,6 +9,7 @@ mod gpu;
 #[path = "absent.rs"]
 mod gpu;
 mod map;
+mod rounded;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +19,8 @@ use crate::tape::{Gradients, NodeId, Tape, Value};
 use candle_core::{DType, Device, Result, Tensor, bail};
 use geometry::Geometry;
 use map::Map;
+
+pub use rounded::with_rounded;
 
 /// What a convolution reads: a value, or one whose normalisation it applies as it reads.
 #[derive(Clone)]
@@ -117,8 +120,9 @@ pub(crate) fn padded(tape: &Tape, x: ConvInput, weight: &Value, stride: usize, z
     let g = Geometry { n, h, w, c, o, k, stride, before, oh, ow };
     // A batch norm follows wherever training goes: its moments are taken while the output is at hand.
     let moments = tape.tracks(&[&x.value(), weight]);
-    let (out, found) = x.convolve(&g, weight.tensor(), moments)?;
-    let (saved, w_node) = (weight.tensor().clone(), weight.node());
+    let read = rounded::as_read(weight, x.map.tensor.dtype());
+    let (out, found) = x.convolve(&g, read, moments)?;
+    let (saved, w_node) = (read.clone(), weight.node());
     let value =
         tape.record(&[&x.value(), weight], out, move |dy, gradients| x.backward(&g, &dy, (&saved, w_node), gradients));
     Ok(value.with_note(found.map(Moments::new)))

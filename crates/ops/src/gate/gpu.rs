@@ -1,6 +1,7 @@
 //! Gates over `[N, P, C]` on a GPU, by the kernels of `kernel.cu`.
 
-use crate::gpu::machine::{At, Kernels, Launch, Machine, Number, Tiling, args, count, kernels, named};
+use crate::gpu::machine::{At, Kernels, Launch, Machine, Number, args, count, kernels, named};
+use crate::gpu::tiles::Tiling;
 use crate::gpu::{Gpu, at};
 use crate::mean::streams::Streams;
 use crate::tensor::access::by_element;

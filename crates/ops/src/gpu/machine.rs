@@ -156,9 +156,9 @@ pub struct Launch {
 }
 
 /// Threads of a one-dimensional block, as in device.cuh.
-const THREADS: u32 = 256;
+pub const THREADS: u32 = 256;
 /// Most blocks of a launch whose threads take several items each.
-const MOST_BLOCKS: u32 = 1 << 12;
+pub const MOST_BLOCKS: u32 = 1 << 12;
 /// Most items of a launch. A thread adds the number of all threads to that of an item before it looks whether there is such
 /// an item: the sum must not pass what 32 bits hold, where it would begin again at 0.
 const MOST_ITEMS: u32 = 1 << 31;
@@ -221,129 +221,6 @@ pub fn packs<T: Number>(len: usize, c: usize, maps: &[At<T>]) -> Result<(u32, bo
     Ok((count(if wide { len / T::LANES } else { len })?, wide))
 }
 
-/// Most packs of a tile side by side: what a warp reads of a row.
-const MOST_SIDE: usize = 32;
-
-/// A map as rows of packs, of which a block takes a tile at a time, as device.cuh does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tiling {
-    rows: u32,
-    packs: u32,
-    side: u32,
-    tiles: u32,
-    /// Packs are of 16 bytes.
-    pub wide: bool,
-}
-
-impl Tiling {
-    /// The tiles of maps `[rows, c]`. Packs are wide where a row is a whole number of them, and the addresses of all `maps`
-    /// allow it.
-    ///
-    /// # Errors
-    /// As [`count`].
-    pub fn of<T: Number>(rows: usize, c: usize, maps: &[At<T>]) -> Result<Self> {
-        let wide = c.is_multiple_of(T::LANES) && maps.iter().all(|m| m.0.is_multiple_of(16));
-        Self::new(rows, if wide { c / T::LANES } else { c }, wide)
-    }
-
-    /// As [`Tiling::of`], element by element whatever the maps allow.
-    ///
-    /// # Errors
-    /// As [`count`].
-    pub fn narrow(rows: usize, c: usize) -> Result<Self> {
-        Self::new(rows, c, false)
-    }
-
-    fn new(rows: usize, packs: usize, wide: bool) -> Result<Self> {
-        // Kernels number the packs of the whole map.
-        count(rows * packs)?;
-        let tiles = packs.div_ceil(MOST_SIDE);
-        let side = packs.div_ceil(tiles);
-        Ok(Self { rows: count(rows)?, packs: count(packs)?, side: count(side)?, tiles: count(tiles)?, wide })
-    }
-
-    /// Rows that a block takes at a time.
-    pub fn rows_at_once(&self) -> usize {
-        (THREADS / self.side) as usize
-    }
-
-    /// Packs of the map.
-    pub fn all_packs(&self) -> usize {
-        self.rows as usize * self.packs as usize
-    }
-
-    /// As kernels' arguments.
-    pub fn args(&self) -> [Arg; 3] {
-        [self.packs, self.side, self.tiles].map(Arg::U32)
-    }
-
-    /// Parts of the rows of an element-wise kernel: a thread takes eight rows, or more where that is more blocks than serve
-    /// any GPU.
-    pub fn spread(&self) -> usize {
-        let parts = (self.rows as usize).div_ceil(8 * self.rows_at_once());
-        parts.min((MOST_BLOCKS / self.tiles).max(1) as usize)
-    }
-
-    /// Into how many blocks the rows of one of `images` images are split, for kernels that stay with an image: a thread
-    /// takes eight of its rows or more.
-    pub fn splits(&self, images: usize) -> usize {
-        (self.rows as usize / images.max(1)).div_ceil(8 * self.rows_at_once())
-    }
-
-    /// A launch of so many parts of the rows.
-    ///
-    /// # Errors
-    /// As [`count`].
-    pub fn launch(&self, kernels: Kernels, kernel: impl Into<String>, parts: usize, args: Vec<Arg>) -> Result<Launch> {
-        Launch::rows(kernels, kernel, parts * self.tiles as usize, args)
-    }
-}
-
-/// Which elements of a map a ReLU let through: a byte for each of its packs, the first element in the lowest bit.
-pub struct Mask<M: Machine> {
-    bits: M::Memory<u8>,
-    lanes: u32,
-}
-
-impl<M: Machine> Mask<M> {
-    /// Room for the mask of so many packs of `T`.
-    ///
-    /// # Errors
-    /// When memory is short.
-    pub fn new<T: Number>(m: &M, packs: usize, wide: bool) -> Result<Self> {
-        Ok(Self { bits: m.room::<u8>(packs)?, lanes: if wide { T::LANES as u32 } else { 1 } })
-    }
-
-    /// Where it stands.
-    pub fn at(&self, m: &M) -> At<u8> {
-        m.at(&self.bits)
-    }
-
-    /// Elements of its packs.
-    pub fn lanes(&self) -> u32 {
-        self.lanes
-    }
-
-    /// A byte is one element.
-    pub fn is_narrow(&self) -> bool {
-        self.lanes == 1
-    }
-}
-
-/// Columns of a block that merges partial results, and most of these, as in device.cuh.
-const MERGE_COLUMNS: usize = 8;
-pub const MOST_PARTS: usize = 1024;
-
-impl Launch {
-    /// Merges the partial results of `columns`.
-    ///
-    /// # Errors
-    /// As [`count`].
-    pub fn merge(kernels: Kernels, kernel: impl Into<String>, columns: usize, args: Vec<Arg>) -> Result<Self> {
-        Self::rows(kernels, kernel, columns.div_ceil(MERGE_COLUMNS), args)
-    }
-}
-
 /// What runs kernels, one launch after the other.
 pub trait Machine {
     /// Numbers in its memory.
@@ -369,4 +246,23 @@ pub trait Machine {
     /// # Errors
     /// When there is no such kernel, or the machine refuses.
     fn launch(&self, launch: Launch) -> Result<()>;
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// A thread that counts in 32 bits by steps of all threads comes to an end.
+    #[test]
+    fn items_that_a_counter_would_never_pass_are_refused() {
+        for items in [1, 1 << 20, 1 << 31] {
+            let last = u64::from(count(items).unwrap()) - 1 + u64::from(MOST_BLOCKS * THREADS);
+            assert!(last <= u64::from(u32::MAX), "{items}");
+        }
+        for items in [0, (1 << 31) + 1, (1 << 32) - (1 << 20), (1 << 32) - 1, 1 << 32] {
+            let error = count(items).unwrap_err().to_string();
+            assert!(error.contains("chunk"), "{error}");
+        }
+    }
 }

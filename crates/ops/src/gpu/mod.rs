@@ -9,9 +9,11 @@ mod absent;
 #[cfg(feature = "cuda")]
 mod device;
 pub(crate) mod machine;
+mod memory;
 #[cfg(feature = "cuda")]
 mod pinned;
 mod precision;
+pub(crate) mod tiles;
 #[cfg(feature = "cuda")]
 mod transfer;
 
@@ -21,6 +23,7 @@ pub(crate) use absent::{Gpu, PendingRead, PendingUpload, UploadStream, at};
 pub use device::open;
 #[cfg(feature = "cuda")]
 pub(crate) use device::{Gpu, at};
+pub use memory::memory_taken;
 pub use precision::Precision;
 #[cfg(feature = "cuda")]
 pub(crate) use transfer::{PendingRead, PendingUpload, UploadStream};

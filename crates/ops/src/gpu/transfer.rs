@@ -84,6 +84,7 @@ impl PendingUpload {
     pub fn tensor(self) -> Result<Tensor> {
         match self.dtype {
             DType::BF16 => self.of::<bf16>(),
+            DType::U8 => self.of::<u8>(),
             _ => self.of::<f32>(),
         }
     }

@@ -1,7 +1,8 @@
 //! Means over pixels on a GPU, by the kernels of `kernel.cu`.
 
 use super::streams::Streams;
-use crate::gpu::machine::{At, Kernels, Machine, Number, Tiling, args, kernels, named};
+use crate::gpu::machine::{At, Kernels, Machine, Number, args, count, kernels, named};
+use crate::gpu::tiles::Tiling;
 use crate::gpu::{Gpu, at};
 use crate::tensor::access::by_element;
 use candle_core::{DType, Result, Shape, Tensor};
@@ -11,6 +12,7 @@ const KERNELS: Kernels = kernels!("mean");
 
 /// The mean over the pixels of each image, streams added: `[N, P, streams F]` to f32 `[N, F]`.
 pub fn launch_mean<M: Machine, T: Number>(m: &M, s: Streams, x: At<T>, out: At<f32>) -> Result<()> {
+    count(s.n * s.f)?;
     let tiling = Tiling::of(s.rows(), s.f, &[x])?;
     let [packs, side, tiles] = tiling.args();
     let args = args![x, s.pixels as u32, packs, side, tiles, tiling.wide, s.streams as u32, out];

@@ -138,3 +138,26 @@ fn running_statistics_move_as_on_the_cpu() {
         assert_close("a running statistic", &running.numbers(), &elements::<f32>(cpu));
     }
 }
+
+/// Maps that do not stand at 16 bytes are taken element by element; what was written so is read so, and gives the same.
+#[test]
+fn maps_may_stand_anywhere() {
+    let (rows, c) = (40, 16);
+    let run = |shifted: bool| {
+        let m = Emulated::get();
+        let shift = usize::from(shifted);
+        let r = up(&[vec![0.0; shift], numbers::<f32>(rows * c, 2)].concat());
+        let (x, dy) = (up(&numbers::<f32>(rows * c, 1)), up(&numbers::<f32>(rows * c, 3)));
+        let learned = Learned { gamma: None, beta: None, eps: 1e-5 };
+        let (_moments, affine) = launch_moments(m, at(&x), (rows, c), learned, None).unwrap();
+        let (out, dx) = (room::<f32>(rows * c), room::<f32>(rows * c));
+        let to = (at(&out), rows);
+        let mask = affine.forward(m, at(&x), Some(at(&r).plus(shift)), (true, true), to).unwrap().unwrap();
+        assert_eq!(mask.is_narrow(), shifted);
+        affine.backward(m, (at(&x), rows), Some(&mask), [at(&dy), at(&dx)], (true, true)).unwrap();
+        [out.numbers(), dx.numbers(), dy.numbers()]
+    };
+    for ((what, a), b) in ["output", "gradient", "residual's gradient"].iter().zip(run(true)).zip(run(false)) {
+        assert_close(what, &a, &b);
+    }
+}

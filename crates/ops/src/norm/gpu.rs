@@ -1,6 +1,7 @@
 //! Batch normalisation over rows `[R, C]` on a GPU, by the kernels of `kernel.cu`.
 
-use crate::gpu::machine::{At, Kernels, Launch, MOST_PARTS, Machine, Mask, Number, Tiling, args, kernels, named};
+use crate::gpu::machine::{At, Kernels, Launch, Machine, Number, args, kernels, named};
+use crate::gpu::tiles::{MOST_PARTS, Mask, Tiling};
 use crate::gpu::{Gpu, at};
 use crate::tensor::access::by_element;
 use candle_core::{D, Result, Tensor};
@@ -114,8 +115,10 @@ impl<M: Machine> Affine<M> {
         let mask = if masked { Some(Mask::new::<T>(m, tiling.all_packs(), tiling.wide)?) } else { None };
         let (bits, [packs, side, tiles]) = (mask.as_ref().map_or(At::none(), |mask| mask.at(m)), tiling.args());
         let (terms, rows) = (m.at(&self.terms), rows as u32);
-        let args = args![x, residual, self.mean, terms, relu, rows, packs, side, tiles, tiling.wide, out, bits];
-        m.launch(tiling.launch(KERNELS, named::<T>("norm_forward"), tiling.spread(), args)?)?;
+        let ((per_part, count), wide) = (tiling.spread(), tiling.wide);
+        let per_part = per_part as u32;
+        let args = args![x, residual, self.mean, terms, relu, rows, packs, side, tiles, per_part, wide, out, bits];
+        m.launch(tiling.launch(KERNELS, named::<T>("norm_forward"), count, args)?)?;
         Ok(mask)
     }
 
@@ -152,8 +155,10 @@ impl<M: Machine> Affine<M> {
         let args = args![sums, centred, count as u32, c as u32, share, terms, m.at(&d_gamma), m.at(&d_beta), merged_at];
         m.launch(Launch::merge(KERNELS, "norm_gradient_merge", c, args)?)?;
         let relu = relu && mask.is_none();
-        let args = args![x, dy, mean, terms, merged_at, relu, rows, packs, side, tiles, wide, dx];
-        m.launch(tiling.launch(KERNELS, named::<T>("norm_backward"), tiling.spread(), args)?)?;
+        let (per_part, count) = tiling.spread();
+        let per_part = per_part as u32;
+        let args = args![x, dy, mean, terms, merged_at, relu, rows, packs, side, tiles, per_part, wide, dx];
+        m.launch(tiling.launch(KERNELS, named::<T>("norm_backward"), count, args)?)?;
         Ok([d_gamma, d_beta])
     }
 }

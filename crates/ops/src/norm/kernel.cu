@@ -1,7 +1,9 @@
 // Batch normalisation over rows of [R, C], with residual add and ReLU: as norm/cpu.rs does it.
 //
 // Maps are rows of packs of V elements, of which each thread takes one column: what belongs to its channels stays in
-// registers. Loads of several rows are in flight at once.
+// registers. Loads of several rows are in flight at once. Blocks take parts of `per_part` rows one after the other. A pass
+// for sums begins at the end of a map, where whoever wrote the map ended, and the pass that follows at its beginning: so
+// each finds in the cache what was used last.
 #include "../gpu/device.cuh"
 
 // Rows whose mean a thread takes at a time, and rows that it loads at a time elsewhere.
@@ -17,6 +19,7 @@ __device__ void moments_of(const T *__restrict__ x, u32 rows, TILE_PARAMETERS, u
   SHARED(float) mean_of[V][SLOTS];
   SHARED(float) squares_of[V][SLOTS];
   Tile t = tile_of(TILE_ARGUMENTS);
+  t.part = t.parts - 1 - t.part;
   u32 first = t.part * per_part, last = first + per_part < rows ? first + per_part : rows;
   float n = 0, m[V] = {}, s[V] = {};
   if (t.in) {
@@ -91,13 +94,15 @@ __device__ void moments_of(const T *__restrict__ x, u32 rows, TILE_PARAMETERS, u
   squares[to] = around;
 }
 template <typename T>
-__device__ void moments_parts(const T *x, u32 rows, TILE_PARAMETERS, u32 per_part, int wide, float *mean, float *squares) {
+__device__ void moments_parts(const T *x, u32 rows, TILE_PARAMETERS, u32 per_part, int wide, float *mean,
+                              float *squares) {
 #define BODY(V) moments_of<T, V>(x, rows, TILE_ARGUMENTS, per_part, mean, squares);
   BY_WIDTH(wide, BODY)
 #undef BODY
 }
-KERNELS_OF(3, moments_parts, (const T *x, u32 rows, TILE_PARAMETERS, u32 per_part, int wide, float *mean, float *squares),
-        (x, rows, TILE_ARGUMENTS, per_part, wide, mean, squares))
+KERNELS_OF(3, moments_parts,
+           (const T *x, u32 rows, TILE_PARAMETERS, u32 per_part, int wide, float *mean, float *squares),
+           (x, rows, TILE_ARGUMENTS, per_part, wide, mean, squares))
 
 // What normalises, y = (x - mean) * scale + shift, of channel j: 1 / deviation, scale and shift stand after one another.
 // Running statistics move towards those of the batch. Gamma, beta and running statistics may be missing.
@@ -171,25 +176,25 @@ const int NO_RELU = 0, FROM_X = 1, MASKED = 2;
 
 template <typename T, int V, bool RESIDUAL, int RELU>
 __device__ void normalise(const T *__restrict__ x, const T *__restrict__ residual, const float *__restrict__ mean,
-                          const float *__restrict__ affine, u32 rows, TILE_PARAMETERS, T *__restrict__ out,
+                          const float *__restrict__ affine, u32 rows, TILE_PARAMETERS, u32 per_part, T *__restrict__ out,
                           u8 *__restrict__ mask) {
   Tile t = tile_of(TILE_ARGUMENTS);
   if (!t.in) return;
   const Pack<T, V> *from = (const Pack<T, V> *)x + t.pack, *added = (const Pack<T, V> *)residual + t.pack;
   Pack<T, V> *to = (Pack<T, V> *)out + t.pack;
   Channels<V> of(mean, affine, packs * V, t.pack * V);
-  u32 step = t.rows * t.parts;
-  for (u32 r = t.part * t.rows + t.row; r < rows; r += AHEAD * step) {
+  u32 first = t.part * per_part, last = first + per_part < rows ? first + per_part : rows;
+  for (u32 r = first + t.row; r < last; r += AHEAD * t.rows) {
     Pack<T, V> a[AHEAD] = {}, q[AHEAD] = {};
 #pragma unroll
     for (int i = 0; i < AHEAD; i++) {
-      u32 row = r + i * step;
-      if (row < rows) a[i] = from[row * packs];
-      if (RESIDUAL && row < rows) q[i] = added[row * packs];
+      u32 row = r + i * t.rows;
+      if (row < last) a[i] = from[row * packs];
+      if (RESIDUAL && row < last) q[i] = added[row * packs];
     }
 #pragma unroll
     for (int i = 0; i < AHEAD; i++) {
-      u32 row = r + i * step, open = 0;
+      u32 row = r + i * t.rows, open = 0;
       float v[V], w[V];
       unpack(a[i], v);
       unpack(q[i], w);
@@ -201,7 +206,7 @@ __device__ void normalise(const T *__restrict__ x, const T *__restrict__ residua
         v[k] = RELU != NO_RELU && !on ? 0.0f : y;
         if (RELU == MASKED) open |= on ? 1u << k : 0u;
       }
-      if (row < rows) {
+      if (row < last) {
         to[row * packs] = packed<T, V>(v);
         if (RELU == MASKED) mask[row * packs + t.pack] = (u8)open;
       }
@@ -210,33 +215,35 @@ __device__ void normalise(const T *__restrict__ x, const T *__restrict__ residua
 }
 template <typename T>
 __device__ void norm_forward(const T *x, const T *residual, const float *mean, const float *affine, int relu, u32 rows,
-                             TILE_PARAMETERS, int wide, T *out, u8 *mask) {
+                             TILE_PARAMETERS, u32 per_part, int wide, T *out, u8 *mask) {
 #define BODY(V) \
   if (mask) { \
-    normalise<T, V, true, MASKED>(x, residual, mean, affine, rows, TILE_ARGUMENTS, out, mask); \
+    normalise<T, V, true, MASKED>(x, residual, mean, affine, rows, TILE_ARGUMENTS, per_part, out, mask); \
   } else if (residual && relu) { \
-    normalise<T, V, true, FROM_X>(x, residual, mean, affine, rows, TILE_ARGUMENTS, out, mask); \
+    normalise<T, V, true, FROM_X>(x, residual, mean, affine, rows, TILE_ARGUMENTS, per_part, out, mask); \
   } else if (residual) { \
-    normalise<T, V, true, NO_RELU>(x, residual, mean, affine, rows, TILE_ARGUMENTS, out, mask); \
+    normalise<T, V, true, NO_RELU>(x, residual, mean, affine, rows, TILE_ARGUMENTS, per_part, out, mask); \
   } else if (relu) { \
-    normalise<T, V, false, FROM_X>(x, residual, mean, affine, rows, TILE_ARGUMENTS, out, mask); \
+    normalise<T, V, false, FROM_X>(x, residual, mean, affine, rows, TILE_ARGUMENTS, per_part, out, mask); \
   } else { \
-    normalise<T, V, false, NO_RELU>(x, residual, mean, affine, rows, TILE_ARGUMENTS, out, mask); \
+    normalise<T, V, false, NO_RELU>(x, residual, mean, affine, rows, TILE_ARGUMENTS, per_part, out, mask); \
   }
   BY_WIDTH(wide, BODY)
 #undef BODY
 }
 KERNELS_OF(3, norm_forward,
            (const T *x, const T *residual, const float *mean, const float *affine, int relu, u32 rows, TILE_PARAMETERS,
-            int wide, T *out, u8 *mask),
-           (x, residual, mean, affine, relu, rows, TILE_ARGUMENTS, wide, out, mask))
+            u32 per_part, int wide, T *out, u8 *mask),
+           (x, residual, mean, affine, relu, rows, TILE_ARGUMENTS, per_part, wide, out, mask))
 
 // Of `per_part` rows: the sums of g and of g * (x - mean), [parts, C] each, g being `dy` where ReLU let through. With a
 // mask dy becomes g; else what ReLU let through is found again from x.
 template <typename T, int V, int RELU>
 __device__ void gradient_sums(const T *__restrict__ x, const u8 *__restrict__ mask, u32 lanes, T *dy,
-                              const float *__restrict__ mean, const float *__restrict__ affine, u32 rows, TILE_PARAMETERS, u32 per_part, float *__restrict__ sums, float *__restrict__ centred) {
+                              const float *__restrict__ mean, const float *__restrict__ affine, u32 rows,
+                              TILE_PARAMETERS, u32 per_part, float *__restrict__ sums, float *__restrict__ centred) {
   Tile t = tile_of(TILE_ARGUMENTS);
+  t.part = t.parts - 1 - t.part;
   u32 first = t.part * per_part, last = first + per_part < rows ? first + per_part : rows;
   float sum[V] = {}, products[V] = {};
   if (t.in) {
@@ -332,29 +339,30 @@ KERNEL(norm_gradient_merge, (const float *sums, const float *centred, u32 parts,
 template <typename T, int V, int RELU>
 __device__ void gradient(const T *__restrict__ x, const T *dy, const float *__restrict__ mean,
                          const float *__restrict__ affine, const float *__restrict__ terms, u32 rows, TILE_PARAMETERS,
-                         T *dx) {
+                         u32 per_part, T *dx) {
   Tile t = tile_of(TILE_ARGUMENTS);
   if (!t.in) return;
   const Pack<T, V> *from = (const Pack<T, V> *)x + t.pack, *gradients = (const Pack<T, V> *)dy + t.pack;
   Pack<T, V> *to = (Pack<T, V> *)dx + t.pack;
-  u32 c = packs * V, step = t.rows * t.parts;
+  u32 c = packs * V;
   Channels<V> of(mean, affine, c, t.pack * V);
   float mean_g[V], slope[V];
   load<V>(terms + t.pack * V, mean_g);
   load<V>(terms + c + t.pack * V, slope);
-  for (u32 r = t.part * t.rows + t.row; r < rows; r += AHEAD * step) {
+  u32 first = t.part * per_part, last = first + per_part < rows ? first + per_part : rows;
+  for (u32 r = first + t.row; r < last; r += AHEAD * t.rows) {
     Pack<T, V> a[AHEAD] = {}, g[AHEAD] = {};
 #pragma unroll
     for (int i = 0; i < AHEAD; i++) {
-      u32 row = r + i * step;
-      if (row < rows) {
+      u32 row = r + i * t.rows;
+      if (row < last) {
         a[i] = from[row * packs];
         g[i] = gradients[row * packs];
       }
     }
 #pragma unroll
     for (int i = 0; i < AHEAD; i++) {
-      u32 row = r + i * step;
+      u32 row = r + i * t.rows;
       float v[V], w[V];
       unpack(a[i], v);
       unpack(g[i], w);
@@ -364,7 +372,7 @@ __device__ void gradient(const T *__restrict__ x, const T *dy, const float *__re
         float own = RELU == FROM_X && !(d * of.scale[k] + of.shift[k] > 0) ? 0.0f : w[k];
         v[k] = of.scale[k] * (own - mean_g[k] - d * slope[k]);
       }
-      if (row < rows) to[row * packs] = packed<T, V>(v);
+      if (row < last) to[row * packs] = packed<T, V>(v);
     }
   }
 }
@@ -372,20 +380,20 @@ __device__ void gradient(const T *__restrict__ x, const T *dy, const float *__re
 // The gradient of x; dx may be dy.
 template <typename T>
 __device__ void norm_backward(const T *x, const T *dy, const float *mean, const float *affine, const float *terms,
-                              int relu, u32 rows, TILE_PARAMETERS, int wide, T *dx) {
+                              int relu, u32 rows, TILE_PARAMETERS, u32 per_part, int wide, T *dx) {
 #define BODY(V) \
   if (relu) { \
-    gradient<T, V, FROM_X>(x, dy, mean, affine, terms, rows, TILE_ARGUMENTS, dx); \
+    gradient<T, V, FROM_X>(x, dy, mean, affine, terms, rows, TILE_ARGUMENTS, per_part, dx); \
   } else { \
-    gradient<T, V, NO_RELU>(x, dy, mean, affine, terms, rows, TILE_ARGUMENTS, dx); \
+    gradient<T, V, NO_RELU>(x, dy, mean, affine, terms, rows, TILE_ARGUMENTS, per_part, dx); \
   }
   BY_WIDTH(wide, BODY)
 #undef BODY
 }
 KERNELS_OF(2, norm_backward,
         (const T *x, const T *dy, const float *mean, const float *affine, const float *terms, int relu,
-         u32 rows, TILE_PARAMETERS, int wide, T *dx),
-        (x, dy, mean, affine, terms, relu, rows, TILE_ARGUMENTS, wide, dx))
+         u32 rows, TILE_PARAMETERS, u32 per_part, int wide, T *dx),
+        (x, dy, mean, affine, terms, relu, rows, TILE_ARGUMENTS, per_part, wide, dx))
 
 // Moves running mean and variance towards those of a batch.
 KERNEL(norm_blend, (float *running_mean, float *running_var, const float *mean, const float *var, float keep, u32 c)) {

@@ -7,7 +7,7 @@ mod gpu;
 #[cfg(test)]
 mod tests;
 
-use crate::gpu::machine::Mask;
+use crate::gpu::tiles::Mask;
 use crate::gpu::{Gpu, dispatch};
 use crate::tape::{Gradients, NodeId, Tape, Value};
 use candle_core::{D, Result, Tensor, bail};

@@ -2,7 +2,7 @@
 
 use crate::simd::vectorized;
 use crate::tensor::{update_with, with_slice};
-use candle_core::{Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 use rayon::prelude::*;
 
 /// Elements that one task handles; fixed, so that sums do not depend on the number of threads.
@@ -48,6 +48,14 @@ pub fn decay(pairs: &[(&Tensor, &Tensor)], factor: f32) -> Result<()> {
     pairs.iter().try_for_each(|(gradient, weight)| {
         update_with(gradient, weight, |g, w| change(g, w, w, |g, w, _| *g += factor * w))
     })
+}
+
+/// Numbers rounded to bf16.
+///
+/// # Errors
+/// When candle cannot convert a tensor.
+pub fn round(tensors: &[&Tensor]) -> Result<Vec<Tensor>> {
+    tensors.iter().map(|t| t.to_dtype(DType::BF16)).collect()
 }
 
 /// The sum of the squares of all numbers: an f64 scalar.

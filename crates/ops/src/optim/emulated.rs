@@ -1,10 +1,11 @@
 //! LARS, SGD and Adam on the emulated GPU, three steps each, and sums over all weights, against the CPU's.
 #![allow(clippy::unwrap_used)]
 
-use super::gpu::{Slot, Slots, launch_decay, launch_sum_of_squares};
-use super::{AdamStep, LarsStep, Parameter, adam, decay, lars, sgd, sum_of_squares};
+use super::gpu::{Slot, Slots, launch_decay, launch_round, launch_sum_of_squares};
+use super::{AdamStep, LarsStep, Parameter, adam, decay, lars, round, sgd, sum_of_squares};
 use crate::gpu::machine::At;
-use crate::testing::emulated::{Emulated, Memory, assert_close, at, elements, in_any_order, numbers, tensor, up};
+use crate::testing::emulated::{Emulated, Memory, assert_close, at, elements, in_any_order, numbers, room, tensor, up};
+use half::bf16;
 
 /// Several tensors: one element, many, several chunks with an odd rest; `bias` is excluded.
 const PARAMETERS: [(&str, usize); 4] = [("a.weight", 300), ("b.bias", 37), ("c.weight", 1), ("d.weight", 40_001)];
@@ -74,6 +75,24 @@ fn sums() {
         let want = tensor(&gradient(i, 1, PARAMETERS[i].1), PARAMETERS[i].1);
         decay(&[(&want, &weights[i])], 0.25).unwrap();
         assert_close(&format!("decay of {}", PARAMETERS[i].0), found, &elements::<f32>(&want));
+    }
+}
+
+#[test]
+fn weights_are_rounded_as_on_the_cpu() {
+    let found = in_any_order(|| {
+        let (w, to) = (each(|i, len| up(&numbers::<f32>(len, i))), each(|_, len| room::<bf16>(len)));
+        let slots = each(|i, len| {
+            let g = At::new(at(&to[i]).0);
+            Slot { w: at(&w[i]), g, first: At::none(), second: None, len, adapted: false }
+        });
+        launch_round(Emulated::get(), &Slots::new(Emulated::get(), &slots).unwrap()).unwrap();
+        to.iter().map(Memory::numbers).collect::<Vec<_>>()
+    });
+    let weights = each(|i, len| tensor(&numbers::<f32>(len, i), len));
+    let want = round(&weights.iter().collect::<Vec<_>>()).unwrap();
+    for (found, want) in found.iter().zip(&want) {
+        assert_eq!(found, &elements::<bf16>(want));
     }
 }
 

@@ -4,6 +4,7 @@ use super::parameter::Parameter;
 use crate::gpu::machine::{At, Kernels, Launch, Machine, args, kernels};
 use crate::gpu::{Gpu, at};
 use candle_core::{Result, Tensor};
+use half::bf16;
 
 /// The kernels of all optimisers, `kernel.cu`.
 pub const KERNELS: Kernels = kernels!("optim");
@@ -68,6 +69,11 @@ pub fn launch_decay<M: Machine>(m: &M, slots: &Slots<M>, factor: f32) -> Result<
     m.launch(Launch::rows(KERNELS, "decay_gradients", slots.chunks, args)?)
 }
 
+/// Rounds the weights to bf16, to where the gradients would stand.
+pub fn launch_round<M: Machine>(m: &M, slots: &Slots<M>) -> Result<()> {
+    m.launch(Launch::rows(KERNELS, "round_weights", slots.chunks, args![m.at(&slots.table), slots.count as i64])?)
+}
+
 /// The sum of the squares of all weights.
 pub fn launch_sum_of_squares<M: Machine>(m: &M, slots: &Slots<M>) -> Result<M::Memory<f64>> {
     let (squares, out) = (m.room::<f64>(slots.chunks)?, m.room::<f64>(1)?);
@@ -90,6 +96,17 @@ fn pair(read: &Tensor, changed: At<f32>) -> Result<Slot> {
 pub fn decay(gpu: &Gpu, pairs: &[(&Tensor, &Tensor)], factor: f32) -> Result<()> {
     let slots = pairs.iter().map(|(g, w)| pair(w, at(g)?)).collect::<Result<Vec<_>>>()?;
     launch_decay(gpu, &Slots::new(gpu, &slots)?, factor)
+}
+
+/// Numbers rounded to bf16, of all tensors at once.
+///
+/// # Errors
+/// When a tensor is no contiguous f32 tensor on the GPU, or memory is short.
+pub fn round(gpu: &Gpu, tensors: &[&Tensor]) -> Result<Vec<Tensor>> {
+    let rounded = tensors.iter().map(|t| gpu.new_tensor::<bf16>(t.shape())).collect::<Result<Vec<_>>>()?;
+    let slots = tensors.iter().zip(&rounded).map(|(t, (_, to))| pair(t, At::new(to.0))).collect::<Result<Vec<_>>>()?;
+    launch_round(gpu, &Slots::new(gpu, &slots)?)?;
+    Ok(rounded.into_iter().map(|(tensor, _)| tensor).collect())
 }
 
 /// The sum of the squares of all numbers: an f64 scalar.

@@ -99,6 +99,13 @@ KERNEL(adam_update, (const Slot *slots, i64 count, float lr, float b1, float b2,
   }
 }
 
+// The weights rounded to bf16, to where the gradients would stand.
+KERNEL(round_weights, (const Slot *slots, i64 count)) {
+  Slot s = slot_of(slots, count);
+  bf16 *to = (bf16 *)s.g;
+  for (i64 i = begin_of(s) + threadIdx.x; i < end_of(s); i += blockDim.x) to[i] = of_f32<bf16>(s.w[i]);
+}
+
 // g <- g + factor w: the gradient of factor / 2 |w|^2.
 KERNEL(decay_gradients, (const Slot *slots, i64 count, float factor)) {
   Slot s = slot_of(slots, count);

@@ -36,6 +36,17 @@ pub fn decay(pairs: &[(&Tensor, &Tensor)], factor: f32) -> Result<()> {
     }
 }
 
+/// Numbers (f32) rounded to bf16, of all tensors at once.
+///
+/// # Errors
+/// When a tensor is no contiguous f32 tensor on the others' device.
+pub(crate) fn round(tensors: &[&Tensor]) -> Result<Vec<Tensor>> {
+    match tensors.first() {
+        Some(one) => dispatch!(one => round(tensors)),
+        None => Ok(vec![]),
+    }
+}
+
 /// The sum of the squares of all numbers, an f64 scalar where the tensors are.
 ///
 /// # Errors

@@ -1,7 +1,8 @@
 //! Pooling of `[N, H, W, C]` on a GPU, by the kernels of `kernel.cu`.
 
 use super::window::Window;
-use crate::gpu::machine::{Arg, At, Kernels, Machine, Number, Tiling, args, count, kernels, named};
+use crate::gpu::machine::{Arg, At, Kernels, Machine, Number, args, count, kernels, named};
+use crate::gpu::tiles::Tiling;
 use crate::gpu::{Gpu, at};
 use crate::tensor::access::by_element;
 use candle_core::{Result, Tensor, bail};

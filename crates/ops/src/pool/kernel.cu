@@ -51,7 +51,8 @@ __device__ inline PixelRow pixel_row(u32 part, int rows) {
   PixelRow r = {part / (u32)rows, (int)(part % (u32)rows)};
   return r;
 }
-template <typename T, int V> __device__ inline const Pack<T, V> *image_of(const T *maps, u32 image, int h, int w, Tile t, u32 packs) {
+template <typename T, int V>
+__device__ inline const Pack<T, V> *image_of(const T *maps, u32 image, int h, int w, Tile t, u32 packs) {
   return (const Pack<T, V> *)maps + (i64)image * (h * w * (int)packs) + t.pack;
 }
 

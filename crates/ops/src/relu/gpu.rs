@@ -1,6 +1,7 @@
 //! ReLU on a GPU, by the kernels of `kernel.cu`.
 
-use crate::gpu::machine::{At, Kernels, Launch, Machine, Mask, Number, args, kernels, named, packs};
+use crate::gpu::machine::{At, Kernels, Launch, Machine, Number, args, kernels, named, packs};
+use crate::gpu::tiles::Mask;
 use crate::gpu::{Gpu, at};
 use crate::tensor::access::by_element;
 use candle_core::{Result, Tensor};

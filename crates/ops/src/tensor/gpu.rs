@@ -1,4 +1,4 @@
-//! Sums of tensors on a GPU, by the kernels of `kernel.cu`.
+//! Sums of tensors and pixels that came as bytes on a GPU, by the kernels of `kernel.cu`.
 
 use super::access::by_element;
 use crate::gpu::machine::{At, Kernels, Launch, Machine, Number, args, count, kernels, named, packs};
@@ -25,6 +25,14 @@ pub fn total<M: Machine>(m: &M, values: At<f64>, len: usize, factor: f64) -> Res
     Ok(out)
 }
 
+/// `len` bytes times 1 / 255 to `out`.
+pub fn launch_scale_bytes<M: Machine, T: Number>(m: &M, len: usize, bytes: At<u8>, out: At<T>) -> Result<()> {
+    // Wide where the bytes of a pack stand together, too.
+    let aligned = bytes.0.is_multiple_of(T::LANES as u64);
+    let (packs, wide) = packs::<T>(len, if aligned { len } else { 1 }, &[out])?;
+    m.launch(Launch::items(KERNELS, named::<T>("scale_bytes"), packs as usize, args![bytes, out, packs, wide])?)
+}
+
 /// `sum += term`, in place.
 ///
 /// # Errors
@@ -39,4 +47,14 @@ pub fn add_assign(gpu: &Gpu, sum: &Tensor, term: &Tensor) -> Result<()> {
 /// When the two are on different devices.
 pub fn scale_by(gpu: &Gpu, values: &Tensor, factor: &Tensor) -> Result<()> {
     launch_scale_by(gpu, at(values)?, values.elem_count(), at(factor)?)
+}
+
+/// Bytes times 1 / 255.
+///
+/// # Errors
+/// When memory is short.
+pub fn scale_bytes<T: Number>(gpu: &Gpu, bytes: &Tensor) -> Result<Tensor> {
+    let (out, to) = gpu.new_tensor::<T>(bytes.shape())?;
+    launch_scale_bytes(gpu, bytes.elem_count(), at(bytes)?, to)?;
+    Ok(out)
 }

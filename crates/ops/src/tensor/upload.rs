@@ -1,8 +1,11 @@
 //! Images in flight to a device, from the thread that makes them.
 
+use super::buffer::filled;
+use super::pixel::Pixels;
+use super::scaled;
+use crate::gpu::machine::Number;
 use crate::gpu::{PendingUpload, UploadStream};
 use candle_core::{DType, Device, Result, Tensor, bail};
-use half::slice::HalfFloatSliceExt;
 use std::sync::{Mutex, PoisonError};
 
 /// Brings images to a device, stored as feature maps are.
@@ -15,10 +18,21 @@ pub struct Uploader {
     stream: Option<Mutex<UploadStream>>,
 }
 
+/// What may be done to images on their way to a GPU, and what is still to be done there. On the CPU it changes nothing but
+/// that unfinished images are f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// They travel as bytes, each number rounded to the nearest `k / 255`, and are scaled by the GPU. Pixels of pictures that
+    /// were neither resized nor recoloured are such numbers, and arrive with the bits that they would have otherwise.
+    pub bytes: bool,
+    /// They arrive as f32, for work that is still to be done on them.
+    pub unfinished: bool,
+}
+
 /// A batch that is in flight, or has arrived.
 pub struct Uploaded {
     place: Place,
-    then: Option<Work>,
+    then: Vec<Work>,
 }
 
 /// What becomes of images once they are there.
@@ -57,46 +71,66 @@ impl Uploader {
     /// # Errors
     /// When their number does not fit the shape, or memory is short.
     pub fn upload(&self, values: Vec<f32>, shape: &[usize]) -> Result<Uploaded> {
-        Ok(Uploaded { place: self.send(values, shape, self.maps)?, then: None })
+        self.upload_as(values, shape, Sent::default())
     }
 
-    /// As [`Self::upload`], as f32 and with work to be done once they are there.
+    /// As [`Self::upload`], sent in another way.
     ///
     /// # Errors
     /// As [`Self::upload`].
-    pub(crate) fn upload_for(
-        &self,
-        values: Vec<f32>,
-        shape: &[usize],
-        work: impl FnOnce(Tensor) -> Result<Tensor> + Send + 'static,
-    ) -> Result<Uploaded> {
-        Ok(Uploaded { place: self.send(values, shape, DType::F32)?, then: Some(Box::new(work)) })
-    }
-
-    fn send(&self, values: Vec<f32>, shape: &[usize], stored: DType) -> Result<Place> {
+    pub fn upload_as(&self, values: Vec<f32>, shape: &[usize], sent: Sent) -> Result<Uploaded> {
         if values.len() != shape.iter().product::<usize>() {
             bail!("{} numbers for images of shape {shape:?}", values.len())
         }
-        if let Some(stream) = &self.stream {
-            // A thread that failed while it held the stream left at worst an unfinished buffer, which nobody reads.
-            let mut stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
-            let pending = match stored {
-                DType::BF16 => {
-                    stream.send(values.len(), shape, |to: &mut [half::bf16]| to.convert_from_f32_slice(&values))?
-                }
-                _ => stream.send(values.len(), shape, |to: &mut [f32]| to.copy_from_slice(&values))?,
-            };
-            return Ok(Place::InFlight(pending));
+        if self.stream.is_none() && self.arrives(sent) == DType::F32 {
+            let place = Place::Arrived(Tensor::from_vec(values, shape, &self.device)?);
+            return Ok(Uploaded { place, then: Vec::new() });
         }
-        let tensor = match stored {
-            DType::BF16 => {
-                let mut rounded = vec![half::bf16::ZERO; values.len()];
-                rounded.convert_from_f32_slice(&values);
-                Tensor::from_vec(rounded, shape, &self.device)?
-            }
-            _ => Tensor::from_vec(values, shape, &self.device)?,
+        Ok(self.upload_made(shape, sent, |pixels| pixels.copy_from(&values))?.0)
+    }
+
+    /// As [`Self::upload`], of images that `make` writes straight into the memory that is sent: every number of it. Gives what
+    /// `make` returns, too; where that tells of a failure, the images are arbitrary numbers.
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub fn upload_made<R>(
+        &self,
+        shape: &[usize],
+        sent: Sent,
+        make: impl FnOnce(Pixels<'_>) -> R,
+    ) -> Result<(Uploaded, R)> {
+        let arrives = self.arrives(sent);
+        if sent.bytes && self.stream.is_some() {
+            let (place, made) = self.made(shape, |to| make(Pixels::Bytes(to)))?;
+            return Ok((Uploaded { place, then: vec![Box::new(move |bytes| scaled(&bytes, arrives))] }, made));
+        }
+        let (place, made) = match arrives {
+            DType::BF16 => self.made(shape, |to| make(Pixels::Bf16(to)))?,
+            _ => self.made(shape, |to| make(Pixels::F32(to)))?,
         };
-        Ok(Place::Arrived(tensor))
+        Ok((Uploaded { place, then: Vec::new() }, made))
+    }
+
+    fn arrives(&self, sent: Sent) -> DType {
+        if sent.unfinished { DType::F32 } else { self.maps }
+    }
+
+    fn made<T: Number, R>(&self, shape: &[usize], make: impl FnOnce(&mut [T]) -> R) -> Result<(Place, R)> {
+        let (len, mut made) = (shape.iter().product(), None);
+        let fill = |to: &mut [T]| made = Some(make(to));
+        let place = match &self.stream {
+            // A thread that failed while it held the stream left at worst an unfinished buffer, which nobody reads.
+            Some(stream) => {
+                let mut stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
+                Place::InFlight(stream.send(len, shape, fill)?)
+            }
+            None => Place::Arrived(Tensor::from_vec(filled(len, fill), shape, &self.device)?),
+        };
+        match made {
+            Some(made) => Ok((place, made)),
+            None => bail!("images of shape {shape:?} were not written"),
+        }
     }
 }
 
@@ -106,11 +140,13 @@ impl Uploaded {
     /// # Errors
     /// When the GPU failed at what it was doing, or the work that was asked for fails.
     pub fn tensor(self) -> Result<Tensor> {
-        let images = self.place.tensor()?;
-        match self.then {
-            Some(work) => work(images),
-            None => Ok(images),
-        }
+        self.then.into_iter().try_fold(self.place.tensor()?, |images, work| work(images))
+    }
+
+    /// The same, with work to be done on the images when they have arrived, after what else is to be done.
+    pub(crate) fn then(mut self, work: impl FnOnce(Tensor) -> Result<Tensor> + Send + 'static) -> Self {
+        self.then.push(Box::new(work));
+        self
     }
 }
 
@@ -118,19 +154,66 @@ impl Uploaded {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::testing::numbers::device;
+    use half::bf16;
+
+    /// The numbers of what arrives, as f32.
+    fn arrived(uploaded: Uploaded) -> Vec<f32> {
+        let tensor = uploaded.tensor().unwrap().to_device(&Device::Cpu).unwrap();
+        tensor.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+    }
 
     #[test]
     fn what_goes_up_is_what_a_network_would_round_to() {
         let values = vec![0.1f32, 0.501_953_1, 1.0, 0.333_333_34];
-        let of = |maps| {
-            Uploader::new(&Device::Cpu, maps).unwrap().upload(values.clone(), &[2, 2]).unwrap().tensor().unwrap()
+        let of = |maps, sent| {
+            let up = Uploader::new(&device(), maps).unwrap().upload_as(values.clone(), &[2, 2], sent).unwrap();
+            assert_eq!(up.then.len(), 0);
+            arrived(up)
         };
-        assert_eq!(of(DType::F32).flatten_all().unwrap().to_vec1::<f32>().unwrap(), values);
-        let want = of(DType::F32).to_dtype(DType::BF16).unwrap().flatten_all().unwrap();
-        assert_eq!(
-            of(DType::BF16).flatten_all().unwrap().to_vec1::<half::bf16>().unwrap(),
-            want.to_vec1::<half::bf16>().unwrap()
-        );
-        assert!(Uploader::new(&Device::Cpu, DType::F32).unwrap().upload(values, &[3, 2]).is_err());
+        let rounded: Vec<f32> = values.iter().map(|v| bf16::from_f32(*v).to_f32()).collect();
+        let unfinished = Sent { unfinished: true, ..Sent::default() };
+        assert_eq!(of(DType::F32, Sent::default()), values);
+        assert_eq!(of(DType::BF16, Sent::default()), rounded);
+        assert_eq!(of(DType::BF16, unfinished), values);
+        let uploader = Uploader::new(&device(), DType::F32).unwrap();
+        assert!(uploader.upload(values, &[3, 2]).is_err());
+    }
+
+    /// On a GPU by its kernel, on the CPU without one.
+    #[test]
+    fn pixels_of_pictures_arrive_as_they_are_whether_as_bytes_or_not() {
+        // An odd number of them: not all packs are whole.
+        let values: Vec<f32> = (0..3 * 5 * 7 * 3).map(|i| (i * 37 % 256) as f32 * (1.0 / 255.0)).collect();
+        for maps in [DType::F32, DType::BF16] {
+            for unfinished in [false, true] {
+                let up = |bytes| {
+                    let uploader = Uploader::new(&device(), maps).unwrap();
+                    let sent = Sent { bytes, unfinished };
+                    arrived(uploader.upload_as(values.clone(), &[3, 5, 7, 3], sent).unwrap())
+                };
+                assert!(up(true) == up(false), "{maps:?}, unfinished: {unfinished}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_made_in_place_arrives_and_tells() {
+        for maps in [DType::F32, DType::BF16] {
+            for bytes in [false, true] {
+                let uploader = Uploader::new(&device(), maps).unwrap();
+                let make = |pixels: Pixels<'_>| {
+                    let form = format!("{pixels:?}");
+                    pixels.copy_from(&[0.0, 1.0, 0.2, 0.8]);
+                    form
+                };
+                let sent = Sent { bytes, unfinished: false };
+                let (up, form) = uploader.upload_made(&[4], sent, make).unwrap();
+                assert_eq!(form.starts_with("Bytes"), bytes && device().is_cuda(), "{form}");
+                let want =
+                    [0.0, 1.0, 0.2, 0.8].map(|v| if maps == DType::F32 { v } else { bf16::from_f32(v).to_f32() });
+                assert_eq!(arrived(up), want);
+            }
+        }
     }
 }

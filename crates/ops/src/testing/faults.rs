@@ -7,6 +7,7 @@
 use crate::conv::conv2d;
 use crate::tape::{Tape, Value};
 use crate::tensor::{Figures, Uploader};
+use candle_core::cuda_backend::cudarc::driver::sys;
 use candle_core::{DType, Device, Result, Tensor};
 use simclr_core::testing::device;
 use std::process::{Command, Output};
@@ -229,13 +230,44 @@ fn every_planted_fault_is_found() {
     }
 }
 
+/// The tests of streams in a process whose environment is another.
+fn streams_under(name: &str, value: &str) -> Output {
+    Command::new(std::env::current_exe().unwrap()).arg("testing::streams").env(name, value).output().unwrap()
+}
+
 /// As on GPUs that have no memory pools.
 #[test]
 fn a_gpu_without_memory_pools_will_do() {
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "testing::streams::batches_that_are_in_flight_stay_apart", "--nocapture"])
-        .env("SIMCLR_EMULATED_POOLS", "0")
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = streams_under("SIMCLR_EMULATED_POOLS", "0");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// Work of streams that do not wait for one another gives the same in whatever order it runs.
+#[test]
+fn streams_may_run_in_any_order() {
+    for seed in ["1", "2", "3"] {
+        let output = streams_under("SIMCLR_EMULATED_SEED", seed);
+        assert!(output.status.success(), "seed {seed}: {}", String::from_utf8_lossy(&output.stdout));
+    }
+    let output = streams_under("SIMCLR_EMULATED_QUEUES", "immediate");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// What a stream captures runs when its graph is launched, and as often.
+#[test]
+fn a_graph_runs_what_was_captured() {
+    let device = crate::gpu::open(0, crate::gpu::Precision::Exact).unwrap();
+    let (sum, term) = (Tensor::zeros(64, DType::F32, &device).unwrap(), Tensor::ones(64, DType::F32, &device).unwrap());
+    // The kernel is loaded before: no graph holds that.
+    crate::tensor::add_assign(&sum, &term).unwrap();
+    device.synchronize().unwrap();
+    let Device::Cuda(cuda) = &device else { panic!("a GPU is expected") };
+    let stream = cuda.cuda_stream();
+    stream.begin_capture(sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).unwrap();
+    crate::tensor::add_assign(&sum, &term).unwrap();
+    crate::tensor::add_assign(&sum, &term).unwrap();
+    let graph = stream.end_capture(sys::CUgraphInstantiate_flags(0)).unwrap().unwrap();
+    assert_eq!(read(&sum).unwrap(), values(1.0));
+    (0..3).for_each(|_| graph.launch().unwrap());
+    assert_eq!(read(&sum).unwrap(), values(7.0));
 }

@@ -1,4 +1,5 @@
-//! `simclr-bench`: how fast a training step, a convolution, passes over maps and the augmentation are on this machine.
+//! `simclr-bench`: how fast a training step, a convolution, passes over maps, the augmentation and uploads are on this
+//! machine.
 
 #[path = "simclr-bench/convs.rs"]
 mod convs;
@@ -6,6 +7,8 @@ mod convs;
 mod maps;
 #[path = "simclr-bench/op.rs"]
 mod op;
+#[path = "simclr-bench/upload.rs"]
+mod upload;
 
 use anyhow::{Context, Result, ensure};
 use candle_core::DType;
@@ -16,14 +19,14 @@ use simclr_core::config::Duration;
 use simclr_core::config::{Dtype, ModelConfig, OptimizerConfig, Scaling, TrainingConfig};
 use simclr_core::rng::{Purpose, Rng};
 use simclr_model::{Mode, ModelSpec, Pass, SimClr};
-use simclr_ops::{Tape, Uploader, Value, nt_xent, simd};
+use simclr_ops::{Tape, Uploader, Value, memory_taken, nt_xent, simd};
 use std::process::ExitCode;
 use std::time::Instant;
 
 #[global_allocator]
 static ALLOCATOR: simclr_alloc::Recycling = simclr_alloc::Recycling::new();
 
-/// Measure a training step, one convolution or the augmentation; prints one JSON line last.
+/// Measure a training step, one convolution, the augmentation or uploads; prints one JSON line last.
 #[derive(Parser)]
 #[command(version)]
 struct Args {
@@ -38,6 +41,9 @@ enum Command {
     /// One convolution: forward, and the gradients of its input and of its weights, beside a product of matrices
     /// (`cargo bench -p simclr-ops` measures every operation)
     Op(op::Op),
+    /// Views on their way to a device: written to the memory that is sent, on one thread and on all, as f32, bf16 and bytes;
+    /// on a GPU, until they have arrived
+    Upload(upload::Upload),
     /// Each convolution of a ResNet on a GPU, by the engines that cuDNN has for its products
     Convs(convs::Convs),
     /// Passes over feature maps at a ResNet-50's shapes: batch norm, pooling and ReLU, beside the bytes that must move. A
@@ -98,6 +104,7 @@ fn main() -> ExitCode {
     exit_with(match Args::parse().command {
         Command::Step(step) => bench_step(&step),
         Command::Op(op) => op::run(&op),
+        Command::Upload(upload) => upload::run(&upload),
         Command::Convs(convs) => convs::run(&convs),
         Command::Maps(maps) => maps::run(&maps),
         Command::Augment { image_size, count, threads } => bench_augment(image_size, count, threads),
@@ -134,17 +141,18 @@ fn bench_step(a: &Step) -> Result<()> {
     let (mut rng, s) = (Rng::stream(0, Purpose::Test, &[]), a.image_size);
     let pixels = (0..2 * a.batch * s * s * 3).map(|_| rng.unit()).collect();
     let images = Uploader::new(&device, maps)?.upload(pixels, &[2 * a.batch, s, s, 3])?.tensor()?;
-    let mut step = || -> Result<f32> {
+    // Nothing waits for the GPU within a step; the clock is stopped once all of it is done.
+    let mut step = || -> Result<Value> {
         let tape = Tape::new().recomputing(a.recompute);
         let pass = Pass::new(&tape, &model.store, Mode::Train);
         let (features, hidden) = model.project(&pass, &Value::constant(images.clone()), a.chunk)?;
         drop((pass, features));
         let loss = nt_xent(&tape, &hidden, 0.1, true)?.loss;
         drop(hidden);
-        let value = loss.tensor().to_scalar::<f32>()?;
         let grads = tape.backward(&loss)?;
         optimizer.step(&model.store, &grads, training.learning_rate)?;
-        Ok(value)
+        device.synchronize()?;
+        Ok(loss)
     };
     step()?;
     step()?;
@@ -152,15 +160,17 @@ fn bench_step(a: &Step) -> Result<()> {
     let mut loss = 0.0;
     for _ in 0..a.steps.max(1) {
         let clock = Instant::now();
-        loss = step()?;
+        let lowered = step()?;
         seconds.push(clock.elapsed().as_secs_f64());
+        loss = lowered.tensor().to_scalar::<f32>()?;
     }
+    let gpu_mib = memory_taken(&device)?.map(|bytes| bytes >> 20);
     seconds.sort_by(f64::total_cmp);
     let median = seconds[seconds.len() / 2];
     let line = json!({
         "bench": "step", "device": device_name(&device), "mode": a.dtype, "simd": vector_unit(), "bf16_unit": unit, "depth": a.depth, "width": a.width, "sk": a.sk, "image_size": s,
         "batch": a.batch, "recompute": a.recompute, "chunk": a.chunk, "threads": threads(), "steps": a.steps, "loss": loss, "step_ms": median * 1e3,
-        "images_per_s": a.batch as f64 / median, "peak_rss_mib": peak_rss_mib().ok(),
+        "images_per_s": a.batch as f64 / median, "peak_rss_mib": peak_rss_mib().ok(), "gpu_memory_mib": gpu_mib,
     });
     println!("{line}");
     Ok(())

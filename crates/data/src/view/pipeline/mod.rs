@@ -6,11 +6,11 @@ use crate::view::canvas::{Buffers, Canvas};
 use crate::view::layout::interleave;
 use crate::view::transform::Transform;
 use simclr_core::rng::Rng;
-use simclr_ops::Distortion;
+use simclr_ops::{Distortion, Pixel};
 use std::cell::RefCell;
 use std::sync::Arc;
 
-/// Makes views of side S: f32 `[S, S, C]` in 0..=1.
+/// Makes views of side S: `[S, S, C]` in 0..=1, as f32, rounded to bf16 or to bytes.
 #[derive(Clone, Debug)]
 pub struct ViewMaker {
     steps: Arc<[Step]>,
@@ -59,17 +59,33 @@ impl ViewMaker {
         self.size
     }
 
+    /// Whether all views of images of this height and width hold bytes of the images: each number is `k / 255`, with the bits
+    /// of `k * (1 / 255)` in f32. Of views that are left to a GPU `unfinished`, as they are before its work.
+    pub fn keeps_pixels(&self, (height, width): (usize, usize), unfinished: bool) -> bool {
+        let steps = if unfinished { &self.steps[..self.on_gpu] } else { &self.steps };
+        let cropped = steps.first().is_some_and(|step| step.transform.info().is_crop);
+        let keep = |step: &Step| step.transform.keeps_pixels((height, width), self.size);
+        (cropped || (height, width) == (self.size, self.size)) && steps.iter().all(keep)
+    }
+
     /// Makes one view. `out` is `[S, S, C]`; `rng` is the view's stream, from which those of the transforms come.
-    pub fn view(&self, image: ImageRef<'_>, rng: &Rng, out: &mut [f32]) {
+    pub fn view<T: Pixel>(&self, image: ImageRef<'_>, rng: &Rng, out: &mut [T]) {
         self.apply(&self.steps, image, rng, |planes| {
-            interleave(planes, image.channels, out, |v| v.clamp(0.0, 1.0));
+            interleave(
+                planes,
+                image.channels,
+                out,
+                #[inline(always)]
+                |v: f32| T::of(v.clamp(0.0, 1.0)),
+            );
         });
     }
 
-    /// Makes one view but for what a GPU can do to it, and says what that is; the view is not clipped yet.
-    pub fn view_for_gpu(&self, image: ImageRef<'_>, rng: &Rng, out: &mut [f32]) -> Distortion {
+    /// Makes one view but for what a GPU can do to it, and says what that is; the view is not clipped yet, unless it is of
+    /// bytes.
+    pub fn view_for_gpu<T: Pixel>(&self, image: ImageRef<'_>, rng: &Rng, out: &mut [T]) -> Distortion {
         let (here, there) = self.steps.split_at(self.on_gpu);
-        self.apply(here, image, rng, |planes| interleave(planes, image.channels, out, |v| v));
+        self.apply(here, image, rng, |planes| interleave(planes, image.channels, out, T::of));
         let mut left = Distortion::default();
         for Step { stream, transform } in there {
             if let Some(work) = transform.on_gpu() {

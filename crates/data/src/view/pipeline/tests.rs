@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::view::central_crop::CentralCrop;
+use crate::view::flip::Flip;
 use crate::view::{blur, color};
-use simclr_core::config::{AugmentConfig, EvalConfig};
+use simclr_core::config::{AugmentConfig, EvalConfig, Resize};
 use simclr_core::rng::Purpose;
 
 fn view(maker: &ViewMaker, channels: usize, side: usize, draw: u64) -> Vec<f32> {
@@ -86,6 +88,79 @@ fn probabilities_are_those_of_the_configuration() {
     let gray = |v: &[f32]| v.chunks(3).all(|p| p[0] == p[1] && p[1] == p[2]);
     let count = (0..2000).filter(|&i| gray(&view(&maker, 3, 16, i))).count();
     assert!((540..660).contains(&count), "{count} of 2000 are gray");
+}
+
+#[test]
+fn views_of_a_pictures_own_size_are_its_bytes() {
+    // Every byte, at least once in each channel.
+    for (side, channels) in [(32, 3), (20, 1)] {
+        let data: Vec<u8> = (0..side * side * channels).map(|i| (i / channels * 7 + i % channels * 85) as u8).collect();
+        let image = ImageRef { height: side, width: side, channels, data: &data };
+        for resize in [Resize::Tf2, Resize::Tf1] {
+            for flips in [0.0, 1.0] {
+                let crop: Box<dyn Transform> = Box::new(CentralCrop { share: 1.0, resize });
+                let maker = ViewMaker::new(vec![crop, Box::new(Flip { probability: flips })], side);
+                assert!(maker.keeps_pixels((side, side), false));
+                let rng = Rng::stream(0, Purpose::Test, &[]);
+                let (mut floats, mut bytes) = (vec![f32::NAN; data.len()], vec![0; data.len()]);
+                maker.view(image, &rng, &mut floats);
+                maker.view(image, &rng, &mut bytes);
+                let mut want = data.clone();
+                if flips == 1.0 {
+                    want.chunks_exact_mut(side * channels).for_each(|row| {
+                        let pixels: Vec<u8> = row.rchunks_exact(channels).flatten().copied().collect();
+                        row.copy_from_slice(&pixels);
+                    });
+                }
+                assert!(bytes == want, "{resize:?}, {flips}");
+                // What the GPU's kernel gives.
+                let scaled = want.iter().map(|byte| f32::from(*byte) * (1.0 / 255.0));
+                assert!(floats.iter().zip(scaled).all(|(a, b)| a.to_bits() == b.to_bits()), "{resize:?}, {flips}");
+            }
+        }
+    }
+}
+
+#[test]
+fn whether_views_keep_pixels_is_known_beforehand() {
+    for (list, size, unfinished, keeps) in [
+        (r#"["central_crop"]"#, (64, 64), false, true),
+        (r#"["central_crop"]"#, (64, 80), false, true),
+        (r#"["central_crop"]"#, (65, 65), false, false),
+        (r#"["central_crop", "flip", "vertical_flip", "rotate"]"#, (64, 64), false, true),
+        (r#"["central_crop", "solarize"]"#, (64, 64), false, false),
+        (r#"["central_crop", "flip", "jitter"]"#, (64, 64), false, false),
+        (r#"["central_crop", "flip", "jitter"]"#, (64, 64), true, true),
+        (r#"["flip"]"#, (56, 56), false, true),
+        (r#"["flip"]"#, (56, 64), false, false),
+        (r#"["crop"]"#, (56, 56), false, false),
+        ("[]", (56, 56), false, true),
+    ] {
+        assert_eq!(listed(list, 56).keeps_pixels(size, unfinished), keeps, "{list} of {size:?}");
+    }
+    let eval = ViewMaker::eval(&EvalConfig::default(), 32);
+    assert!(eval.keeps_pixels((32, 32), false) && !eval.keeps_pixels((28, 28), false));
+}
+
+#[test]
+fn views_are_rounded_as_they_are_written() {
+    let maker = ViewMaker::contrastive(&AugmentConfig::default(), 40).unwrap();
+    let data: Vec<u8> = (0..48 * 48 * 3).map(|i| (i * i * 31 % 251) as u8).collect();
+    let image = ImageRef { height: 48, width: 48, channels: 3, data: &data };
+    for draw in 0..8 {
+        let rng = || Rng::stream(3, Purpose::Test, &[draw]);
+        let n = 40 * 40 * 3;
+        let (mut floats, mut bytes) = (vec![0.0f32; n], vec![0u8; n]);
+        maker.view(image, &rng(), &mut floats);
+        maker.view(image, &rng(), &mut bytes);
+        let off = |(byte, v): (&u8, &f32)| (f32::from(*byte) / 255.0 - v).abs();
+        assert!(bytes.iter().zip(&floats).map(off).all(|off| off < 0.501 / 255.0));
+        // Before the GPU's work, overshoot is clipped in bytes, and is there in floats.
+        let left = maker.view_for_gpu(image, &rng(), &mut floats);
+        assert_eq!(left, maker.view_for_gpu(image, &rng(), &mut bytes));
+        let clipped = floats.iter().map(|v| v.clamp(0.0, 1.0)).collect::<Vec<_>>();
+        assert!(bytes.iter().zip(&clipped).map(off).all(|off| off < 0.501 / 255.0));
+    }
 }
 
 /// The maker of a list in the form of an experiment file.

@@ -7,8 +7,11 @@ use super::graph::{self, Graph};
 use super::legacy;
 use super::{Direction, Operands, Problem};
 use crate::conv::engines::{self, Choice, Choosing};
+use crate::conv::geometry::Geometry;
 use candle_core::cuda_backend::WrapErr;
-use candle_core::cuda_backend::cudarc::driver::{DevicePtr, sys::CUevent_flags};
+use candle_core::cuda_backend::cudarc::driver::{
+    CudaSlice, CudaView, DevicePtr, DevicePtrMut, result, sys::CUevent_flags,
+};
 use candle_core::{Result, bail};
 use std::rc::Rc;
 
@@ -19,6 +22,9 @@ const LEGACY: usize = 2;
 const TIMES: usize = 3;
 /// Slower than the fastest by so much at first, an engine is not measured further.
 const HOPELESS: f32 = 3.0;
+/// The bytes of a number near 1, as f32 and as bf16; and how many of a map's are looked at on either end.
+const FILLED: u8 = 0x3f;
+const LOOKED_AT: usize = 1 << 20;
 
 impl Library {
     /// What computes a problem; none where nothing does within the limits. `operands` may be computed with, as the problem
@@ -73,7 +79,7 @@ impl Library {
             // What graphs cannot do is left to the interface before them.
             let graph = Graph::new(self, problem).and_then(|graph| Ok((graph.proposals()?, graph)));
             if let Ok((proposals, graph)) = graph {
-                plans.extend(self.graph_plans(&graph, proposals).take(graphs));
+                plans.extend(self.graph_plans(problem, &graph, proposals).take(graphs));
             }
         }
         if legacy > 0 && plans.len() < graphs + legacy {
@@ -82,14 +88,40 @@ impl Library {
         Ok(plans)
     }
 
-    fn graph_plans(&self, graph: &Graph, proposals: Vec<graph::Config>) -> impl Iterator<Item = Plan> {
+    fn graph_plans(
+        &self,
+        problem: &Problem,
+        graph: &Graph,
+        proposals: Vec<graph::Config>,
+    ) -> impl Iterator<Item = Plan> {
         let mut seen = Vec::new();
-        proposals.into_iter().filter_map(move |config| {
+        let plans = proposals.into_iter().filter_map(move |config| {
             let plan = graph.plan(self, config).ok().flatten()?;
             let new = !seen.contains(&plan.choice);
             seen.push(plan.choice.clone());
             new.then_some(Plan::Graph(plan))
-        })
+        });
+        let sums = problem.direction == Direction::DataSum;
+        // What cannot be tried, for want of memory, is not trusted.
+        plans.filter(move |plan| !sums || self.adds(problem, plan).unwrap_or(false))
+    }
+
+    /// Whether a plan adds to what stands in the output. Engines have been seen to take a graph that says so, and to write
+    /// over it: zeros are added to a map here, which must stay as it is.
+    fn adds(&self, problem: &Problem, plan: &Plan) -> Result<bool> {
+        let Geometry { n, h, w, c, o, k, oh, ow, .. } = problem.g;
+        let (stream, size) = (self.gpu.0.cuda_stream(), problem.dtype.size_in_bytes());
+        let zeros = |len: usize| stream.alloc_zeros::<u8>(len * size).w();
+        let (mut map, weight, dy) = (zeros(n * h * w * c)?, zeros(o * k * k * c)?, zeros(n * oh * ow * o)?);
+        let bytes = map.len();
+        // SAFETY: the memory was allocated with as many bytes just before; bytes of any value are valid.
+        unsafe { result::memset_d8_async(map.device_ptr_mut(&stream).0, FILLED, bytes, stream.cu_stream()) }.w()?;
+        let place = |memory: &CudaSlice<u8>| memory.device_ptr(&stream).0;
+        self.launch(plan, Operands { x: place(&map), w: place(&weight), y: place(&dy) })?;
+        let ends = [map.slice(..bytes.min(LOOKED_AT)), map.slice(bytes.saturating_sub(LOOKED_AT)..)];
+        let kept =
+            |end: &CudaView<u8>| -> Result<bool> { Ok(stream.clone_dtoh(end).w()?.iter().all(|byte| *byte == FILLED)) };
+        Ok(kept(&ends[0])? && kept(&ends[1])?)
     }
 
     fn choose(&self, problem: &Problem, operands: Operands) -> Result<Option<Plan>> {

@@ -119,7 +119,9 @@ impl Drop for Anew {
         cudnn::forget();
         CHOOSING.set(None);
         LIMITS.set(LARGE);
-        for (name, value) in [(c"elements", (1 << 31) - 1), (c"workspace_of_image", 0), (c"graphs", 1), (c"data", 1)] {
+        for (name, value) in
+            [(c"elements", (1 << 31) - 1), (c"workspace_of_image", 0), (c"graphs", 1), (c"data", 1), (c"forgets", 0)]
+        {
             emulated(name, value);
         }
     }
@@ -155,7 +157,8 @@ fn each_way_to_choose_computes_the_same() {
                     continue;
                 };
                 match choosing {
-                    Choosing::Heuristic => assert_eq!((graphs, legacy), (4, 0)),
+                    // Four, and the trial of what is to add.
+                    Choosing::Heuristic => assert_eq!((graphs, legacy), (5, 0)),
                     Choosing::Legacy => assert_eq!((graphs, legacy), (0, 4)),
                     Choosing::Timed => assert!(graphs > 4 && legacy > 4, "{graphs} {legacy}"),
                 }
@@ -185,6 +188,10 @@ fn every_engine_that_is_proposed_computes_the_same() {
                 let problem = Problem { direction, g, dtype, aligned: true };
                 let plans = library.candidates(&problem, 64, 10).unwrap();
                 assert!(!plans.is_empty(), "{problem:?}");
+                eprintln!(
+                    "{problem:?}: {}",
+                    plans.iter().map(|p| p.choice().to_string()).collect::<Vec<_>>().join(", ")
+                );
                 for plan in plans {
                     let [x, w, y] = match direction {
                         Direction::Forward => [&all.x, &all.w, &all.dy],
@@ -208,6 +215,22 @@ fn every_engine_that_is_proposed_computes_the_same() {
                     close(&what, &flat(&out), &want, dtype, gpu.precision());
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn an_engine_that_forgets_what_it_adds_to_is_not_taken() {
+    let Some(gpu) = gpu() else { return };
+    for choosing in [Choosing::Heuristic, Choosing::Timed] {
+        // None forgets, each one does alone, all do.
+        for (i, engines) in [0, 1, 2, 4, 8, 255].into_iter().enumerate() {
+            let _anew = anew(choosing);
+            if !sets(c"forgets", engines) {
+                return;
+            }
+            let g = geometry(2 + i, (5, 3), (8, 8), 3, 1);
+            Numbers::of(g, DType::BF16).check(&format!("engines {engines:b} forget"), &gpu, DType::BF16);
         }
     }
 }
