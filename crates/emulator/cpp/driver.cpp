@@ -112,7 +112,9 @@ CUresult allocate_in(void *handle, bool ordered, CUdeviceptr *address, size_t by
   if (!ordered) return CUDA_SUCCESS;
   Piece piece = {"an allocation", {{start, bytes, true}}, nullptr};
   if (!s->captured) return (CUresult)push(held, s, piece);
-  s->captured->memories[(uintptr_t)start] = true;
+  // The graph's own, at one address for good: each launch finds it as new memory is.
+  piece.work = [=] { return unwritten(start, bytes), 0; };
+  s->captured->memories.insert((uintptr_t)start);
   s->captured->pieces.push_back(piece);
   return CUDA_SUCCESS;
 }
@@ -129,9 +131,10 @@ CUresult free_in(void *handle, CUdeviceptr address) {
   }
   Piece piece = {"the free", {{m->start, m->bytes, true}}, nullptr};
   if (s->captured) {
-    auto owned = s->captured->memories.find(address);
-    if (owned == s->captured->memories.end()) return unsupported("a free of memory that was allocated before");
-    owned->second = false;
+    if (!s->captured->memories.erase(address)) return unsupported("a free of memory that was allocated before");
+    unsigned char *start = m->start;
+    size_t bytes = m->bytes;
+    piece.work = [=] { return unwritten(start, bytes), 0; };
     s->captured->pieces.push_back(piece);
     return CUDA_SUCCESS;
   }

@@ -147,6 +147,7 @@ bool bury(Memory *memory) {
   return whole;
 }
 
+void unwritten(unsigned char *start, size_t bytes) { std::memset(start, UNWRITTEN, bytes); }
 size_t bytes_allocated() { return allocated; }
 
 bool unharmed(const char *when) {

@@ -54,6 +54,8 @@ Memory *find(const void *address, size_t bytes);
 Memory *take(const void *start, bool pinned);
 // Gives it back after all that used it: the GPU's becomes NaN. Whether its zones are whole.
 bool bury(Memory *memory);
+// As memory is that nobody has written: NaN in every type of float.
+void unwritten(unsigned char *start, size_t bytes);
 size_t bytes_allocated();
 const size_t TOTAL = (size_t)80 << 30;
 

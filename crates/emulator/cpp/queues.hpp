@@ -18,6 +18,7 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <set>
 
 namespace driver {
 
@@ -42,8 +43,8 @@ struct Piece {
 // What a stream captures, or a graph launches.
 struct Graph {
   std::vector<Piece> pieces;
-  // Memories that its work allocates, which last as long as the process: whether a launch leaves them allocated.
-  std::map<uintptr_t, bool> memories;
+  // Memories that it allocates and does not free again. They last as long as the process.
+  std::set<uintptr_t> memories;
 };
 
 struct Item {
