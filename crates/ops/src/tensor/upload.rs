@@ -199,19 +199,19 @@ mod tests {
 
     #[test]
     fn what_is_made_in_place_arrives_and_tells() {
+        let values = [0.0, 255.0, 51.0, 204.0].map(|k: f32| k * (1.0 / 255.0));
         for maps in [DType::F32, DType::BF16] {
             for bytes in [false, true] {
                 let uploader = Uploader::new(&device(), maps).unwrap();
                 let make = |pixels: Pixels<'_>| {
                     let form = format!("{pixels:?}");
-                    pixels.copy_from(&[0.0, 1.0, 0.2, 0.8]);
+                    pixels.copy_from(&values);
                     form
                 };
                 let sent = Sent { bytes, unfinished: false };
                 let (up, form) = uploader.upload_made(&[4], sent, make).unwrap();
                 assert_eq!(form.starts_with("Bytes"), bytes && device().is_cuda(), "{form}");
-                let want =
-                    [0.0, 1.0, 0.2, 0.8].map(|v| if maps == DType::F32 { v } else { bf16::from_f32(v).to_f32() });
+                let want = values.map(|v| if maps == DType::F32 { v } else { bf16::from_f32(v).to_f32() });
                 assert_eq!(arrived(up), want);
             }
         }
