@@ -87,3 +87,14 @@ fn norms_pools_and_gates() {
         check("stream select", &[streams], &[logits], &|t, v| stream_select(t, &v[0], &v[1]));
     }
 }
+
+/// Convolutions round their weights, or read them as they were rounded together.
+#[test]
+fn weights_that_are_rounded_beforehand_give_the_same_bits() {
+    let (maps, weights) = ([numbers(&[2, 6, 5, 16], 1)], [numbers(&[24, 3, 3, 16], 2), numbers(&[8, 1, 1, 24], 3)]);
+    let both =
+        |tape: &Tape, x: &Value, weights: &[Value]| conv2d(tape, &conv2d(tape, x, &weights[0], 1)?, &weights[1], 1);
+    let each: Op<'_> = &|tape, v| both(tape, &v[0], &v[1..]);
+    let together: Op<'_> = &|tape, v| both(tape, &v[0], &with_rounded(&v[1..])?);
+    assert_eq!(run(each, DType::BF16, &maps, &weights), run(together, DType::BF16, &maps, &weights));
+}
