@@ -9,8 +9,6 @@ use std::time::{Duration, Instant};
 
 /// How often a program is looked at.
 const TICK: Duration = Duration::from_millis(20);
-/// Lines of a failed program's log that are shown.
-const LAST_LINES: usize = 6;
 
 /// Starts programs within a time for all, and one for the part that is under way; keeps what they print.
 pub struct Limited {
@@ -56,7 +54,7 @@ impl Limited {
     /// Runs a program to its end; what it printed.
     ///
     /// # Errors
-    /// When it does not start, fails, or its time is over: with the end of its log.
+    /// When it does not start, fails, or its time is over: with what it says.
     pub fn run(&self, command: &mut Command, log: &str) -> Result<String> {
         let started = self.start(command, log)?;
         self.wait(started)
@@ -95,10 +93,8 @@ impl Limited {
             match ended {
                 Some(status) if status.success() => return text(&started.output).context("reading its output"),
                 Some(status) => {
-                    let said = text(&started.log).unwrap_or_default() + &text(&started.output).unwrap_or_default();
-                    let lines: Vec<&str> = said.lines().filter(|line| !line.trim().is_empty()).collect();
-                    let tail = lines[lines.len().saturating_sub(LAST_LINES)..].join("\n");
-                    bail!("{status}: {tail}\nlog: {}", started.log.display())
+                    let said = text(&started.output).unwrap_or_default() + &text(&started.log).unwrap_or_default();
+                    bail!("{} ({status}; log: {})", reason(&said), started.log.display())
                 }
                 None if Instant::now() > self.part.get() => {
                     started.kill();
@@ -126,6 +122,12 @@ impl Started {
     }
 }
 
+/// Why a program failed, by what it printed: its last line that says that it is an error, or else its last line.
+fn reason(said: &str) -> &str {
+    let lines = || said.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines().rfind(|line| line.starts_with("error")).or_else(|| lines().next_back()).unwrap_or("it says nothing")
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -139,6 +141,8 @@ mod tests {
         let failed =
             limited.run(Command::new("sh").args(["-c", "echo why >&2; exit 3"]), "sh").unwrap_err().to_string();
         assert!(failed.contains("why"), "{failed}");
+        assert_eq!(reason("INFO x\nerror: y\n  0: trace\n"), "error: y");
+        assert_eq!(reason("Traceback\n  z\n"), "z");
         limited.begin(0.2);
         let start = Instant::now();
         let late = limited.run(Command::new("sh").args(["-c", "sleep 30; true"]), "late").unwrap_err().to_string();

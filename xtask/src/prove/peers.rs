@@ -37,7 +37,7 @@ pub fn step(site: &Site, side: u32, batch: u32) -> Result<Outcome> {
                 figures[format!("against_{name}")] = json!(ratio);
                 figures[name] = line;
             }
-            Err(reason) => figures[name] = json!(reason.lines().last().unwrap_or_default()),
+            Err(reason) => figures[name] = json!(reason),
         }
     }
     Ok(Outcome::Passed(figures))
