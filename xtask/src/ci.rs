@@ -1,7 +1,7 @@
 //! `ci`: what a change must pass, step by step.
 
 use crate::readable::duration;
-use crate::{arm, cuda, doctor, layout, reproduce, stages, workspace};
+use crate::{arm, cuda, doctor, layout, pack, reproduce, stages, workspace};
 use anyhow::{Context, Result, ensure};
 use std::path::PathBuf;
 use std::process::Command;
@@ -19,6 +19,7 @@ pub fn run() -> Result<()> {
     step("tests", tests)?;
     step("other vector units", other_units)?;
     step("CUDA without a GPU", cuda_without_gpu)?;
+    step("a pack, proved on the emulated GPU", packed)?;
     step("ARM, emulated", arm_emulated)?;
     step("a tiny experiment", experiment)?;
     println!("\nall passed in {}", duration(start.elapsed().as_secs_f64()));
@@ -84,6 +85,27 @@ fn cuda_without_gpu() -> Result<()> {
     }
     cuda::check(&cuda::Args::default())?;
     EMULATED.iter().try_for_each(|tests| cuda::check(&cuda::Args::emulated(tests)))
+}
+
+/// What a machine with a GPU and no Rust would get: it trains there, on the emulated GPU, without this workspace.
+fn packed() -> Result<()> {
+    let lacking = cuda::compiler().err().map(|reason| format!("{reason:#}"));
+    let no_xz = || workspace::output("xz", &["--version"]).is_none().then(|| "there is no xz".to_string());
+    if let Some(reason) = lacking.or_else(no_xz) {
+        println!("skipped on this machine: {reason}");
+        return Ok(());
+    }
+    let folder = std::env::temp_dir().join(format!("simclr-pack-{}", std::process::id()));
+    pack::run(&pack::Args::new(folder.clone()))?;
+    let status = Command::new(folder.join("prove.sh"))
+        .args(["--small", "--minutes", "15", "--except", "tests", "--out"])
+        .arg(folder.join("proof"))
+        .env("PATH", "/usr/bin:/bin")
+        .env("LD_LIBRARY_PATH", cuda::Build::prepare()?.emulated())
+        .status()
+        .context("starting prove.sh")?;
+    ensure!(status.success(), "the pack in {} does not prove itself", folder.display());
+    std::fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))
 }
 
 /// Runs what computes on emulated ARM, where Debian's packages for that are here or can be had.

@@ -108,6 +108,11 @@ impl Build {
         Ok(Self { toolkit, gpu })
     }
 
+    /// The folder of the emulated GPU: what finds its libraries there runs on it.
+    pub fn emulated(&self) -> &Path {
+        self.gpu.folder()
+    }
+
     /// A command of cargo's that builds so.
     pub fn cargo(&self, command: &str) -> Command {
         let mut cargo = workspace::cargo();

@@ -24,6 +24,13 @@ pub struct Args {
     tests: bool,
 }
 
+impl Args {
+    /// A pack in `out`, without the tests.
+    pub fn new(out: PathBuf) -> Self {
+        Self { cuda: true, out, tests: false }
+    }
+}
+
 /// What every experiment and its proof read, as it stands in the workspace.
 const FILES: [&str; 5] = ["configs", "benches/peers", "python", "LICENSE-APACHE", "LICENSE-MIT"];
 /// What the tests read.

@@ -106,6 +106,11 @@ impl Emulated {
         Ok(())
     }
 
+    /// Where it is.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Where the libraries are that binaries are linked to.
     pub fn linked(&self) -> PathBuf {
         self.folder.join(LINKED)
