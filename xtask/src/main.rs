@@ -14,6 +14,7 @@ mod import;
 mod layout;
 mod pack;
 mod parity;
+mod programs;
 mod prove;
 mod publish;
 #[allow(dead_code)]

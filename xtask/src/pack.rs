@@ -1,7 +1,7 @@
 //! `pack`: all that a machine with a GPU needs to train and to prove itself, in one folder; no Rust there.
 
 use crate::stages;
-use crate::workspace::{self, PACK, root};
+use crate::workspace::{self, PACK, PROGRAMS, root};
 use crate::{cuda, readable::duration};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
@@ -40,9 +40,7 @@ const TESTS: [&[&str]; 2] = [
     &["-p", "simclr-ops", "-p", "simclr-core", "--lib"],
     &["-p", "simclr-tests", "--test", "golden_core", "--test", "golden_networks", "--test", "golden_trajectory"],
 ];
-/// The folders of programs, which travel as one compressed file each.
-pub const PROGRAMS: &str = "bin";
-/// That of the tests.
+/// The folder of the tests, which travel as one compressed file, as the programs do.
 const SUITE: &str = "suite";
 /// Most bytes of a folder.
 const MOST: u64 = 60_000_000;

@@ -7,6 +7,7 @@ mod limited;
 mod peers;
 mod profile;
 mod runs;
+mod site;
 mod suite;
 
 use crate::readable::duration;
@@ -14,8 +15,8 @@ use crate::workspace::{self, Binaries, Extras, output};
 use anyhow::{Context, Result, bail};
 use limited::Limited;
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use site::{Outcome, Site};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Arguments of `prove`.
@@ -45,23 +46,6 @@ pub struct Args {
 const EMULATED: f64 = 5.0;
 /// The name of the file with all figures.
 const FIGURES: &str = "prove.json";
-
-/// How a part went.
-pub enum Outcome {
-    /// As it should, with figures.
-    Passed(Value),
-    /// It needs something that is not here.
-    Missing(String),
-}
-
-/// What parts work with.
-pub struct Site {
-    /// The stages and `simclr-bench`.
-    binaries: Binaries,
-    device: String,
-    small: bool,
-    limited: Limited,
-}
 
 /// A part: its name, the seconds that it may take, and what it does.
 struct Part {
@@ -157,22 +141,6 @@ fn device(site: &Site) -> Result<Outcome> {
     Ok(Outcome::Passed(json!({ "gpu": machine()["gpu"], "loss": line["loss"] })))
 }
 
-impl Site {
-    /// What `simclr-bench step` with these options says in its last line.
-    fn step(&self, options: &[&str]) -> Result<Value> {
-        let mut command = self.binaries.command("simclr-bench");
-        command.args(["step", "--device", &self.device]).args(options);
-        self.last_line(&mut command, "bench")
-    }
-
-    /// The JSON of a command's last line.
-    fn last_line(&self, command: &mut Command, log: &str) -> Result<Value> {
-        let text = self.limited.run(command, log)?;
-        let line = text.lines().last().unwrap_or_default();
-        serde_json::from_str(line).with_context(|| format!("its last line is no JSON: {line}"))
-    }
-}
-
 /// Figures in a line: what is a number, a text or a truth.
 fn brief(figures: &Value) -> String {
     let shown = |(key, value): (&String, &Value)| match value {
@@ -195,11 +163,6 @@ fn table(all: &Value) -> String {
     };
     let rows = all["parts"].as_array().map_or_else(Vec::new, |parts| parts.iter().map(row).collect());
     format!("\n| part | outcome | seconds | figures |\n|---|---|---|---|\n{}", rows.join("\n"))
-}
-
-/// The whole of a file, for comparisons.
-fn bytes(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).with_context(|| format!("reading {}", path.display()))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Where the workspace is, and how its binaries are built for this machine.
 
 use crate::cuda::libraries;
-use crate::pack::PROGRAMS;
+pub use crate::programs::output;
 use anyhow::{Context, Result, bail, ensure};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,8 @@ use std::process::{Command, Stdio};
 
 /// What a pack says of itself, at its root.
 pub const PACK: &str = "pack.json";
+/// Its folder of programs.
+pub const PROGRAMS: &str = "bin";
 
 /// The folder that this program was packed into (`cargo xtask pack`), where it runs from one.
 pub fn pack() -> Option<PathBuf> {
@@ -149,12 +151,6 @@ fn decide(device: &str, driver: bool, nvcc: bool) -> Result<bool> {
         _ if !nvcc => bail!("--device {device}: there is no nvcc; install the CUDA toolkit, or use --device cpu"),
         _ => Ok(true),
     }
-}
-
-/// What a program prints, without blanks around it; nothing where the program is missing or fails.
-pub fn output(program: &str, args: &[&str]) -> Option<String> {
-    let output = Command::new(program).args(args).output().ok()?;
-    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().into())
 }
 
 /// Cargo's target folder, wherever the user has put it.

@@ -129,6 +129,9 @@ pub fn launch<L: StageLoss>(
     let (examples, prefetch, progress) = (plan.examples, config.data.prefetch, args.progress);
     let options = TrainOptions { training, examples, prefetch, progress, title, stop_after: None };
     let outcome = train(&mut plan, &options, &mut run)?;
+    if let Some(engines) = simclr_ops::engines::summary() {
+        tracing::info!("{engines}");
+    }
     facts.insert("stage".into(), json!(stage));
     facts.insert("examples".into(), json!(examples));
     facts.insert("device".into(), json!(device_name(&device)));

@@ -1,6 +1,6 @@
 //! Where the libraries are that a binary for CUDA asks for when it starts: the system's, a toolkit's, or PyPI's wheels.
 
-use crate::workspace::output;
+use crate::programs::output;
 use anyhow::{Result, ensure};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
 //! The speed of a training step beside PyTorch's, eager and compiled.
 
-use super::{Outcome, Site};
+use super::site::{Outcome, Site};
 use crate::workspace::root;
 use anyhow::Result;
 use serde_json::{Value, json};

@@ -1,6 +1,6 @@
 //! What NVIDIA's tools say: time and memory traffic of each kernel, and whether any reaches beyond its memory.
 
-use super::{Outcome, Site};
+use super::site::{Outcome, Site};
 use crate::workspace::output;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};

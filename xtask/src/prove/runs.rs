@@ -1,6 +1,6 @@
 //! Trainings: twice the same, killed and resumed, and to an accuracy that is known.
 
-use super::{Outcome, Site, bytes};
+use super::site::{Outcome, Site, bytes};
 use crate::layout;
 use crate::workspace::root;
 use anyhow::{Context, Result, ensure};

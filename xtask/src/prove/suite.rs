@@ -1,6 +1,6 @@
 //! The tests that compute, golden numbers among them, on the GPU.
 
-use super::{Outcome, Site};
+use super::site::{Outcome, Site};
 use crate::cuda::libraries;
 use crate::pack::suite;
 use crate::workspace::root;

@@ -57,10 +57,18 @@ impl Library {
     fn prepare(&self, problem: &Problem, choice: &Choice) -> Result<Plan> {
         let plan = match choice {
             Choice::Graph { engine, knobs } => {
-                let graph = Graph::new(self, problem)?;
-                graph.config(*engine, knobs).and_then(|config| graph.plan(self, config)).ok().flatten().map(Plan::Graph)
+                let graph = Graph::new(&self.handle, problem)?;
+                graph
+                    .config(*engine, knobs)
+                    .and_then(|config| graph.plan(&self.handle, config))
+                    .ok()
+                    .flatten()
+                    .map(Plan::Graph)
             }
-            _ => legacy::candidates(self, problem)?.into_iter().find(|plan| plan.choice == *choice).map(Plan::Legacy),
+            _ => legacy::candidates(&self.handle, problem)?
+                .into_iter()
+                .find(|plan| plan.choice == *choice)
+                .map(Plan::Legacy),
         };
         match plan {
             Some(plan) => Ok(plan),
@@ -77,13 +85,13 @@ impl Library {
         let mut plans: Vec<Plan> = Vec::new();
         if graphs > 0 && problem.aligned {
             // What graphs cannot do is left to the interface before them.
-            let graph = Graph::new(self, problem).and_then(|graph| Ok((graph.proposals()?, graph)));
+            let graph = Graph::new(&self.handle, problem).and_then(|graph| Ok((graph.proposals()?, graph)));
             if let Ok((proposals, graph)) = graph {
                 plans.extend(self.graph_plans(problem, &graph, proposals).take(graphs));
             }
         }
         if legacy > 0 && plans.len() < graphs + legacy {
-            plans.extend(legacy::candidates(self, problem)?.into_iter().take(legacy).map(Plan::Legacy));
+            plans.extend(legacy::candidates(&self.handle, problem)?.into_iter().take(legacy).map(Plan::Legacy));
         }
         Ok(plans)
     }
@@ -96,7 +104,7 @@ impl Library {
     ) -> impl Iterator<Item = Plan> {
         let mut seen = Vec::new();
         let plans = proposals.into_iter().filter_map(move |config| {
-            let plan = graph.plan(self, config).ok().flatten()?;
+            let plan = graph.plan(&self.handle, config).ok().flatten()?;
             let new = !seen.contains(&plan.choice);
             seen.push(plan.choice.clone());
             new.then_some(Plan::Graph(plan))

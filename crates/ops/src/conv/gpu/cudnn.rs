@@ -2,59 +2,19 @@
 
 #![allow(unsafe_code)]
 
+use super::handle::{Handle, limits};
 use super::{ALIGNMENT, Direction, Operands, Problem, graph, legacy};
 use crate::conv::engines::{self, Choice};
 use crate::conv::geometry::Geometry;
 use crate::gpu::machine::Number;
 use crate::gpu::{Gpu, Precision};
-use candle_core::cuda_backend::cudarc::cudnn::{CudnnError, result, sys};
+use candle_core::cuda_backend::cudarc::cudnn::result;
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DevicePtr};
 use candle_core::cuda_backend::{DeviceId, WrapErr};
-use candle_core::{DType, Error, Result, bail};
+use candle_core::{DType, Result, bail};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
-
-pub(super) fn checked<T>(result: std::result::Result<T, CudnnError>) -> Result<T> {
-    result.map_err(|e| Error::Msg(format!("cuDNN: {e:?}")))
-}
-
-/// An object of cuDNN with the function that frees it.
-pub(super) struct Owned<T: Copy>(pub T, pub unsafe fn(T) -> std::result::Result<(), CudnnError>);
-
-impl<T: Copy> Drop for Owned<T> {
-    fn drop(&mut self) {
-        // SAFETY: the object was made by its constructor and is freed here alone. An error has nobody to go to.
-        let _ = unsafe { (self.1)(self.0) };
-    }
-}
-
-/// What cuDNN is given at most.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    /// Elements of a map: cuDNN counts them in 31 bits.
-    pub elements: usize,
-    /// Bytes of workspace.
-    pub workspace: usize,
-}
-
-pub(super) const LIMITS: Limits = Limits { elements: (1 << 31) - 1, workspace: 1 << 30 };
-
-#[cfg(test)]
-thread_local! {
-    /// What a test asks for, on its thread alone.
-    pub(super) static TESTED: std::cell::Cell<Limits> = const { std::cell::Cell::new(LIMITS) };
-}
-
-#[cfg(test)]
-pub(super) fn limits() -> Limits {
-    TESTED.get()
-}
-
-#[cfg(not(test))]
-pub(super) fn limits() -> Limits {
-    LIMITS
-}
 
 /// Whether cuDNN computes convolutions of that kind.
 ///
@@ -105,9 +65,8 @@ pub(super) struct Library {
     // Plans go before the handle that they were made with.
     parts: RefCell<HashMap<Problem, Rc<[Part]>>>,
     pub plans: RefCell<HashMap<Problem, Rc<Plan>>>,
-    pub handle: Owned<sys::cudnnHandle_t>,
+    pub handle: Handle,
     pub gpu: Gpu,
-    pub precision: Precision,
     /// GPU and version of cuDNN, for those who keep choices.
     pub machine: String,
     /// One buffer, used by one convolution after the other.
@@ -133,15 +92,11 @@ impl Library {
             if let Some(library) = libraries.get(&gpu.0.id()) {
                 return Ok(library.clone());
             }
-            let handle = Owned(checked(result::create_handle())?, result::destroy_handle);
-            // SAFETY: both are alive; the device keeps its stream for as long as tensors are on it.
-            checked(unsafe { result::set_stream(handle.0, stream.cu_stream().cast()) })?;
             let library = Rc::new(Self {
                 parts: RefCell::default(),
                 plans: RefCell::default(),
-                handle,
+                handle: Handle::of(gpu)?,
                 gpu: gpu.clone(),
-                precision: gpu.precision(),
                 machine: format!("{}, cuDNN {}", stream.context().name().w()?, result::get_version()),
                 workspace: RefCell::default(),
             });
@@ -167,8 +122,8 @@ impl Library {
     pub fn launch(&self, plan: &Plan, operands: Operands) -> Result<()> {
         let space = self.workspace(plan.workspace())?;
         match plan {
-            Plan::Legacy(plan) => plan.launch(self.handle.0, operands, space),
-            Plan::Graph(plan) => plan.launch(self.handle.0, operands, space),
+            Plan::Legacy(plan) => plan.launch(self.handle.raw(), operands, space),
+            Plan::Graph(plan) => plan.launch(self.handle.raw(), operands, space),
         }
     }
 
@@ -260,7 +215,7 @@ impl Library {
     pub fn name(&self, problem: &Problem) -> String {
         let Problem { direction, g, dtype, aligned } = problem;
         let Geometry { n, h, w, c, o, k, stride, before, .. } = g;
-        let precision = match (dtype, self.precision) {
+        let precision = match (dtype, self.handle.precision) {
             (DType::BF16, _) => "bf16",
             (_, Precision::Exact) => "f32",
             (_, Precision::Tf32) => "tf32",

@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)]
 
-use super::cudnn::{Library, checked, limits};
+use super::handle::{Handle, checked, limits};
 use super::{ALIGNMENT, Direction, Operands, Problem};
 use crate::conv::engines::Choice;
 use crate::conv::geometry::Geometry;
@@ -176,7 +176,7 @@ impl Graph {
     ///
     /// # Errors
     /// When this cuDNN has no graphs of that kind.
-    pub fn new(library: &Library, problem: &Problem) -> Result<Self> {
+    pub fn new(handle: &Handle, problem: &Problem) -> Result<Self> {
         let Geometry { n, h, w, c, o, k, stride, before, oh, ow } = problem.g;
         let f32s = sys::cudnnDataType_t::CUDNN_DATA_FLOAT;
         let element = if problem.dtype == DType::BF16 { sys::cudnnDataType_t::CUDNN_DATA_BFLOAT16 } else { f32s };
@@ -238,11 +238,11 @@ impl Graph {
             .set(beta, &[kept])?
             .finish()?;
         let graph = Descriptor::new(Kind::CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR)?
-            .set(Name::CUDNN_ATTR_OPERATIONGRAPH_HANDLE, &[library.handle.0])?
+            .set(Name::CUDNN_ATTR_OPERATIONGRAPH_HANDLE, &[handle.raw()])?
             .hold(Name::CUDNN_ATTR_OPERATIONGRAPH_OPS, &[operation])?
             .finish()?;
         let full = problem.dtype == DType::F32;
-        Ok(Self { graph, exact: full && library.precision == Precision::Exact, full })
+        Ok(Self { graph, exact: full && handle.precision == Precision::Exact, full })
     }
 
     /// What cuDNN proposes, best first.
@@ -297,7 +297,7 @@ impl Graph {
     ///
     /// # Errors
     /// When the engine does not take this graph after all.
-    pub fn plan(&self, library: &Library, config: Config) -> Result<Option<Plan>> {
+    pub fn plan(&self, handle: &Handle, config: Config) -> Result<Option<Plan>> {
         let engine =
             config.0.descriptors(Name::CUDNN_ATTR_ENGINECFG_ENGINE, Kind::CUDNN_BACKEND_ENGINE_DESCRIPTOR, 1)?;
         let Some(engine) = engine.into_iter().next() else { return Ok(None) };
@@ -314,7 +314,7 @@ impl Graph {
             knobs.extend(kind.first().map(|kind| (kind.0, value)));
         }
         let plan = Descriptor::new(Kind::CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR)?
-            .set(Name::CUDNN_ATTR_EXECUTION_PLAN_HANDLE, &[library.handle.0])?
+            .set(Name::CUDNN_ATTR_EXECUTION_PLAN_HANDLE, &[handle.raw()])?
             .hold(Name::CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, &[Rc::new(config.0)])?
             .finish()?;
         let bytes = plan.number(Name::CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE)?;

@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)]
 
-use super::cudnn::{Library, Owned, checked, limits};
+use super::handle::{Handle, Owned, checked, limits};
 use super::{Direction, Operands, Problem};
 use crate::conv::engines::Choice;
 use crate::conv::geometry::Geometry;
@@ -147,9 +147,8 @@ impl Shapes {
 ///
 /// # Errors
 /// When cuDNN does not take the shapes.
-pub fn candidates(library: &Library, problem: &Problem) -> Result<Vec<Plan>> {
-    let handle = library.handle.0;
-    let exact = problem.dtype == DType::F32 && library.precision == Precision::Exact;
+pub fn candidates(handle: &Handle, problem: &Problem) -> Result<Vec<Plan>> {
+    let (exact, handle) = (problem.dtype == DType::F32 && handle.precision == Precision::Exact, handle.raw());
     let asked = match problem.dtype {
         DType::BF16 => sys::cudnnMathType_t::CUDNN_TENSOR_OP_MATH,
         _ if exact => sys::cudnnMathType_t::CUDNN_FMA_MATH,

@@ -7,6 +7,7 @@
 mod choose;
 mod cudnn;
 mod graph;
+mod handle;
 mod legacy;
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,8 @@
 //! Convolutions on a GPU against the CPU's, by each interface; what the emulated cuDNN sees of how it is called.
 #![allow(clippy::unwrap_used, unsafe_code)]
 
-use super::cudnn::{self, LIMITS as LARGE, Library, Limits, TESTED as LIMITS};
+use super::cudnn::{self, Library};
+use super::handle::{LIMITS as LARGE, Limits, TESTED as LIMITS};
 use super::{Direction, Operands, Problem, forward, input_gradient, weight_gradient};
 use crate::conv::cpu;
 use crate::conv::engines::{self, Choice, Choosing, TESTED as CHOOSING};
