@@ -5,7 +5,7 @@
 use super::cudnn::{Library, Plan};
 use super::graph::{self, Graph};
 use super::legacy;
-use super::{Direction, Operands, Problem};
+use super::problem::{Direction, Operands, Problem};
 use crate::conv::engines::{self, Choice, Choosing};
 use crate::conv::geometry::Geometry;
 use candle_core::cuda_backend::WrapErr;

@@ -3,7 +3,8 @@
 #![allow(unsafe_code)]
 
 use super::handle::{Handle, limits};
-use super::{ALIGNMENT, Direction, Operands, Problem, graph, legacy};
+use super::problem::{ALIGNMENT, Direction, Operands, Problem};
+use super::{graph, legacy};
 use crate::conv::engines::{self, Choice};
 use crate::conv::geometry::Geometry;
 use crate::gpu::machine::Number;

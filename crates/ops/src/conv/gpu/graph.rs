@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 use super::handle::{Handle, checked, limits};
-use super::{ALIGNMENT, Direction, Operands, Problem};
+use super::problem::{ALIGNMENT, Direction, Operands, Problem};
 use crate::conv::engines::Choice;
 use crate::conv::geometry::Geometry;
 use crate::gpu::Precision;

@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 use super::handle::{Handle, Owned, checked, limits};
-use super::{Direction, Operands, Problem};
+use super::problem::{Direction, Operands, Problem};
 use crate::conv::engines::Choice;
 use crate::conv::geometry::Geometry;
 use crate::gpu::Precision;

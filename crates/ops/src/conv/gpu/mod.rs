@@ -9,6 +9,7 @@ mod cudnn;
 mod graph;
 mod handle;
 mod legacy;
+mod problem;
 #[cfg(test)]
 mod tests;
 mod times;
@@ -21,49 +22,8 @@ use crate::tensor::access::by_element;
 use crate::tensor::gpu::add_assign;
 use candle_core::{DType, Result, Tensor};
 use cudnn::Library;
+use problem::{Direction, Operands};
 pub use times::times;
-
-/// Which of a convolution's three products; the gradient of the input may be added to a sum.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Direction {
-    Forward,
-    Data,
-    DataSum,
-    Filter,
-}
-
-/// What an engine is chosen for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Problem {
-    direction: Direction,
-    g: Geometry,
-    dtype: DType,
-    /// Whether all maps begin at multiples of [`ALIGNMENT`], as graphs are told.
-    aligned: bool,
-}
-
-/// Bytes that addresses are multiples of.
-const ALIGNMENT: u64 = 16;
-
-/// Where the maps `x` and `y` and the weights `w` of a convolution stand, or the gradient that takes the place of one.
-#[derive(Clone, Copy)]
-struct Operands {
-    x: u64,
-    w: u64,
-    y: u64,
-}
-
-impl Operands {
-    fn aligned(&self) -> bool {
-        [self.x, self.w, self.y].iter().all(|address| address % ALIGNMENT == 0)
-    }
-
-    /// Those of the images from `start` on.
-    fn from(self, g: &Geometry, start: usize, element: usize) -> Self {
-        let bytes = |pixels: usize| (start * pixels * element) as u64;
-        Self { x: self.x + bytes(g.h * g.w * g.c), w: self.w, y: self.y + bytes(g.oh * g.ow * g.o) }
-    }
-}
 
 /// The convolution of `x` with `weight` (f32 `[O, K, K, C]`), `[N, OH, OW, O]`; no moments come back.
 ///

@@ -3,7 +3,8 @@
 
 use super::cudnn::{self, Library};
 use super::handle::{LIMITS as LARGE, Limits, TESTED as LIMITS};
-use super::{Direction, Operands, Problem, forward, input_gradient, weight_gradient};
+use super::problem::{Direction, Operands, Problem};
+use super::{forward, input_gradient, weight_gradient};
 use crate::conv::cpu;
 use crate::conv::engines::{self, Choice, Choosing, TESTED as CHOOSING};
 use crate::conv::geometry::Geometry;

@@ -1,7 +1,7 @@
 //! How long each engine that cuDNN proposes takes, for benchmarks.
 
 use super::cudnn::{Library, Plan, checked_shape};
-use super::{Direction, Operands, Problem};
+use super::problem::{Direction, Operands, Problem};
 use crate::conv::engines::EngineTime;
 use crate::conv::geometry::Geometry;
 use crate::gpu::machine::Number;
