@@ -167,8 +167,9 @@ fn compressed(out: &Path, name: &str, programs: &[Program]) -> Result<()> {
         }
     }
     let archive = out.join(format!("{name}.tar.xz"));
+    // Programs share most of their code: a window that holds two of them finds it.
     let status =
-        Command::new("tar").env("XZ_OPT", "-T0").arg("-cJf").arg(&archive).arg("-C").arg(&folder).arg(".").status();
+        Command::new("tar").env("XZ_OPT", "-9 -T1").arg("-cJf").arg(&archive).arg("-C").arg(&folder).arg(".").status();
     ensure!(status.context("starting tar")?.success(), "tar could not write {} (it needs xz)", archive.display());
     fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))
 }
