@@ -11,6 +11,12 @@ pub const MAX_PIXELS: u64 = 100_000_000;
 const SHUFFLE_BUFFER: usize = 4096;
 /// MiB of encoded pictures that are kept of parquet files, where `data.parquet_cache` is not set.
 const PARQUET_CACHE: usize = 1024;
+/// Share of the labeled pictures that is held out, where `data.held_out` is not set and there are no test pictures.
+const HELD_OUT: f64 = 0.2;
+/// Most channels of a picture.
+const MAX_CHANNELS: usize = 16;
+/// Least and most parts of `data.fold`.
+const FOLDS: std::ops::RangeInclusive<usize> = 2..=100;
 
 /// Where images come from.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -31,9 +37,35 @@ pub struct DataConfig {
     /// The same for the images that accuracy is measured on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test: Option<String>,
-    /// Channels that pictures of files are decoded to: 3, or 1 for gray.
+    /// A table of labels (CSV or TSV) for pictures of files; those that it does not name have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<PathBuf>,
+    /// The columns of that table that hold file and label; found by the usual names where it is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label_columns: Option<[String; 2]>,
+    /// For `folder`: a folder, in `dir` or elsewhere, of more training pictures, which have no label; found by the usual
+    /// names in `dir` where it is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unlabeled: Option<PathBuf>,
+    /// Share of the labeled training pictures of files that is held out to measure on, of each class, where there are no
+    /// test pictures; 0 holds none out.
+    #[serde(default = "held_out", skip_serializing_if = "is_held_out")]
+    pub held_out: f64,
+    /// `[k, K]`: hold out the `k`-th of `K` equal parts of the labeled pictures instead, counted from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fold: Option<[usize; 2]>,
+    /// Channels that pictures are decoded to: 3 for colour, 1 for gray, up to 16 for arrays and TIFF files that have them.
     #[serde(default = "three", skip_serializing_if = "is_three")]
     pub channels: usize,
+    /// Which numbers of pictures of more than 8 bits become black and white; all that their type holds where it is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<Range>,
+    /// Turn pictures upright as their EXIF orientation says. The reference does not.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub orientation: bool,
+    /// What becomes of a JPEG that breaks off before its end.
+    #[serde(default, skip_serializing_if = "Truncated::is_corrupt")]
+    pub on_truncated: Truncated,
     /// Side of the views in pixels.
     pub image_size: usize,
     /// Use the first N training images only; all where it is missing.
@@ -85,6 +117,41 @@ pub enum Corrupt {
     Skip,
     /// The run ends with its name.
     Fail,
+}
+
+/// Which numbers of a picture of more than 8 bits become black and white.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Range {
+    /// `[black, white]`, the same for all pictures.
+    Fixed([f64; 2]),
+    /// `"minmax"`: the least and the largest of each picture.
+    Each(EachRange),
+}
+
+/// A range that each picture has of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EachRange {
+    /// From its least number to its largest.
+    MinMax,
+}
+
+/// What becomes of a JPEG that breaks off before its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Truncated {
+    /// It cannot be decoded.
+    #[default]
+    Corrupt,
+    /// What can be decoded is kept; the rest stays as the decoder leaves it.
+    Keep,
+}
+
+impl Truncated {
+    fn is_corrupt(&self) -> bool {
+        *self == Self::Corrupt
+    }
 }
 
 /// How training's views go up to a GPU.
@@ -139,6 +206,15 @@ fn parquet_cache() -> usize {
 fn is_parquet_cache(n: &usize) -> bool {
     *n == PARQUET_CACHE
 }
+fn is_false(b: &bool) -> bool {
+    !b
+}
+fn held_out() -> f64 {
+    HELD_OUT
+}
+fn is_held_out(share: &f64) -> bool {
+    *share == HELD_OUT
+}
 fn is_zero(n: &usize) -> bool {
     *n == 0
 }
@@ -152,7 +228,15 @@ impl DataConfig {
             hub: None,
             train: None,
             test: None,
+            labels: None,
+            label_columns: None,
+            unlabeled: None,
+            held_out: HELD_OUT,
+            fold: None,
             channels: three(),
+            range: None,
+            orientation: false,
+            on_truncated: Truncated::Corrupt,
             image_size,
             limit: None,
             lists: Vec::new(),
@@ -174,8 +258,31 @@ impl DataConfig {
     /// Checks every value that its type does not.
     pub(super) fn check(&self) -> Result<()> {
         at_least_one("data.image_size", self.image_size)?;
-        if ![1, 3].contains(&self.channels) {
-            bail!("data.channels = {}: must be 3, or 1 for gray", self.channels)
+        if !(1..=MAX_CHANNELS).contains(&self.channels) {
+            bail!(
+                "data.channels = {}: must be 1 (gray), 3 (colour), or what the files hold, up to {MAX_CHANNELS}",
+                self.channels
+            )
+        }
+        if !(0.0..1.0).contains(&self.held_out) {
+            bail!("data.held_out = {}: must lie in 0..1, 0 to hold none out", self.held_out)
+        }
+        if let Some([part, parts]) = self.fold
+            && !(FOLDS.contains(&parts) && part < parts)
+        {
+            bail!(
+                "data.fold = [{part}, {parts}]: must be a part, counted from 0, and the number of parts, {} to {}",
+                FOLDS.start(),
+                FOLDS.end()
+            )
+        }
+        if let Some(Range::Fixed([black, white])) = self.range
+            && !(black.is_finite() && white.is_finite() && black < white)
+        {
+            bail!("data.range = [{black}, {white}]: must be two numbers that ascend, or \"minmax\"")
+        }
+        if self.label_columns.is_some() && self.labels.is_none() {
+            bail!("data.label_columns names columns of data.labels, which is not set")
         }
         if self.max_pixels == 0 {
             bail!("data.max_pixels = 0: must be at least 1")
