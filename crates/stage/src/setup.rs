@@ -5,7 +5,7 @@ use crate::eval_set::EvalSet;
 use crate::plan::Plan;
 use anyhow::Result;
 use candle_core::{DType, Device};
-use simclr_core::config::{Config, Dtype, ModelConfig, Upload};
+use simclr_core::config::{Config, Dtype, LabelAmount, ModelConfig, Upload};
 use simclr_core::rng::{Purpose, Rng};
 use simclr_data::{Dataset, LabelSubset, Loader, Pictures, ViewMaker};
 use simclr_model::{ModelSpec, SimClr};
@@ -55,12 +55,12 @@ impl<'a> Setup<'a> {
         ModelSpec::new(model, self.train.channels(), self.size(), classes, proj_selector)
     }
 
-    /// The images whose labels may be used, for a label fraction.
+    /// The images whose labels may be used, for an amount of labels.
     ///
     /// # Errors
     /// When there are too few, or the list that the experiment names cannot be read.
-    pub fn labels(&self, fraction: f64) -> Result<LabelSubset> {
-        LabelSubset::of(&self.train, self.classes, fraction, self.seed, &self.config.data)
+    pub fn labels(&self, amount: LabelAmount) -> Result<LabelSubset> {
+        LabelSubset::of(&self.train, self.classes, amount, self.seed, &self.config.data)
     }
 
     /// The network on the stage's device, its maps stored as the experiment says.
