@@ -39,7 +39,7 @@ fn every_file_loads_at_every_fraction() -> Result<()> {
         ensure!(config.name == stem, "{}: name = {:?} should be {stem:?}", path.display(), config.name);
         for &labels in &config.reproduce.labels {
             config
-                .at_labels(LabelAmount::Share(labels))
+                .at_labels(labels)
                 .with_context(|| format!("{} at labels = {labels}", path.display()))?;
         }
         let text = std::fs::read_to_string(&path)?;
