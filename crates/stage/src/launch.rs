@@ -62,15 +62,20 @@ impl<'a> Launch<'a> {
         launch.option("labels", amount).option("subset", subset)
     }
 
-    /// The same, decided by the list of labeled images, too, where the experiment has one for this amount.
+    /// The same, decided by the table of labels and by the list of labeled images, too, where the experiment has them.
     ///
     /// # Errors
-    /// When the list cannot be read.
+    /// When one cannot be read.
     pub fn label_list(self, amount: LabelAmount) -> Result<Self> {
-        match self.config.data.list(amount) {
-            None => Ok(self),
-            Some(list) => Ok(self.input("label list", &file_sha256(&list.file).context("data.lists")?)),
-        }
+        let data = &self.config.data;
+        let files = [
+            ("labels", "data.labels", data.labels.as_ref()),
+            ("label list", "data.lists", data.list(amount).map(|list| &list.file)),
+        ];
+        files.into_iter().try_fold(self, |start, (name, key, file)| match file {
+            None => Ok(start),
+            Some(file) => Ok(start.input(name, &file_sha256(file).context(key)?)),
+        })
     }
 }
 

@@ -48,6 +48,16 @@ pub const INSPECTED: &str = "data.json";
 /// Pictures of the dataset and their views.
 pub const SHEET: &str = "sheet.png";
 
+/// The experiment that was made for a person's own pictures.
+pub const OWN_EXPERIMENT: &str = "experiment.toml";
+/// What that experiment was made from.
+pub const RECIPE: &str = "recipe.json";
+
+/// Where an experiment keeps results of earlier labels.
+pub const EARLIER: &str = "earlier";
+/// What the runs of all folds came to.
+pub const FOLDS: &str = "folds.json";
+
 /// Where an experiment keeps what its stages said.
 pub const LOGS: &str = "log";
 /// Where an experiment keeps its report.
