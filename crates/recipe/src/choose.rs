@@ -30,14 +30,12 @@ pub struct Rung {
     pub width: f64,
 }
 
-/// How much of the time each part gets; the rest is for the baseline, fine-tuning and measuring.
-const SHARES: Shares = Shares { pretrain: 0.55, own: 0.15, small: 0.15 };
-
-struct Shares {
-    pretrain: f64,
-    own: f64,
-    small: f64,
-}
+/// How the time that is left beside the labeled stages and measuring is shared: pretraining, and the two students.
+const SHARES: [f64; 3] = [0.64, 0.18, 0.18];
+/// The least share of all time that is left for them.
+const LEAST: f64 = 0.4;
+/// How often each stage measures; a training of four stages, and the evaluation of two.
+const MEASURED: f64 = 12.0;
 
 /// Networks from small to large: depth and width.
 const NETWORKS: [(usize, f64); 5] = [(18, 0.25), (18, 0.5), (18, 1.0), (50, 1.0), (50, 2.0)];
@@ -54,6 +52,11 @@ const STRETCH: f64 = 4.0;
 /// The batch of pretraining, and the share of the pictures that it may be: a picture must not meet itself.
 const BATCH: usize = 128;
 const BATCH_SHARE: usize = 4;
+/// The batch of the labeled stages; the fewest steps of the others.
+const LABELED_BATCH: usize = 32;
+const LEAST_STEPS: f64 = 20.0;
+/// Steps of the baseline beside those of fine-tuning.
+const SCRATCH: f64 = 3.0;
 /// A step of one view in units of one of two; a forward pass in units of a step of one view.
 const VIEW: f64 = 0.5;
 const FORWARD: f64 = 1.0 / 3.0;
@@ -132,54 +135,73 @@ fn wanted(train: usize) -> f64 {
 /// The dearest rung on which pretraining sees enough within its share of `seconds`, else the cheapest.
 pub fn rung(pictures: &Pictures, seconds: f64, speed: Speed) -> Rung {
     let ladder = ladder(pictures.side);
-    let enough = |rung: &&Rung| speed.at(**rung) * seconds * SHARES.pretrain >= wanted(pictures.train);
+    let enough = |rung: &&Rung| {
+        speed.at(**rung) * free_seconds(pictures, seconds, speed.at(**rung)) * SHARES[0] >= wanted(pictures.train)
+    };
     *ladder.iter().rev().find(enough).unwrap_or(&ladder[0])
 }
 
-/// All choices, with the speed that was measured on `rung`.
+/// Seconds of one measurement on the pictures that are for it.
+fn measuring(pictures: &Pictures, rate: f64) -> f64 {
+    pictures.test as f64 * VIEW * FORWARD / rate
+}
+
+/// Seconds of a stage on the labels, measuring apart.
+fn on_labels(pictures: &Pictures, steps: u64, rate: f64) -> f64 {
+    steps as f64 * labeled_batch(pictures) as f64 * VIEW / rate
+}
+
+/// What the labeled stages and measuring leave of the time, at a speed.
+fn free_seconds(pictures: &Pictures, seconds: f64, rate: f64) -> f64 {
+    let steps = labeled_steps(pictures, seconds, rate);
+    let labeled: f64 = steps.into_iter().map(|steps| on_labels(pictures, steps, rate)).sum();
+    (seconds - labeled - MEASURED * measuring(pictures, rate)).max(LEAST * seconds)
+}
+
+fn labeled_batch(pictures: &Pictures) -> usize {
+    pictures.labeled.clamp(1, LABELED_BATCH)
+}
+
+/// All choices, with the speed that was measured on a rung.
 pub fn choose(pictures: &Pictures, seconds: f64, speed: Speed) -> Choice {
-    let rung = speed.rung;
+    let (rung, rate) = (speed.rung, speed.images_per_s);
     let batch = BATCH.min((pictures.train / BATCH_SHARE).next_power_of_two() / 2).clamp(2, BATCH).min(pictures.train);
-    let labeled_batch = 32.min(pictures.labeled.max(1)).max(1);
-    let steps = |images: f64, least: u64| ((images / batch as f64) as u64).max(least);
-    let rate = speed.images_per_s;
-    let seen = (rate * seconds * SHARES.pretrain).min(wanted(pictures.train) * STRETCH);
-    let own_rate = rate / (VIEW * (1.0 + FORWARD));
-    // The student's own work is small beside its teacher's forward pass.
     let small = rung.width / 2.0;
     let small_share = Rung { width: small, ..rung }.cost() / rung.cost();
-    let small_rate = rate / (VIEW * (small_share + FORWARD));
-    let distilled = |rate: f64, share: f64| (rate * seconds * share).min(wanted(pictures.train));
-    let labeled = labeled_steps(pictures);
-    let passes =
-        [steps(seen, 20), steps(distilled(own_rate, SHARES.own), 20), steps(distilled(small_rate, SHARES.small), 20)];
-    let measuring = pictures.test as f64 * VIEW * FORWARD / rate;
-    let on_labels = |steps: u64| steps as f64 * labeled_batch as f64 * VIEW / rate + measuring;
-    let on_all = |steps: u64, rate: f64| steps as f64 * batch as f64 / rate + measuring;
+    // Pictures a second: two views of pretraining; one of a student and its teacher's forward pass.
+    let rates = [rate, rate / (VIEW * (1.0 + FORWARD)), rate / (VIEW * (small_share + FORWARD))];
+    let most = [wanted(pictures.train) * STRETCH, wanted(pictures.train), wanted(pictures.train)];
+    let free = free_seconds(pictures, seconds, rate);
+    let steps = [0, 1, 2].map(|i| ((rates[i] * free * SHARES[i]).min(most[i]) / batch as f64).max(LEAST_STEPS) as u64);
+    let labeled = labeled_steps(pictures, seconds, rate);
+    let share = MEASURED / 5.0 * measuring(pictures, rate);
+    let on_all = |i: usize| steps[i] as f64 * batch as f64 / rates[i] + share;
     Choice {
         rung,
         small,
         batch,
-        steps: passes,
+        steps,
         labeled_steps: labeled,
-        labeled_batch,
+        labeled_batch: labeled_batch(pictures),
         speed,
         seconds: [
-            on_labels(labeled[1]),
-            on_all(passes[0], rate),
-            on_labels(labeled[0]),
-            on_all(passes[1], own_rate),
-            on_all(passes[2], small_rate),
+            on_labels(pictures, labeled[1], rate) + share,
+            on_all(0),
+            on_labels(pictures, labeled[0], rate) + share,
+            on_all(1),
+            on_all(2),
         ],
     }
 }
 
-/// Steps of fine-tuning and of the baseline, which has more to learn.
-fn labeled_steps(pictures: &Pictures) -> [u64; 2] {
+/// Steps of fine-tuning and of the baseline, which has more to learn; fewer where they would take most of the time.
+fn labeled_steps(pictures: &Pictures, seconds: f64, rate: f64) -> [u64; 2] {
     let labels = pictures.labeled.max(1) as f64;
     // From 100 labels to ten times as many the best length hardly doubles.
-    let tuned = (200.0 * (labels / 100.0).sqrt()).clamp(60.0, 5000.0) as u64;
-    [tuned, 3 * tuned]
+    let wished = (200.0 * (labels / 100.0).sqrt()).clamp(60.0, 5000.0);
+    let cost = (1.0 + SCRATCH) * on_labels(pictures, wished as u64, rate);
+    let tuned = (wished * ((1.0 - LEAST) * seconds / cost).min(1.0)).max(LEAST_STEPS);
+    [tuned as u64, (SCRATCH * tuned) as u64]
 }
 
 #[cfg(test)]
@@ -187,7 +209,7 @@ mod tests {
     use super::*;
 
     fn pictures(train: usize, side: usize) -> Pictures {
-        Pictures { train, labeled: 100, test: 0, classes: 10, side, channels: 3 }
+        Pictures { train, labeled: 100.min(train), test: 0, classes: 10, side, channels: 3 }
     }
 
     fn speed(images_per_s: f64) -> Speed {
