@@ -51,6 +51,18 @@ impl Args {
         let own = Own::default();
         Self { config, own, out: Some(out), device: "cpu".into(), set: vec![], fresh: false, threads: None }
     }
+
+    /// A short run on the CPU for the pictures of a folder that the example `pictures` of `simclr-data-tools` made.
+    pub fn own(made: &Path, table: &str, out: PathBuf) -> Self {
+        let own = Own {
+            images: Some(made.join("pictures")),
+            labels: vec![made.join(table).display().to_string()],
+            test: Some(made.join("test").display().to_string()),
+            hours: Some(0.005),
+            ..Own::default()
+        };
+        Self { own, ..Self::new(PathBuf::new(), out) }
+    }
 }
 
 /// Runs the experiment and gives the folder of its report.
@@ -88,13 +100,17 @@ pub fn run(args: &Args) -> Result<PathBuf> {
     experiment(&binaries, &common, &out)
 }
 
+/// All programs that an experiment may need: those of the stages, and the one that makes experiments.
+pub fn programs() -> Vec<&'static str> {
+    [stages::programs().as_slice(), &[own::RECIPE]].concat()
+}
+
 /// Makes an experiment for a person's own pictures and runs it, once or once a fold.
 fn own_pictures(args: &Args) -> Result<PathBuf> {
     let own = &args.own;
     let out = args.out.clone().unwrap_or_else(|| own.out());
-    let programs = [stages::programs().as_slice(), &[own::RECIPE]].concat();
     println!("building the stages");
-    let binaries = Binaries::build(&programs, &args.device, own.extras())?;
+    let binaries = Binaries::build(&programs(), &args.device, own.extras())?;
     if args.fresh {
         set_aside(&out)?;
     }
