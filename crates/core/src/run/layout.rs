@@ -8,6 +8,8 @@
 //!     labels.json            which images' labels were used
 //!     state.safetensors      what resumes the run
 //!     checkpoint/            what the next stage takes: model.safetensors, config.json
+//!     best/                  the same as it was at the best evaluation, and best.json, which says when
+//!     before-extend-STEP/    what the run was when it was extended: manifest, state, checkpoint, best, result
 //!     result.json            written last: the run is complete
 //!
 //! EXPERIMENT/pretrain, eval            runs of the stages that `cargo xtask reproduce` runs once
@@ -37,6 +39,11 @@ pub const CHECKPOINT: &str = "checkpoint";
 pub const MODEL: &str = "model.safetensors";
 /// What describes the network beside them.
 pub const CONFIG: &str = "config.json";
+
+/// Where a run keeps the network of its best evaluation.
+pub const BEST: &str = "best";
+/// Step and accuracy of that evaluation.
+pub const BEST_FACTS: &str = "best.json";
 
 /// The nearest images of some test images, which an evaluation leaves for the report.
 pub const NEIGHBOURS: &str = "neighbours.json";
@@ -69,5 +76,12 @@ pub const RESULTS: &str = "results.json";
 
 /// Where an experiment keeps the runs on one subset of the labels; `labels` is their amount, as `--labels` has it.
 pub fn label_set(labels: impl std::fmt::Display, subset: usize) -> String {
+/// Where a run that is trained further keeps what it was after `step` steps.
+pub fn before_extend(step: u64) -> String {
+    format!("before-extend-{step}")
+}
+
+/// Where an experiment keeps the runs on one subset of a share of the labels.
+pub fn label_set(labels: f64, subset: usize) -> String {
     format!("labels-{labels}/subset-{subset}")
 }
