@@ -6,7 +6,7 @@ pub use task::{Finetune, frozen};
 
 use anyhow::{Context, Result};
 use simclr_core::cli::CommonArgs;
-use simclr_core::config::{Config, FinetuneConfig, check_fraction};
+use simclr_core::config::{Config, FinetuneConfig, LabelAmount};
 use simclr_core::params::Match;
 use simclr_core::rng::Purpose;
 use simclr_core::run::layout;
@@ -26,11 +26,11 @@ pub struct FinetuneArgs {
     #[arg(long, value_name = "CHECKPOINT")]
     pub from: String,
 
-    /// Share of the training labels that may be used, in (0, 1]
-    #[arg(long, value_name = "FRACTION")]
-    pub labels: f64,
+    /// How many of the training labels may be used: a share in (0, 1], `10-per-class` or `all`
+    #[arg(long, value_name = "AMOUNT")]
+    pub labels: LabelAmount,
 
-    /// Which random subset of that share; subset 0, 1, 2, ... are independent draws
+    /// Which random subset of so many; subset 0, 1, 2, ... are independent draws
     #[arg(long, value_name = "INDEX", default_value_t = 0)]
     pub subset: usize,
 }
@@ -40,7 +40,7 @@ pub struct FinetuneArgs {
 /// # Errors
 /// When the data, the checkpoint, the folder or training fails.
 pub fn run(args: &FinetuneArgs, config: &Config) -> Result<()> {
-    check_fraction("--labels", args.labels)?;
+    args.labels.check("--labels")?;
     let config = &config.at_labels(args.labels)?;
     let checkpoint = match args.from.as_str() {
         "scratch" => None,

@@ -8,7 +8,7 @@ use candle_core::Device;
 use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
 use simclr_core::cli::{CommonArgs, device_name, vector_unit};
-use simclr_core::config::{Config, Dtype, TrainingConfig};
+use simclr_core::config::{Config, Dtype, LabelAmount, TrainingConfig};
 use simclr_core::disk::file_sha256;
 use simclr_core::run::{Opened, Run, RunOptions};
 use simclr_core::train::{Outcome, TrainOptions, train};
@@ -55,19 +55,19 @@ impl<'a> Launch<'a> {
         self
     }
 
-    /// The same, of a stage that sees single views of labeled images: a subset of a fraction of them.
-    pub fn on_labels(self, fraction: f64, subset: usize) -> Self {
+    /// The same, of a stage that sees single views of labeled images: a subset of so many of them.
+    pub fn on_labels(self, amount: LabelAmount, subset: usize) -> Self {
         let (eval, augment) = (&self.config.eval, &self.config.augment);
         let launch = self.table("eval_view", (eval.crop, eval.resize)).table("flip", augment.flip);
-        launch.option("labels", fraction).option("subset", subset)
+        launch.option("labels", amount).option("subset", subset)
     }
 
-    /// The same, decided by the list of labeled images, too, where the experiment has one for this fraction.
+    /// The same, decided by the list of labeled images, too, where the experiment has one for this amount.
     ///
     /// # Errors
     /// When the list cannot be read.
-    pub fn label_list(self, fraction: f64) -> Result<Self> {
-        match self.config.data.list(fraction) {
+    pub fn label_list(self, amount: LabelAmount) -> Result<Self> {
+        match self.config.data.list(amount) {
             None => Ok(self),
             Some(list) => Ok(self.input("label list", &file_sha256(&list.file).context("data.lists")?)),
         }

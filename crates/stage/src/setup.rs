@@ -6,7 +6,7 @@ use crate::plan::Plan;
 use crate::classes::order_of;
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device};
-use simclr_core::config::{Config, Dtype, ModelConfig, Upload};
+use simclr_core::config::{Config, Dtype, LabelAmount, ModelConfig, Upload};
 use serde_json::json;
 use simclr_core::disk;
 use simclr_core::rng::{Purpose, Rng};
@@ -85,12 +85,12 @@ impl<'a> Setup<'a> {
         disk::write_json(&path, &json!(self.class_names))
     }
 
-    /// The images whose labels may be used, for a label fraction.
+    /// The images whose labels may be used, for an amount of labels.
     ///
     /// # Errors
     /// When there are too few, or the list that the experiment names cannot be read.
-    pub fn labels(&self, fraction: f64) -> Result<LabelSubset> {
-        LabelSubset::of(&self.train, self.classes, fraction, self.seed, &self.config.data)
+    pub fn labels(&self, amount: LabelAmount) -> Result<LabelSubset> {
+        LabelSubset::of(&self.train, self.classes, amount, self.seed, &self.config.data)
     }
 
     /// The network on the stage's device, its maps stored as the experiment says.

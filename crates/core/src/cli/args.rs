@@ -32,7 +32,7 @@ pub struct CommonArgs {
     #[arg(long, value_name = "DTYPE", value_enum)]
     pub dtype: Option<Dtype>,
 
-    /// Change one key of the experiment, for every label fraction, such as --set pretrain.temperature=0.5; may be repeated
+    /// Change one key of the experiment, for every amount of labels, such as --set pretrain.temperature=0.5; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
 

@@ -73,7 +73,7 @@ pub const PAGE: &str = "index.html";
 /// The report for programs.
 pub const RESULTS: &str = "results.json";
 
-/// Where an experiment keeps the runs on one subset of a share of the labels.
-pub fn label_set(labels: f64, subset: usize) -> String {
+/// Where an experiment keeps the runs on one subset of the labels; `labels` is their amount, as `--labels` has it.
+pub fn label_set(labels: impl std::fmt::Display, subset: usize) -> String {
     format!("labels-{labels}/subset-{subset}")
 }
