@@ -60,8 +60,8 @@ impl ModelSpec {
     /// # Errors
     /// When keys are missing or of another type.
     pub fn from_json(json: &serde_json::Value) -> Result<Self> {
-        let spec: Self =
-            serde_json::from_value(json.clone()).context("config.json of the checkpoint does not describe a network")?;
+        let spec: Self = serde_json::from_value(json.clone())
+            .context("config.json of the checkpoint does not describe a network")?;
         let (names, classes) = (spec.class_names.len(), spec.classes);
         ensure!(
             names == 0 || names == classes,
@@ -88,6 +88,8 @@ mod tests {
         assert!(bare.named(&names[..1]).class_names.is_empty());
         let mut json = named.to_json();
         json["class_names"] = serde_json::json!(["cat"]);
-        assert!(ModelSpec::from_json(&json).unwrap_err().to_string().contains("names 1 classes, and its network has 2"));
+        assert!(
+            ModelSpec::from_json(&json).unwrap_err().to_string().contains("names 1 classes, and its network has 2")
+        );
     }
 }

@@ -78,7 +78,11 @@ mod tests {
         // A network that learned its numbers sorted as text, and a dataset that sorts them as numbers.
         assert_eq!(order("0 1 10 2 3 4 5 6 7 8 9", "0 1 2 3 4 5 6 7 8 9 10").unwrap().unwrap()[2], 3);
         for (own, dataset, parts) in [
-            ("a b c", "a b c d e f g", vec!["knows 3 classes, the dataset has 7", "the network lacks 4 of them (d, e, f, ...)"]),
+            (
+                "a b c",
+                "a b c d e f g",
+                vec!["knows 3 classes, the dataset has 7", "the network lacks 4 of them (d, e, f, ...)"],
+            ),
             ("a b c d", "a b", vec!["the dataset lacks 2 of them (c, d)"]),
             ("cat dog", "cat wolf", vec!["the dataset lacks 1 of them (dog)", "the network lacks 1 of them (wolf)"]),
             ("cat cat", "cat dog", vec!["the network lacks 1 of them (dog)"]),

@@ -1,13 +1,13 @@
 //! What a stage begins with: its images, opened, and where it computes.
 
+use crate::classes::order_of;
 use crate::device_batch::device_batches;
 use crate::eval_set::EvalSet;
 use crate::plan::Plan;
-use crate::classes::order_of;
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device};
-use simclr_core::config::{Config, Dtype, LabelAmount, ModelConfig, Upload};
 use serde_json::json;
+use simclr_core::config::{Config, Dtype, LabelAmount, ModelConfig, Upload};
 use simclr_core::disk;
 use simclr_core::rng::{Purpose, Rng};
 use simclr_core::run::{Run, layout};
