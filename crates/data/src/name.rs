@@ -22,7 +22,7 @@ pub fn stable_name(path: &str) -> &str {
 pub(crate) const PICTURES: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
 
 /// Whether a file's name ends like a picture's.
-pub(crate) fn is_picture(name: &str) -> bool {
+pub fn is_picture(name: &str) -> bool {
     name.rsplit_once('.').is_some_and(|(_, end)| PICTURES.iter().any(|p| end.eq_ignore_ascii_case(p)))
 }
 

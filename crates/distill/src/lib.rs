@@ -57,11 +57,12 @@ pub fn run(args: &DistillArgs, config: &Config) -> Result<()> {
         if labeled { start.label_list(args.labels)? } else { start },
         &table.training,
         format!("distill {}", args.student),
-        |_, device| {
+        |run, device| {
             let seed = subset_seed(config.seed, args.subset);
             let setup = Setup::open(config, device, seed, |data| data.expect_test("distillation"))?;
             teacher.expect_channels(setup.train.channels())?;
-            teacher.expect_classes(setup.classes)?;
+            let teacher = teacher.for_classes(&setup.class_names)?;
+            setup.keep_classes(run)?;
             let spec = match &table.model {
                 // Self-distillation: the same network, classifier and head layer included.
                 None => ModelSpec { image_size: setup.size(), ..teacher.spec.clone() },

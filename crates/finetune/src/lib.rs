@@ -62,6 +62,7 @@ pub fn run(args: &FinetuneArgs, config: &Config) -> Result<()> {
         |run, device| {
             let seed = subset_seed(config.seed, args.subset);
             let setup = Setup::open(config, device, seed, |data| data.expect_labels(stage))?;
+            setup.keep_classes(run)?;
             let subset = setup.labels(args.labels)?;
             subset.save(&run.dir().join(layout::LABELS))?;
             let model = setup.place(match &checkpoint {
@@ -83,6 +84,7 @@ fn continued(checkpoint: &Checkpoint, setup: &Setup<'_>, table: &FinetuneConfig)
     checkpoint.expect_channels(setup.train.channels())?;
     let (classes, proj_selector, image_size) = (setup.classes, table.proj_selector, setup.size());
     let spec = ModelSpec { classes, proj_selector, image_size, ..checkpoint.spec.clone() };
+    let spec = spec.named(&setup.class_names);
     let model = SimClr::new(&spec, setup.seed)?;
     model.reset_classifier()?;
     checkpoint.fill(&model, Match::BUT_CLASSIFIER)?;
