@@ -1,7 +1,7 @@
 //! `ci`: what a change must pass, step by step.
 
 use crate::readable::duration;
-use crate::{arm, cuda, doctor, layout, pack, reproduce, stages, workspace};
+use crate::{arm, cuda, doctor, layout, pack, reproduce, workspace};
 use anyhow::{Context, Result, ensure};
 use std::path::PathBuf;
 use std::process::Command;

@@ -97,7 +97,7 @@ pub fn run(args: &Args) -> Result<PathBuf> {
     if args.fresh {
         set_aside(&out)?;
     }
-    experiment(&binaries, &common, &out)
+    experiment(&binaries, &common, &out, false)
 }
 
 /// All programs that an experiment may need: those of the stages, and the one that makes experiments.
@@ -122,7 +122,7 @@ fn own_pictures(args: &Args) -> Result<PathBuf> {
         if relabeled {
             own::set_results_aside(&out)?;
         }
-        return experiment(&binaries, &common, &out);
+        return experiment(&binaries, &common, &out, true);
     };
     ensure!(folds >= 2, "--folds {folds}: must be at least 2");
     let mut report = PathBuf::new();
@@ -134,14 +134,15 @@ fn own_pictures(args: &Args) -> Result<PathBuf> {
         println!("\nfold {} of {folds}", fold + 1);
         let set = [common.set.as_slice(), &[format!("data.fold=[{fold}, {folds}]")]].concat();
         let common = Common { set, config: common.config.clone(), device: common.device.clone(), ..common };
-        report = experiment(&binaries, &common, &folder)?;
+        report = experiment(&binaries, &common, &folder, true)?;
     }
     println!("\n{}\nof all folds: {}", folds::gather(&out, folds)?, out.join(layout::FOLDS).display());
     Ok(report)
 }
 
-/// Runs the stages of an experiment into `out`, and its report.
-fn experiment(binaries: &Binaries, common: &Common, out: &Path) -> Result<PathBuf> {
+/// Runs the stages of an experiment into `out`, and its report; where pictures are somebody's own, the best network classifies
+/// those without a label in between, and says which to label next.
+fn experiment(binaries: &Binaries, common: &Common, out: &Path, own: bool) -> Result<PathBuf> {
     let jobs = plan(binaries, common, out)?;
     let logs = out.join(layout::LOGS);
     std::fs::create_dir_all(&logs).with_context(|| format!("creating {}", logs.display()))?;
@@ -162,6 +163,16 @@ fn experiment(binaries: &Binaries, common: &Common, out: &Path) -> Result<PathBu
     }
     display.clear();
 
+    if own {
+        let mut command = binaries.command(TOOL);
+        command.arg("review").arg("--config").arg(&common.config).arg("--run").arg(out);
+        command.args(["--device", &common.device]);
+        if let Some(threads) = common.threads {
+            command.args(["--threads", &threads.to_string()]);
+        }
+        let status = with_set(&mut command, &common.set).status().context("starting the review")?;
+        ensure!(status.success(), "the review failed; the reason is above");
+    }
     let report = out.join(layout::REPORT);
     let mut command = binaries.command(TOOL);
     command.arg("report").arg("--config").arg(&common.config).arg("--run").arg(out);

@@ -27,6 +27,7 @@ pub fn measure(config: &Config, device: &Device, rung: Rung) -> Result<Speed> {
         inputs: Vec::new(),
         extra: Map::new(),
         resume: false,
+        extend: None,
     };
     let (Opened::Fresh(mut run) | Opened::Resume(mut run)) = Run::open(run)? else {
         anyhow::bail!("a fresh folder held a finished run")
