@@ -78,11 +78,18 @@ fn network(pictures: &Pictures, choice: &Choice) -> String {
          # Two random views of each picture, which the network learns to tell from all others. What should not matter to\n\
          # you belongs here: set flip = false where left and right differ, a lower color_strength where colour tells classes.\n\
          [augment]\nmin_area = 0.2\ncolor_strength = {colour}\nblur_probability = {blur}\n\n\
-         # The methods are compared on all labels that there are; \"10-per-class\" or a share would use fewer.\n\
-         [reproduce]\nlabels = [\"all\"]\n\n",
-        choice.speed.images_per_s, rung.depth, rung.width
+         {}\n\n",
+        choice.speed.images_per_s,
+        rung.depth,
+        rung.width,
+        if pictures.labeled == 0 { UNLABELED } else { LABELED }
     )
 }
+
+const LABELED: &str = "# The methods are compared on all labels that there are; \"10-per-class\" or a share would use fewer.\n\
+    [reproduce]\nlabels = [\"all\"]";
+const UNLABELED: &str = "# No picture has a label yet: pretraining alone runs, and next-to-label.csv says which to label first. With\n\
+    # labels the same command goes on.\n[reproduce]\nlabels = []";
 
 /// A table `training`: SGD at a rate for the batch.
 fn training(table: &str, steps: u64, batch: usize, rate: f64, decay: f64, checks: u64) -> String {
