@@ -2,13 +2,14 @@
 //! images that a file names.
 
 use super::pictures::Pictures;
+use crate::matching::{Matcher, Meant, Place, tidied};
 use crate::name::stable_name;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use simclr_core::config::{DataConfig, LabelList, check_fraction};
 use simclr_core::disk;
 use simclr_core::rng::{Purpose, Rng};
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The training images whose label may be used.
@@ -34,7 +35,7 @@ impl LabelSubset {
     /// depend on how they are stored.
     ///
     /// # Errors
-    /// When a class would be left empty, or the list names an image that is not there or has no label.
+    /// When the list names an image that is not there, has no label or may be one of several, or no image has a label.
     pub fn of(pictures: &Pictures, classes: usize, fraction: f64, seed: u64, config: &DataConfig) -> Result<Self> {
         if let Some(LabelList { file, .. }) = config.list(fraction) {
             let indices = listed(pictures, file).with_context(|| format!("data.lists: {}", file.display()))?;
@@ -49,33 +50,33 @@ impl LabelSubset {
         Self::draw(labeled, classes, fraction, seed)
     }
 
-    /// `round(fraction * count)` images of each class. With one seed a smaller subset lies within a larger one.
+    /// `round(fraction * count)` images of each class, one at least. With one seed a smaller subset lies within a larger one.
     ///
     /// # Errors
-    /// When a class would be left empty, with the smallest fraction that leaves none.
+    /// When the fraction is none, or no image has a label.
     fn draw(labeled: impl Iterator<Item = (u32, u32)>, classes: usize, fraction: f64, seed: u64) -> Result<Self> {
         check_fraction("label fraction", fraction)?;
         let mut by_class = vec![Vec::new(); classes];
         for (sample, label) in labeled {
             by_class[label as usize].push(sample);
         }
-        let smallest = by_class.iter().map(Vec::len).min().unwrap_or(0);
-        let mut indices = Vec::new();
-        for (class, members) in by_class.iter_mut().enumerate() {
+        let (mut indices, mut raised) = (Vec::new(), 0);
+        for (class, members) in by_class.iter_mut().enumerate().filter(|(_, members)| !members.is_empty()) {
             let keep = (fraction * members.len() as f64).round() as usize;
-            if members.is_empty() {
-                bail!("class {class} has no training image at all: raise data.limit, or leave it out")
-            }
-            if keep == 0 {
-                // Rounded up, so that the fraction that is told does work.
-                let usable = (0.5 / smallest.max(1) as f64 * 1e6).ceil() / 1e6;
-                bail!(
-                    "a label fraction of {fraction} leaves class {class} without a label ({} images); use at least {usable}",
-                    members.len()
-                )
-            }
+            raised += usize::from(keep == 0);
             Rng::stream(seed, Purpose::LabelSubset, &[class as u64]).shuffle(members);
-            indices.extend_from_slice(&members[..keep]);
+            indices.extend_from_slice(&members[..keep.max(1)]);
+        }
+        let empty: Vec<usize> = (0..classes).filter(|class| by_class[*class].is_empty()).collect();
+        ensure!(!indices.is_empty(), "no training image has a label");
+        if raised > 0 {
+            tracing::warn!("a label fraction of {fraction} is less than one image of {raised} classes: each has one");
+        }
+        if let Some(first) = empty.first() {
+            tracing::warn!(
+                "{} of {classes} classes have no labeled training image, such as number {first}",
+                empty.len()
+            );
         }
         indices.sort_unstable();
         Ok(Self { fraction, seed, indices, list: None })
@@ -90,12 +91,15 @@ impl LabelSubset {
     }
 }
 
-/// Stable names of a list of images: one file name a line, with or without folders and ending; empty lines do not count.
+/// The names of a list of images: one file a line, with or without folders and ending; empty lines do not count.
+///
+/// # Errors
+/// When it is no text in UTF-8, or a line names no file.
 pub fn parse_list(bytes: &[u8]) -> Result<Vec<&str>> {
     let text = std::str::from_utf8(bytes).context("not a text file in UTF-8")?;
     let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim).filter(|line| !line.is_empty());
-    let names: Vec<&str> = lines.map(stable_name).collect();
-    if let Some(at) = names.iter().position(|name| name.is_empty()) {
+    let names: Vec<&str> = lines.collect();
+    if let Some(at) = names.iter().position(|name| stable_name(name).is_empty()) {
         bail!("line {} that is not empty names no file", at + 1)
     }
     if names.is_empty() {
@@ -107,20 +111,23 @@ pub fn parse_list(bytes: &[u8]) -> Result<Vec<&str>> {
 /// Indices of the images that a list names, ascending.
 fn listed(pictures: &Pictures, file: &Path) -> Result<Vec<u32>> {
     let bytes = std::fs::read(file).context("cannot read it")?;
-    let mut wanted: BTreeMap<&str, bool> = parse_list(&bytes)?.into_iter().map(|name| (name, false)).collect();
+    let wanted: BTreeSet<String> = parse_list(&bytes)?.into_iter().map(tidied).collect();
     let source = pictures.source();
-    let mut indices = Vec::with_capacity(wanted.len());
-    for index in 0..pictures.len() {
-        let name = source.name(index).context("the dataset's images have no names that a list could hold")?;
-        if let Some(found) = wanted.get_mut(name) {
-            if source.label(index).is_none() {
-                bail!("it names {name}, which has no label")
+    let nameless = || "the dataset's images have no names that a list could hold";
+    source.path(0).or(source.name(0)).with_context(nameless)?;
+    let places = [Place { source, base: "", range: 0..pictures.len() }];
+    let matcher = Matcher::new(&places, wanted.iter().map(String::as_str));
+    let (mut indices, mut missing) = (BTreeSet::new(), Vec::new());
+    for name in &wanted {
+        match matcher.find(name) {
+            Meant::One((_, index)) => {
+                ensure!(source.label(index).is_some(), "it names {name}, which has no label");
+                indices.insert(index as u32);
             }
-            *found = true;
-            indices.push(index as u32);
+            Meant::Nothing => missing.push(name.as_str()),
+            Meant::Several(several) => bail!("{name} may be {}: name it by its path", matcher.shown(&several)),
         }
     }
-    let missing: Vec<&str> = wanted.iter().filter(|(_, found)| !**found).map(|(name, _)| *name).collect();
     if !missing.is_empty() {
         bail!(
             "{} of its {} names are not among the training images, such as {}",
@@ -129,7 +136,7 @@ fn listed(pictures: &Pictures, file: &Path) -> Result<Vec<u32>> {
             missing[..missing.len().min(SHOWN)].join(", ")
         )
     }
-    Ok(indices)
+    Ok(indices.into_iter().collect())
 }
 
 #[cfg(test)]
@@ -153,19 +160,19 @@ mod tests {
         for class in 0..10 {
             assert_eq!(small.indices.iter().filter(|i| labels[**i as usize] == class).count(), 2);
         }
-        let message = choose(&labels, 10, 0.004, 3).unwrap_err().to_string();
-        assert!(message.contains("without a label") && message.contains("0.005"), "{message}");
+        assert_eq!(choose(&labels, 10, 0.004, 3).unwrap().indices.len(), 10, "one of each at least");
     }
+
     #[test]
-    fn the_fraction_that_an_error_tells_works() {
-        let labels = [0; 7];
-        let message = choose(&labels, 1, 0.01, 0).unwrap_err().to_string();
-        let usable: f64 = message.rsplit(' ').next().unwrap().parse().unwrap();
-        assert_eq!(choose(&labels, 1, usable, 0).unwrap().indices.len(), 1);
-        assert_eq!(choose(&labels, 1, 1.0, 0).unwrap().indices, (0..7).collect::<Vec<_>>());
-        assert!(choose(&labels, 2, 1.0, 0).unwrap_err().to_string().contains("class 1 has no training"));
+    fn each_class_that_has_one_has_a_label() {
+        let labels: Vec<u32> = [vec![0; 200], vec![1; 20], vec![3; 1]].concat();
+        let subset = choose(&labels, 5, 0.01, 0).unwrap();
+        let of = |class: u32| subset.indices.iter().filter(|i| labels[**i as usize] == class).count();
+        assert_eq!([0, 1, 2, 3, 4].map(of), [2, 1, 0, 1, 0], "a class without an image is left out");
+        assert_eq!(choose(&[0; 7], 1, 1.0, 0).unwrap().indices, (0..7).collect::<Vec<_>>());
+        assert!(choose(&[], 2, 1.0, 0).unwrap_err().to_string().contains("no training image has a label"));
         for fraction in [0.0, -0.1, 1.1, f64::NAN] {
-            assert!(choose(&labels, 1, fraction, 0).is_err());
+            assert!(choose(&[0; 7], 1, fraction, 0).is_err());
         }
     }
 
