@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use candle_core::Tensor;
 use simclr_core::cli::{DeviceChoice, Progress, ProgressMode, compute_with};
-use simclr_core::config::{Corrupt, EvalConfig, Resize};
+use simclr_core::config::{Corrupt, Crop, EvalConfig, Resize};
 use simclr_data::source::folder;
 use simclr_data::{Pictures, ViewMaker, eval_batches};
 use simclr_model::SimClr;
@@ -18,7 +18,7 @@ pub struct ApplyArgs {
     #[arg(long, value_name = "CHECKPOINT")]
     pub checkpoint: PathBuf,
 
-    /// Pictures (JPEG, PNG, WebP): one flat folder, or folders in it
+    /// Pictures: one flat folder, or folders in it
     #[arg(long, value_name = "DIR")]
     pub images: PathBuf,
 
@@ -26,9 +26,10 @@ pub struct ApplyArgs {
     #[arg(long, value_name = "PIXELS")]
     pub image_size: Option<usize>,
 
-    /// Central crop's share of the shorter side; views of at most 32 pixels are not cropped
-    #[arg(long, value_name = "SHARE", default_value_t = EvalConfig::default().crop)]
-    pub crop: f32,
+    /// What of a picture is shown: a share of its shorter side, "center" (the default share) or "whole", which is squeezed to
+    /// a square; views of at most 32 pixels show the whole central square
+    #[arg(long, value_name = "SHARE", default_value_t)]
+    pub crop: Crop,
 
     /// Whose bicubic resize: tf2, or tf1 for checkpoints that were imported from the authors' TF1 code
     #[arg(long, value_name = "WHOSE", default_value = "tf2", value_parser = resize)]
@@ -79,7 +80,6 @@ impl ApplyArgs {
     pub fn load(&self) -> Result<SimClr> {
         ensure!(self.batch > 0, "--batch 0: must be at least 1");
         ensure!(self.image_size != Some(0), "--image-size 0: must be at least 1");
-        ensure!(self.crop > 0.0 && self.crop <= 1.0, "--crop {}: must be in (0, 1]", self.crop);
         compute_with(self.threads)?;
         Checkpoint::load(&self.checkpoint)?.model()?.on(&self.device.open()?)
     }

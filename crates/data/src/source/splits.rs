@@ -30,8 +30,8 @@ pub(crate) fn of_shards(
 /// When their classes do not fit.
 pub(crate) fn of_files(mut train: Files, mut test: Option<Files>, config: &DataConfig) -> Result<Dataset> {
     let classes = unite(&mut train, test.as_mut()).with_context(|| format!("data.dataset = \"{}\"", config.dataset))?;
-    let pictures = |files: Files| Pictures::new(Arc::new(files), config.channels, config);
-    let nothing = Images { height: 1, width: 1, channels: config.channels, data: vec![], labels: vec![] };
+    let pictures = |files: Files| Pictures::new(Arc::new(files), config.file_channels(), config);
+    let nothing = Images { height: 1, width: 1, channels: config.file_channels(), data: vec![], labels: vec![] };
     Ok(Dataset {
         name: config.dataset.clone(),
         classes,
