@@ -1,7 +1,7 @@
 //! Every experiment file loads, and holds the published values.
 
 use anyhow::{Context, Result, ensure};
-use simclr_core::config::{Config, Duration, OptimizerConfig, Scaling, TrainingConfig};
+use simclr_core::config::{Config, Duration, LabelAmount, OptimizerConfig, Scaling, TrainingConfig};
 use std::path::{Path, PathBuf};
 
 fn folder() -> PathBuf {
@@ -76,7 +76,7 @@ fn imagenet_fine_tuning_follows_the_fraction() -> Result<()> {
     for (name, rate) in [("imagenet-r50", 0.16), ("imagenet-r152x3-sk", 0.064)] {
         let c = load(name)?;
         for (labels, epochs, selector) in [(0.01, 60.0, 1), (0.1, 30.0, 1), (1.0, 30.0, 0)] {
-            let f = c.at_labels(labels)?.finetune;
+            let f = c.at_labels(LabelAmount::Share(labels))?.finetune;
             near(scaled(&f.training), rate);
             assert_eq!(f.training.length, Duration::Epochs(epochs), "{name} at {labels}");
             assert_eq!(f.proj_selector, selector, "{name} at {labels}");
@@ -116,7 +116,7 @@ fn cifar_is_the_authors_recipe() -> Result<()> {
     near(c.augment.blur_probability as f64, 0.0);
     assert_eq!((c.model.depth, c.data.image_size), (18, 32));
     // An epoch of 1 % of the labels holds 500 images: the batch must fit in it.
-    assert!(c.at_labels(0.01)?.supervised.training.batch <= 500);
-    assert!(c.at_labels(0.01)?.finetune.training.batch <= 500);
+    assert!(c.at_labels(LabelAmount::Share(0.01))?.supervised.training.batch <= 500);
+    assert!(c.at_labels(LabelAmount::Share(0.01))?.finetune.training.batch <= 500);
     Ok(())
 }

@@ -5,7 +5,7 @@ mod desk;
 
 use desk::Desk;
 use serde_json::Value as Json;
-use simclr_core::config::{AugmentConfig, Config, Corrupt, DataConfig, LabelList};
+use simclr_core::config::{AugmentConfig, Config, Corrupt, DataConfig, LabelAmount, LabelList};
 use simclr_core::rng::{Purpose, Rng};
 use simclr_data::access::Stored;
 use simclr_data::source::parquet::write::{Row, write_parquet};
@@ -79,11 +79,12 @@ fn a_sample_gives_the_same_views_from_every_form_on_any_number_of_threads() {
 #[test]
 fn classes_labels_and_subsets_are_the_same() {
     let dir = synthetic();
-    let list = LabelList { labels: 0.1, file: dir.path().join(ONE_PERCENT) };
+    let list = LabelList { labels: LabelAmount::Share(0.1), file: dir.path().join(ONE_PERCENT) };
     let named = |form: &str, fraction: f64| {
         let (data, mut config) = (load(dir.path(), form), config(dir.path(), form));
         config.lists = vec![list.clone()];
-        let subset = LabelSubset::of(&data.train, data.classes.len(), fraction, 7, &config).unwrap();
+        let subset =
+            LabelSubset::of(&data.train, data.classes.len(), LabelAmount::Share(fraction), 7, &config).unwrap();
         let name =
             |i: &u32| (data.train.source().name(*i as usize).unwrap().to_string(), data.train.label(*i as usize));
         let mut names: Vec<_> = subset.indices.iter().map(name).collect();
@@ -101,7 +102,7 @@ fn classes_labels_and_subsets_are_the_same() {
     }
     std::fs::write(&list.file, "n01440000_0.JPEG\nnobody.JPEG\n").unwrap();
     let (data, config) = (load(dir.path(), "tar"), DataConfig { lists: vec![list], ..config(dir.path(), "tar") });
-    let message = format!("{:#}", LabelSubset::of(&data.train, 6, 0.1, 0, &config).unwrap_err());
+    let message = format!("{:#}", LabelSubset::of(&data.train, 6, LabelAmount::Share(0.1), 0, &config).unwrap_err());
     assert!(message.contains("1 of its 2 names") && message.contains("nobody") && message.contains("1percent.txt"));
 }
 
@@ -163,7 +164,11 @@ fn every_stage_runs_on_shards() {
     let checkpoint = desk.path("pretrained");
     let common = desk.args("finetuned");
     let from = checkpoint.display().to_string();
-    simclr_finetune::run(&FinetuneArgs { common, from, labels: 0.5, subset: 0 }, &config("parquet")).unwrap();
+    simclr_finetune::run(
+        &FinetuneArgs { common, from, labels: LabelAmount::Share(0.5), subset: 0 },
+        &config("parquet"),
+    )
+    .unwrap();
     let result = |run: &str| -> Json {
         let text = std::fs::read_to_string(desk.path(run).join("result.json")).unwrap();
         serde_json::from_str(&text).unwrap()
@@ -189,7 +194,11 @@ fn every_stage_runs_on_shards() {
     assert!(knn.iter().all(|figures| *figures == knn[0]), "neighbours do not depend on the form: {knn:?}");
     let common = desk.args("distilled");
     let (teacher, student) = (desk.path("finetuned"), "self".into());
-    simclr_distill::run(&DistillArgs { common, teacher, student, labels: 0.5, subset: 0 }, &config("tar")).unwrap();
+    simclr_distill::run(
+        &DistillArgs { common, teacher, student, labels: LabelAmount::Share(0.5), subset: 0 },
+        &config("tar"),
+    )
+    .unwrap();
     // Half of ten labels of each of six classes; a student sees the images without a label, too.
     for (run, examples) in [("pretrained", 60), ("finetuned", 30), ("distilled", 60)] {
         assert_eq!(result(run)["examples"], examples, "{run}");
@@ -216,7 +225,11 @@ fn without_labels_pretraining_runs_and_the_other_stages_say_what_is_missing() {
         let args = FinetuneArgs { common: desk.args("finetuned"), from, labels, subset: 0 };
         format!("{:#}", simclr_finetune::run(&args, &config).unwrap_err())
     };
-    assert!(finetune(1.0).contains("none of the 20 training images has one"), "{}", finetune(1.0));
+    assert!(
+        finetune(LabelAmount::ALL).contains("none of the 20 training images has one"),
+        "{}",
+        finetune(LabelAmount::ALL)
+    );
     let sorted = dir.path().join("sorted");
     for i in 0..4 {
         std::fs::create_dir_all(sorted.join(format!("class {}", i % 2))).unwrap();

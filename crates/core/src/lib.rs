@@ -1,9 +1,10 @@
 //! What every stage shares: configuration, parameters, optimisers, the training loop, run folders.
 //!
-//! Later modules use earlier ones: `stages`, `disk`, `rng`, `params`, `optim`, `config` come first; `hub` and `run` store;
+//! Later modules use earlier ones: `stages`, `disk`, `amount`, `rng`, `params`, `optim`, `config` come first; `hub` and `run` store;
 //! `train` trains; `cli` is what a program begins with.
 #![forbid(unsafe_code)]
 
+pub mod amount;
 pub mod cli;
 pub mod config;
 pub mod disk;

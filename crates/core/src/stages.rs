@@ -43,7 +43,7 @@ pub struct Stage {
     pub rows: &'static [Row],
     /// What its curves of loss and of accuracy are called.
     pub curves: [&'static str; 2],
-    /// What a model card says of its checkpoint, behind "A ResNet-50, "; `{labels}` stands for the share of the labels,
+    /// What a model card says of its checkpoint, behind "A ResNet-50, "; `{labels}` stands for how many labels,
     /// `{data}` for the dataset, `{method}` for SimCLRv2.
     pub summary: &'static str,
 }
@@ -110,7 +110,7 @@ pub static STAGES: &[Stage] = &[
         work: Work::Train { views: 1.0 },
         rows: &[Row { key: "", name: "supervised", title: "Supervised from scratch" }],
         curves: CURVES,
-        summary: "trained on {labels} of the labels of {data} from scratch: the baseline that {method} is compared with",
+        summary: "trained on {labels} of {data} from scratch: the baseline that {method} is compared with",
     },
     Stage {
         name: PRETRAIN,
@@ -147,7 +147,7 @@ pub static STAGES: &[Stage] = &[
         work: Work::Train { views: 1.0 },
         rows: &[Row { key: "", name: FINETUNED, title: "Pretrained, fine-tuned" }],
         curves: CURVES,
-        summary: "fine-tuned on {labels} of the labels of {data} from the checkpoint named below: step two of {method}",
+        summary: "fine-tuned on {labels} of {data} from the checkpoint named below: step two of {method}",
     },
     Stage {
         name: DISTILL,

@@ -37,14 +37,3 @@ pub fn at_least_one(key: &str, count: usize) -> Result<()> {
         _ => Ok(()),
     }
 }
-
-/// Checks a label fraction; `what` leads the message, such as `--labels`.
-///
-/// # Errors
-/// When it does not lie in (0, 1].
-pub fn check_fraction(what: &str, fraction: f64) -> Result<()> {
-    if !(fraction > 0.0 && fraction <= 1.0) {
-        bail!("{what} {fraction}: a label fraction lies in (0, 1], such as 0.01 for 1 %")
-    }
-    Ok(())
-}

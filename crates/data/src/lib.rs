@@ -22,7 +22,7 @@ pub mod view;
 pub use check::check;
 pub use image::{ImageRef, Images, Picture};
 pub use loader::{Batch, Loader, Made, eval_batches};
-pub use name::stable_name;
+pub use name::{is_picture, stable_name};
 pub use set::{LabelSubset, Pictures, parse_list};
 pub use source::{Dataset, load};
 pub use view::{ViewMaker, blur, color, crop, resize};

@@ -25,7 +25,7 @@ pub fn stable_name(path: &str) -> &str {
 pub(crate) static PICTURES: LazyLock<Vec<&str>> = LazyLock::new(|| decode::endings().collect());
 
 /// Whether a file's name ends like a picture's.
-pub(crate) fn is_picture(name: &str) -> bool {
+pub fn is_picture(name: &str) -> bool {
     name.rsplit_once('.').is_some_and(|(_, end)| decode::endings().any(|p| end.eq_ignore_ascii_case(p)))
 }
 

@@ -6,7 +6,7 @@ pub use task::Distill;
 
 use anyhow::{Result, ensure};
 use simclr_core::cli::CommonArgs;
-use simclr_core::config::{Config, check_fraction};
+use simclr_core::config::{Config, LabelAmount};
 use simclr_core::params::Match;
 use simclr_core::rng::Purpose;
 use simclr_model::{ModelSpec, SimClr};
@@ -29,11 +29,12 @@ pub struct DistillArgs {
     #[arg(long, value_name = "NAME", default_value = "self")]
     pub student: String,
 
-    /// Share of the training labels: used where teacher_weight is below 1, and for overrides of that share
-    #[arg(long, value_name = "FRACTION", default_value_t = 1.0)]
-    pub labels: f64,
+    /// How many of the training labels (0.1, 10-per-class, all): used where teacher_weight is below 1, and for overrides of
+    /// that amount
+    #[arg(long, value_name = "AMOUNT", default_value_t = LabelAmount::ALL)]
+    pub labels: LabelAmount,
 
-    /// Which random subset of that share
+    /// Which random subset of so many
     #[arg(long, value_name = "INDEX", default_value_t = 0)]
     pub subset: usize,
 }
@@ -43,7 +44,7 @@ pub struct DistillArgs {
 /// # Errors
 /// When the data, the teacher, the folder or training fails.
 pub fn run(args: &DistillArgs, config: &Config) -> Result<()> {
-    check_fraction("--labels", args.labels)?;
+    args.labels.check("--labels")?;
     let config = &config.at_labels(args.labels)?;
     let table = config.student(&args.student)?;
     let teacher = Checkpoint::load(&args.teacher)?;
@@ -56,11 +57,12 @@ pub fn run(args: &DistillArgs, config: &Config) -> Result<()> {
         if labeled { start.label_list(args.labels)? } else { start },
         &table.training,
         format!("distill {}", args.student),
-        |_, device| {
+        |run, device| {
             let seed = subset_seed(config.seed, args.subset);
             let setup = Setup::open(config, device, seed, |data| data.expect_test("distillation"))?;
             teacher.expect_channels(setup.train.channels())?;
-            teacher.expect_classes(setup.classes)?;
+            let teacher = teacher.for_classes(&setup.class_names)?;
+            setup.keep_classes(run)?;
             let spec = match &table.model {
                 // Self-distillation: the same network, classifier and head layer included.
                 None => ModelSpec { image_size: setup.size(), ..teacher.spec.clone() },

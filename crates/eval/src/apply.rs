@@ -1,14 +1,17 @@
-//! A checkpoint applied to a folder of pictures: what `embed` and `classify` share.
+//! A checkpoint applied to pictures of the command line: what `embed` and `classify` share.
 
-use anyhow::{Context, Result, ensure};
+use crate::calibration::Calibration;
+use crate::inputs::{self, Inputs};
+use anyhow::{Result, ensure};
 use candle_core::Tensor;
 use simclr_core::cli::{DeviceChoice, Progress, ProgressMode, compute_with};
-use simclr_core::config::{Corrupt, Crop, EvalConfig, Resize};
-use simclr_data::source::folder;
+use simclr_core::config::{Config, Corrupt, Crop, DataConfig, EachRange, EvalConfig, Range, Resize, Truncated};
+use simclr_core::run::{checkpoint, layout};
 use simclr_data::{Pictures, ViewMaker, eval_batches};
 use simclr_model::SimClr;
 use simclr_stage::{Checkpoint, uploader};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// A checkpoint, pictures, and how it is shown them.
@@ -18,22 +21,43 @@ pub struct ApplyArgs {
     #[arg(long, value_name = "CHECKPOINT")]
     pub checkpoint: PathBuf,
 
-    /// Pictures: one flat folder, or folders in it
-    #[arg(long, value_name = "DIR")]
-    pub images: PathBuf,
+    /// Pictures: a file, a folder (its whole tree), a pattern ('photos/*.jpg', '**/*.png') or - for a list with a path a
+    /// line on the standard input; may be repeated
+    #[arg(long, value_name = "PATH")]
+    pub images: Vec<PathBuf>,
+
+    /// More pictures, as by --images
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
 
     /// Side that pictures are resized to [default: that of the network's training]
     #[arg(long, value_name = "PIXELS")]
     pub image_size: Option<usize>,
 
-    /// What of a picture is shown: a share of its shorter side, "center" (the default share) or "whole", which is squeezed to
-    /// a square; views of at most 32 pixels show the whole central square
-    #[arg(long, value_name = "SHARE", default_value_t)]
-    pub crop: Crop,
+    /// What of a picture is shown: a share of its shorter side, "center" (0.875 of it) or "whole", which is squeezed to a
+    /// square; views of at most 32 pixels show all of the central square [default: that of the network's experiment where its
+    /// config.toml is there, else center]
+    #[arg(long, value_name = "SHARE")]
+    pub crop: Option<Crop>,
 
-    /// Whose bicubic resize: tf2, or tf1 for checkpoints that were imported from the authors' TF1 code
-    #[arg(long, value_name = "WHOSE", default_value = "tf2", value_parser = resize)]
-    pub resize: Resize,
+    /// Whose bicubic resize: tf2, or tf1 for checkpoints that were imported from the authors' TF1 code [default: that of the
+    /// network's experiment, else tf2]
+    #[arg(long, value_name = "WHOSE", value_parser = resize)]
+    pub resize: Option<Resize>,
+
+    /// Turn pictures upright as their EXIF orientation says: on or off (as the reference)
+    #[arg(long, value_name = "ON_OFF", default_value = "on", value_parser = on_off)]
+    pub orientation: bool,
+
+    /// A JPEG that breaks off: keep what can be decoded, or corrupt to leave it out [default: that of the network's
+    /// experiment, else corrupt]
+    #[arg(long, value_name = "WHAT", value_parser = truncated)]
+    pub on_truncated: Option<Truncated>,
+
+    /// Which numbers of pictures of more than 8 bits are black and white: BLACK,WHITE or minmax [default: that of the
+    /// network's experiment, else all that their type holds]
+    #[arg(long, value_name = "RANGE", value_parser = range)]
+    pub range: Option<Range>,
 
     /// Pictures a forward pass
     #[arg(long, value_name = "N", default_value_t = 64)]
@@ -64,9 +88,48 @@ fn resize(text: &str) -> Result<Resize, String> {
     }
 }
 
-/// One row of numbers for each picture that could be decoded, and the picture's path below the folder.
+fn on_off(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("expected on or off".into()),
+    }
+}
+
+fn truncated(text: &str) -> Result<Truncated, String> {
+    match text {
+        "keep" => Ok(Truncated::Keep),
+        "corrupt" => Ok(Truncated::Corrupt),
+        _ => Err("expected keep or corrupt".into()),
+    }
+}
+
+fn range(text: &str) -> Result<Range, String> {
+    if text == "minmax" {
+        return Ok(Range::Each(EachRange::MinMax));
+    }
+    let ends = text.split_once(',').and_then(|(a, b)| Some([a.trim().parse().ok()?, b.trim().parse().ok()?]));
+    match ends {
+        Some([black, white]) if f64::is_finite(black) && f64::is_finite(white) && black < white => {
+            Ok(Range::Fixed([black, white]))
+        }
+        _ => Err("expected two numbers that ascend, such as 0,4095, or minmax".into()),
+    }
+}
+
+/// A network where it computes, and what is known of it.
+pub struct Network {
+    /// The network.
+    pub model: SimClr,
+    /// How its probabilities were calibrated, where that was measured.
+    pub calibration: Option<Calibration>,
+    /// The experiment that made it, where its file is there.
+    experiment: Option<Config>,
+}
+
+/// One row of numbers for each picture that could be decoded, and what the picture is called.
 pub struct Rows {
-    /// Paths below the folder, with `/` between their parts.
+    /// Paths as they were given, or below a single folder, with `/` between their parts.
     pub files: Vec<String>,
     /// Row-major.
     pub numbers: Vec<f32>,
@@ -77,22 +140,31 @@ impl ApplyArgs {
     ///
     /// # Errors
     /// When an option is out of range, or the checkpoint cannot be read.
-    pub fn load(&self) -> Result<SimClr> {
+    pub fn load(&self) -> Result<Network> {
         ensure!(self.batch > 0, "--batch 0: must be at least 1");
         ensure!(self.image_size != Some(0), "--image-size 0: must be at least 1");
         compute_with(self.threads)?;
-        Checkpoint::load(&self.checkpoint)?.model()?.on(&self.device.open()?)
+        let loaded = Checkpoint::load(&self.checkpoint)?;
+        let weights = checkpoint::find(&self.checkpoint)?;
+        let calibration = Calibration::beside(&weights, &loaded.sha256)?;
+        Ok(Network { model: loaded.model()?.on(&self.device.open()?)?, calibration, experiment: experiment(&weights) })
     }
 
     /// What `run` makes of the pictures, a batch of views `[N, S, S, C]` at a time.
     ///
     /// # Errors
-    /// When no picture can be decoded, or with `--strict` when one cannot.
-    pub fn rows(&self, model: &SimClr, title: &str, run: impl Fn(&SimClr, Tensor) -> Result<Vec<f32>>) -> Result<Rows> {
-        let corrupt = if self.strict { Corrupt::Fail } else { Corrupt::Skip };
-        let pictures = folder::pictures(&self.images, model.spec.in_channels, corrupt).context("--images")?;
-        let eval = EvalConfig { crop: self.crop, resize: self.resize, ..EvalConfig::default() };
-        let maker = ViewMaker::eval(&eval, self.image_size.unwrap_or(model.spec.image_size));
+    /// When a path means no picture, no picture can be decoded, or with `--strict` when one cannot.
+    pub fn rows(
+        &self,
+        network: &Network,
+        title: &str,
+        run: impl Fn(&SimClr, Tensor) -> Result<Vec<f32>>,
+    ) -> Result<Rows> {
+        let model = &network.model;
+        let words: Vec<PathBuf> = self.images.iter().chain(&self.paths).cloned().collect();
+        let inputs = Arc::new(Inputs(inputs::find(&words, &mut std::io::stdin())?));
+        let pictures = Pictures::new(inputs.clone(), model.spec.in_channels, &self.reading(network));
+        let maker = ViewMaker::eval(&self.view(network), self.image_size.unwrap_or(model.spec.image_size));
         let samples: Vec<u32> = (0..pictures.len() as u32).collect();
         let mut progress = Progress::new(title, pictures.len() as u64, self.progress);
         let (clock, mut rows) = (Instant::now(), Rows { files: Vec::new(), numbers: Vec::new() });
@@ -100,9 +172,12 @@ impl ApplyArgs {
         for batch in eval_batches(&pictures, &samples, &maker, self.batch) {
             let batch = batch?;
             let last = batch.samples.last().map_or(0, |sample| u64::from(*sample) + 1);
-            rows.files.extend(batch.samples.iter().map(|sample| self.name(&pictures, *sample as usize)));
+            rows.files.extend(batch.samples.iter().map(|sample| inputs.0[*sample as usize].name.clone()));
             rows.numbers.extend(run(model, uploader.upload(batch.images, &batch.shape)?.tensor()?)?);
             progress.update(last, rows.files.len() as f64 / clock.elapsed().as_secs_f64().max(1e-9), None, None);
+        }
+        if let (true, [(place, reason), ..]) = (rows.files.is_empty(), &pictures.reasons()[..]) {
+            ensure!(pictures.len() > 1, "{place}: {reason}");
         }
         ensure!(!rows.files.is_empty(), "none of the {} pictures can be decoded", pictures.len());
         let skipped = pictures.len() - rows.files.len();
@@ -111,11 +186,37 @@ impl ApplyArgs {
         Ok(rows)
     }
 
-    /// The path below the folder, with `/` between its parts.
-    fn name(&self, pictures: &Pictures, index: usize) -> String {
-        let place = PathBuf::from(pictures.place(index));
-        let below = place.strip_prefix(&self.images).unwrap_or(&place);
-        below.iter().map(|part| part.to_string_lossy()).collect::<Vec<_>>().join("/")
+    /// How files become pixels: as for the network's training, but for what the command line says.
+    fn reading(&self, network: &Network) -> DataConfig {
+        let own = network.experiment.as_ref().map(|experiment| &experiment.data);
+        let mut data = DataConfig::new("folder", 1);
+        data.corrupt = if self.strict { Corrupt::Fail } else { Corrupt::Skip };
+        data.orientation = self.orientation;
+        data.range = self.range.or(own.and_then(|own| own.range));
+        data.on_truncated = self.on_truncated.or(own.map(|own| own.on_truncated)).unwrap_or_default();
+        data.max_pixels = own.map_or(data.max_pixels, |own| own.max_pixels);
+        data
+    }
+
+    fn view(&self, network: &Network) -> EvalConfig {
+        let own = network.experiment.as_ref().map(|experiment| experiment.eval.clone()).unwrap_or_default();
+        EvalConfig { crop: self.crop.unwrap_or(own.crop), resize: self.resize.unwrap_or(own.resize), ..own }
+    }
+}
+
+/// The experiment beside a run's checkpoint, or beside the weights as publishing puts it; none where it is of another
+/// version.
+fn experiment(weights: &Path) -> Option<Config> {
+    let dir = weights.parent()?;
+    let above = if dir.ends_with(layout::CHECKPOINT) { dir.parent() } else { None };
+    let file =
+        [Some(dir), above].into_iter().flatten().map(|dir| dir.join(layout::EXPERIMENT)).find(|f| f.is_file())?;
+    match Config::load(&file, &[]) {
+        Ok(config) => Some(config),
+        Err(error) => {
+            tracing::warn!("pictures are read with this program's defaults, for {error:#}");
+            None
+        }
     }
 }
 
@@ -124,39 +225,31 @@ pub fn once(images: Tensor) -> impl Iterator<Item = Result<Tensor>> {
     std::iter::once(Ok(images))
 }
 
-/// Makes the folder that `file` stands in.
-///
-/// # Errors
-/// When it cannot be made.
-pub fn make_folder_of(file: &Path) -> Result<()> {
-    match file.parent() {
-        Some(dir) => std::fs::create_dir_all(dir).with_context(|| format!("cannot make the folder {}", dir.display())),
-        None => Ok(()),
-    }
-}
-
-/// Rows of fields as CSV.
-///
-/// # Errors
-/// When rows differ in length.
-pub fn csv(rows: impl IntoIterator<Item = Vec<String>>) -> Result<Vec<u8>> {
-    let mut out = csv::Writer::from_writer(Vec::new());
-    for row in rows {
-        out.write_record(row).context("writing CSV")?;
-    }
-    Ok(out.into_inner()?)
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        apply: ApplyArgs,
+    }
 
     #[test]
-    fn fields_are_quoted_where_they_need_it() {
-        let row = |file: &str| vec![file.to_string(), "0.5".to_string()];
-        let bytes = csv([row("file"), row("a b.png"), row("a,\"b\".png"), row("two\nlines"), row("ä#;'.png")]).unwrap();
-        let expected = "file,0.5\na b.png,0.5\n\"a,\"\"b\"\".png\",0.5\n\"two\nlines\",0.5\nä#;'.png,0.5\n";
-        assert_eq!(String::from_utf8(bytes).unwrap(), expected);
+    fn pictures_are_named_by_option_and_place() {
+        let line = |more: &str| Cli::try_parse_from(format!("x --checkpoint c {more}").split_whitespace());
+        let args = line("--images a --images b c d.png -").unwrap().apply;
+        assert_eq!((args.images.len(), args.paths.len(), args.orientation), (2, 3, true));
+        let args = line("a --orientation off --range 0,4095 --on-truncated keep").unwrap().apply;
+        assert_eq!((args.orientation, args.range), (false, Some(Range::Fixed([0.0, 4095.0]))));
+        assert_eq!(args.on_truncated, Some(Truncated::Keep));
+        assert_eq!(line("a --range minmax").unwrap().apply.range, Some(Range::Each(EachRange::MinMax)));
+        for wrong in
+            ["--range 1", "--range 5,2", "--range a,b", "--orientation yes", "--on-truncated x", "--resize tf3"]
+        {
+            assert!(line(wrong).is_err(), "{wrong}");
+        }
     }
 }

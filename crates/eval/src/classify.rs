@@ -1,10 +1,16 @@
-//! `classify`: the likeliest classes of a folder of pictures, by a checkpoint's own classifier.
+//! `classify`: the likeliest classes of pictures, by a checkpoint's own classifier.
 
-use crate::apply::{ApplyArgs, csv, make_folder_of, once};
+use crate::apply::{ApplyArgs, once};
+use crate::calibration::{likeliest, probabilities};
+use crate::output::{self, Format, csv, json_lines};
 use anyhow::{Context, Result, bail, ensure};
-use simclr_core::disk;
-use std::io::Write;
+use serde_json::{Value as Json, json};
+use simclr_model::ModelSpec;
 use std::path::{Path, PathBuf};
+
+/// What arrays of probabilities are called, and the list of files and classes in their metadata.
+const PROBABILITIES: &str = "probabilities";
+const ABOUT: &str = "about";
 
 /// Options of `simclr-eval classify`.
 #[derive(Clone, Debug, clap::Args)]
@@ -13,15 +19,19 @@ pub struct ClassifyArgs {
     #[command(flatten)]
     pub apply: ApplyArgs,
 
-    /// How many of the likeliest classes are written
+    /// How many of the likeliest classes are written; .safetensors and .npy hold all
     #[arg(long, value_name = "K", default_value_t = 1)]
     pub top: usize,
 
-    /// A text file with the name of a class in each line, written in the place of its number
+    /// A text file with the name of a class in each line, in the place of the names that the network knows
     #[arg(long, value_name = "FILE")]
     pub names: Option<PathBuf>,
 
-    /// The CSV file that is written [default: standard output]
+    /// Probabilities as the network gives them, though they were calibrated
+    #[arg(long)]
+    pub raw: bool,
+
+    /// The file that is written: .csv, .jsonl, .safetensors or .npy [default: CSV on the standard output]
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
 }
@@ -31,36 +41,63 @@ pub struct ClassifyArgs {
 /// # Errors
 /// When the checkpoint has no classifier, or files cannot be read or written.
 pub fn classify(args: &ClassifyArgs) -> Result<()> {
-    let model = args.apply.load()?;
-    let classes = model.spec.classes;
+    let format = args.out.as_deref().map(Format::of).transpose()?.unwrap_or(Format::Csv);
+    let network = args.apply.load()?;
+    let spec = &network.model.spec;
+    let classes = spec.classes;
     ensure!(classes > 0, "{}: this network has no classifier; fine-tune it first", args.apply.checkpoint.display());
     ensure!((1..=classes).contains(&args.top), "--top {}: must be 1 to {classes}, the number of classes", args.top);
-    let names = class_names(args.names.as_deref(), classes)?;
-    let rows = args.apply.rows(&model, "classify", |model, images| model.predict(once(images)))?;
-    let text = csv(table(&rows.files, &rows.numbers, &names, args.top))?;
-    match &args.out {
-        None => std::io::stdout().write_all(&text).context("writing to the standard output"),
-        Some(out) => {
-            make_folder_of(out)?;
-            disk::write(out, &text)
+    let names = class_names(args.names.as_deref(), spec)?;
+    let temperature = match &network.calibration {
+        Some(found) if !args.raw => {
+            tracing::info!(
+                "probabilities are calibrated on {} held-out pictures: temperature {:.3} (--raw leaves it out)",
+                found.examples,
+                found.temperature
+            );
+            found.temperature
         }
+        _ => 1.0,
+    };
+    let rows = args.apply.rows(&network, "classify", |model, images| model.predict(once(images)))?;
+    let all: Vec<Vec<f64>> = rows.numbers.chunks(classes).map(|row| probabilities(row, temperature)).collect();
+    let best = |i: usize| {
+        let order = likeliest(&rows.numbers[i * classes..][..classes], args.top);
+        order.into_iter().map(|class| (names[class].clone(), all[i][class] as f32)).collect()
+    };
+    let best: Vec<Vec<(String, f32)>> = (0..all.len()).map(best).collect();
+    let out = args.out.as_deref();
+    match (format, out) {
+        (Format::Safetensors | Format::Npy, Some(out)) => {
+            let numbers = all.iter().flatten().map(|p| *p as f32).collect();
+            let about = json!({"files": rows.files, "classes": names});
+            output::array(out, (numbers, classes), PROBABILITIES, (ABOUT, &about))
+        }
+        (Format::JsonLines, _) => output::bytes(out, &json_lines(rows.files.iter().zip(&best).map(line))),
+        _ => output::bytes(out, &csv(table(&rows.files, &best, args.top))?),
     }
 }
 
-/// A header, and a row for each file: its `top` likeliest classes, each followed by its probability.
-fn table(files: &[String], logits: &[f32], names: &[String], top: usize) -> Vec<Vec<String>> {
-    let mut header = vec!["file".to_string(), "class".into(), "probability".into()];
-    header.extend((2..=top).flat_map(|k| [format!("class_{k}"), format!("probability_{k}")]));
-    let row = |(file, logits): (&String, &[f32])| {
-        let classes = likeliest(logits, top).into_iter();
-        let cells = classes.flat_map(|(class, probability)| [names[class].clone(), probability.to_string()]);
-        std::iter::once(file.clone()).chain(cells).collect()
-    };
-    std::iter::once(header).chain(files.iter().zip(logits.chunks(names.len())).map(row)).collect()
+/// A picture as JSON: its likeliest classes, each with its probability.
+fn line((file, best): (&String, &Vec<(String, f32)>)) -> Json {
+    let classes = best.iter().map(|(class, probability)| json!({"class": class, "probability": probability}));
+    json!({"file": file, "classes": classes.collect::<Vec<_>>()})
 }
 
-fn class_names(file: Option<&Path>, classes: usize) -> Result<Vec<String>> {
-    let Some(file) = file else { return Ok((0..classes).map(|class| class.to_string()).collect()) };
+/// A header, and a row for each file: its `top` likeliest classes, each followed by its probability.
+pub fn table(files: &[String], best: &[Vec<(String, f32)>], top: usize) -> Vec<Vec<String>> {
+    let mut header = vec!["file".to_string(), "class".into(), "probability".into()];
+    header.extend((2..=top).flat_map(|k| [format!("class_{k}"), format!("probability_{k}")]));
+    let row = |(file, best): (&String, &Vec<(String, f32)>)| {
+        let cells = best.iter().flat_map(|(class, probability)| [class.clone(), probability.to_string()]);
+        std::iter::once(file.clone()).chain(cells).collect()
+    };
+    std::iter::once(header).chain(files.iter().zip(best).map(row)).collect()
+}
+
+fn class_names(file: Option<&Path>, spec: &ModelSpec) -> Result<Vec<String>> {
+    let classes = spec.classes;
+    let Some(file) = file else { return Ok((0..classes).map(|class| spec.class_name(class)).collect()) };
     let text = std::fs::read_to_string(file).with_context(|| format!("--names: cannot read {}", file.display()))?;
     let names: Vec<String> = text.lines().map(|line| line.trim().to_string()).collect();
     if names.len() != classes {
@@ -69,29 +106,20 @@ fn class_names(file: Option<&Path>, classes: usize) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Classes by falling logit with their softmax; of equal ones the lower number first.
-fn likeliest(logits: &[f32], count: usize) -> Vec<(usize, f32)> {
-    let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let odds: Vec<f64> = logits.iter().map(|logit| libm::exp(f64::from(logit - most))).collect();
-    let sum: f64 = odds.iter().sum();
-    let mut order: Vec<usize> = (0..logits.len()).collect();
-    order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]));
-    order.into_iter().take(count).map(|class| (class, (odds[class] / sum) as f32)).collect()
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
-    fn probabilities() {
-        let rows = likeliest(&[0.0, 2.0, 0.0, 1000.0], 3);
-        assert_eq!(rows.iter().map(|(class, _)| *class).collect::<Vec<_>>(), [3, 1, 0]);
-        assert_eq!(rows[0].1, 1.0, "large logits do not overflow");
-        let [(one, p), (zero, q)] = likeliest(&[1.0, libm::logf(3.0) + 1.0], 2)[..] else { panic!("two classes") };
-        assert_eq!((one, zero), (1, 0));
+    fn classes_by_falling_probability() {
+        let logits = [0.0, 2.0, 0.0, 1000.0];
+        assert_eq!(likeliest(&logits, 3), [3, 1, 0]);
+        assert_eq!(probabilities(&logits, 1.0)[3], 1.0, "large logits do not overflow");
+        let pair = [1.0, libm::logf(3.0) + 1.0];
+        let [q, p] = probabilities(&pair, 1.0)[..] else { panic!("two classes") };
         assert!((p - 0.75).abs() < 1e-6 && (q - 0.25).abs() < 1e-6);
+        assert!((probabilities(&pair, 0.5)[1] - 0.9).abs() < 1e-6, "a low temperature is surer");
     }
 
     #[test]
@@ -99,16 +127,27 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("names.txt");
         std::fs::write(&file, "cat\ndog\n").unwrap();
-        assert_eq!(class_names(Some(&file), 2).unwrap(), ["cat", "dog"]);
-        assert_eq!(class_names(None, 2).unwrap(), ["0", "1"]);
-        assert!(class_names(Some(&file), 3).unwrap_err().to_string().contains("names 2 classes, the network knows 3"));
+        let model = serde_json::from_str("{\"depth\": 18}").unwrap();
+        let bare = ModelSpec::new(&model, 3, 32, 2, 0);
+        assert_eq!(class_names(None, &bare).unwrap(), ["0", "1"]);
+        let named = bare.named(&["2".to_string(), "10".to_string()]);
+        assert_eq!(class_names(None, &named).unwrap(), ["2", "10"]);
+        assert_eq!(class_names(Some(&file), &named).unwrap(), ["cat", "dog"], "a file of names comes first");
+        let three = ModelSpec { classes: 3, ..named };
+        let message = class_names(Some(&file), &three).unwrap_err().to_string();
+        assert!(message.contains("names 2 classes, the network knows 3"), "{message}");
     }
 
     #[test]
     fn a_row_holds_classes_by_falling_probability() {
-        let names = ["cat".to_string(), "dog".to_string()];
-        let table = table(&["a.png".to_string()], &[0.0, 0.0], &names, 2);
+        let best = vec![vec![("cat".to_string(), 0.5), ("dog".to_string(), 0.25)]];
+        let table = table(&["a.png".to_string()], &best, 2);
         assert_eq!(table[0], ["file", "class", "probability", "class_2", "probability_2"]);
-        assert_eq!(table[1], ["a.png", "cat", "0.5", "dog", "0.5"]);
+        assert_eq!(table[1], ["a.png", "cat", "0.5", "dog", "0.25"]);
+        let json = line((&"a.png".to_string(), &best[0])).to_string();
+        assert_eq!(
+            json,
+            r#"{"classes":[{"class":"cat","probability":0.5},{"class":"dog","probability":0.25}],"file":"a.png"}"#
+        );
     }
 }

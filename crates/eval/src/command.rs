@@ -15,8 +15,8 @@ use std::path::PathBuf;
 
 /// Evaluate a checkpoint: its own classifier, a linear probe (--linear), nearest neighbours (--knn).
 ///
-/// More commands, each with a --help of its own: `simclr-eval embed` and `simclr-eval classify` apply a checkpoint to a
-/// folder of pictures, `simclr-eval publish` puts it on the Hugging Face hub; `simclr-eval inspect-data`, `simclr-eval
+/// More commands, each with a --help of its own: `simclr-eval embed` and `simclr-eval classify` apply a checkpoint to
+/// pictures, `simclr-eval publish` puts it on the Hugging Face hub; `simclr-eval inspect-data`, `simclr-eval
 /// plan` and `simclr-eval report` serve whole experiments.
 #[derive(Parser)]
 #[command(version)]
@@ -29,12 +29,15 @@ struct Evaluate {
 #[derive(Parser)]
 #[command(version)]
 enum More {
-    /// Write the features that a checkpoint gives to a folder of pictures
+    /// Write the features that a checkpoint gives to pictures
     ///
-    /// A .safetensors holds the tensor `features` [N, D] and, in its metadata, `files`, the list of the pictures; a .csv
-    /// holds a line a picture.
+    /// A .safetensors holds the tensor `features` [N, D] and, in its metadata, `files`, the list of the pictures; a .npy the
+    /// same array, with the list in NAME.npy.json beside it; a .csv or .jsonl holds a line a picture.
     Embed(EmbedArgs),
-    /// Write the likeliest classes of a folder of pictures as CSV, by the checkpoint's own classifier
+    /// Write the likeliest classes of pictures, by the checkpoint's own classifier
+    ///
+    /// Classes have the names that they had in the network's training. Where the network was calibrated, probabilities are
+    /// those that held-out pictures bear out. A .safetensors or .npy holds the probabilities of all classes [N, C].
     Classify(ClassifyArgs),
     /// Put a checkpoint on the Hugging Face hub, with a card made from its run's own files
     ///

@@ -1,12 +1,9 @@
-//! `embed`: the features that a checkpoint gives to a folder of pictures.
+//! `embed`: the features that a checkpoint gives to pictures.
 
-use crate::apply::{ApplyArgs, csv, make_folder_of, once};
-use anyhow::{Context, Result, ensure};
-use candle_core::{Device, Tensor};
+use crate::apply::{ApplyArgs, once};
+use crate::output::{self, Format, csv, json_lines};
+use anyhow::{Context, Result};
 use serde_json::json;
-use simclr_core::disk;
-use simclr_core::run::checkpoint;
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Names of the tensor of features, and of the list of files in the metadata of its file.
@@ -24,7 +21,7 @@ pub struct EmbedArgs {
     #[arg(long, value_name = "LAYER", default_value_t = 0, allow_negative_numbers = true)]
     pub layer: i64,
 
-    /// The file that is written, .safetensors or .csv
+    /// The file that is written: .safetensors, .npy, .csv or .jsonl
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
 }
@@ -34,21 +31,26 @@ pub struct EmbedArgs {
 /// # Errors
 /// When the checkpoint or the pictures cannot be read, or the file not be written.
 pub fn embed(args: &EmbedArgs) -> Result<()> {
-    let kind = args.out.extension().and_then(|end| end.to_str()).unwrap_or_default();
-    ensure!(["csv", "safetensors"].contains(&kind), "--out {}: must end in .safetensors or .csv", args.out.display());
-    let model = args.apply.load()?;
-    let width = model.projection.width(args.layer).context("--layer")?;
-    let rows = args.apply.rows(&model, "embed", |model, images| model.features(once(images), args.layer))?;
-    make_folder_of(&args.out)?;
-    if kind == "csv" {
-        let header = std::iter::once("file".to_string()).chain((0..width).map(|i| i.to_string())).collect();
-        let row = |(file, numbers): (&String, &[f32])| {
-            std::iter::once(file.clone()).chain(numbers.iter().map(f32::to_string)).collect()
-        };
-        let rows = rows.files.iter().zip(rows.numbers.chunks(width)).map(row);
-        return disk::write(&args.out, &csv(std::iter::once(header).chain(rows))?);
+    let format = Format::of(&args.out)?;
+    let network = args.apply.load()?;
+    let width = network.model.projection.width(args.layer).context("--layer")?;
+    let rows = args.apply.rows(&network, "embed", |model, images| model.features(once(images), args.layer))?;
+    let each = || rows.files.iter().zip(rows.numbers.chunks(width));
+    match format {
+        Format::Csv => {
+            let header = std::iter::once("file".to_string()).chain((0..width).map(|i| i.to_string())).collect();
+            let row = |(file, numbers): (&String, &[f32])| {
+                std::iter::once(file.clone()).chain(numbers.iter().map(f32::to_string)).collect()
+            };
+            output::bytes(Some(&args.out), &csv(std::iter::once(header).chain(each().map(row)))?)
+        }
+        Format::JsonLines => {
+            let row = |(file, numbers): (&String, &[f32])| json!({"file": file, "features": numbers});
+            output::bytes(Some(&args.out), &json_lines(each().map(row)))
+        }
+        Format::Safetensors | Format::Npy => {
+            let files = json!(rows.files);
+            output::array(&args.out, (rows.numbers, width), FEATURES, (FILES, &files))
+        }
     }
-    let tensor = Tensor::from_vec(rows.numbers, (rows.files.len(), width), &Device::Cpu)?;
-    let tensors = BTreeMap::from([(FEATURES.to_string(), tensor)]);
-    checkpoint::write_tensors(&args.out, &tensors, (FILES, &json!(rows.files).to_string()))
 }

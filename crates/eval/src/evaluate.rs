@@ -64,20 +64,20 @@ pub fn run(args: &EvalArgs, config: &Config) -> Result<()> {
         data.expect_test("evaluation")?;
     }
     checkpoint.expect_channels(data.train.channels())?;
+    let by_features = args.linear || args.knn;
+    let checkpoint = if by_features { checkpoint } else { classifying(checkpoint, &data.classes)? };
     let model = checkpoint.model()?.on(&device)?.with_map_dtype(map_dtype(config, &device));
     let mut result = json!({"stage": EVAL, "device": device_name(&device), "params": used_parameters(&model)});
     if config.dtype != Dtype::default() {
         result["dtype"] = json!(model.map_dtype().as_str());
     }
-    if args.linear || args.knn {
+    if by_features {
         let figures = features_figures(args, config, &model, data, &mut run)?;
         result["params"] = json!(model.store.count(|p| p.part.in_encoder()));
         for (name, accuracy) in figures {
             result[name] = json!(accuracy);
         }
     } else {
-        checkpoint.expect_classifier().context("measure a checkpoint without a classifier by --linear or --knn")?;
-        checkpoint.expect_classes(data.classes.len()).context("measure its features by --linear or --knn")?;
         let accuracy = EvalSet::new(config, Arc::new(data.test)).accuracy(&model)?;
         result["top1"] = json!(accuracy.top1);
         result["top5"] = json!(accuracy.top5);
@@ -85,6 +85,12 @@ pub fn run(args: &EvalArgs, config: &Config) -> Result<()> {
     result["seconds"] = json!(clock.elapsed().as_secs_f64());
     println!("{result}");
     run.finish(&result)
+}
+
+/// The checkpoint with its outputs in the order of the dataset's classes.
+fn classifying(checkpoint: Checkpoint, classes: &[String]) -> Result<Checkpoint> {
+    checkpoint.expect_classifier().context("measure a checkpoint without a classifier by --linear or --knn")?;
+    checkpoint.for_classes(classes).context("measure its features by --linear or --knn")
 }
 
 fn features_figures(

@@ -4,14 +4,18 @@
 #![forbid(unsafe_code)]
 
 mod apply;
+mod calibration;
 mod classify;
 pub mod command;
 mod embed;
 mod evaluate;
+mod inputs;
 mod knn;
+mod output;
 mod probe;
 
 pub use apply::ApplyArgs;
+pub use calibration::{Bin, Calibration};
 pub use classify::{ClassifyArgs, classify};
 pub use embed::{EmbedArgs, embed};
 pub use evaluate::{EvalArgs, run};

@@ -6,7 +6,7 @@ pub use task::{Finetune, frozen};
 
 use anyhow::{Context, Result};
 use simclr_core::cli::CommonArgs;
-use simclr_core::config::{Config, FinetuneConfig, check_fraction};
+use simclr_core::config::{Config, FinetuneConfig, LabelAmount};
 use simclr_core::params::Match;
 use simclr_core::rng::Purpose;
 use simclr_core::run::layout;
@@ -26,11 +26,11 @@ pub struct FinetuneArgs {
     #[arg(long, value_name = "CHECKPOINT")]
     pub from: String,
 
-    /// Share of the training labels that may be used, in (0, 1]
-    #[arg(long, value_name = "FRACTION")]
-    pub labels: f64,
+    /// How many of the training labels may be used: a share in (0, 1], `10-per-class` or `all`
+    #[arg(long, value_name = "AMOUNT")]
+    pub labels: LabelAmount,
 
-    /// Which random subset of that share; subset 0, 1, 2, ... are independent draws
+    /// Which random subset of so many; subset 0, 1, 2, ... are independent draws
     #[arg(long, value_name = "INDEX", default_value_t = 0)]
     pub subset: usize,
 }
@@ -40,7 +40,7 @@ pub struct FinetuneArgs {
 /// # Errors
 /// When the data, the checkpoint, the folder or training fails.
 pub fn run(args: &FinetuneArgs, config: &Config) -> Result<()> {
-    check_fraction("--labels", args.labels)?;
+    args.labels.check("--labels")?;
     let config = &config.at_labels(args.labels)?;
     let checkpoint = match args.from.as_str() {
         "scratch" => None,
@@ -62,6 +62,7 @@ pub fn run(args: &FinetuneArgs, config: &Config) -> Result<()> {
         |run, device| {
             let seed = subset_seed(config.seed, args.subset);
             let setup = Setup::open(config, device, seed, |data| data.expect_labels(stage))?;
+            setup.keep_classes(run)?;
             let subset = setup.labels(args.labels)?;
             subset.save(&run.dir().join(layout::LABELS))?;
             let model = setup.place(match &checkpoint {
@@ -83,6 +84,7 @@ fn continued(checkpoint: &Checkpoint, setup: &Setup<'_>, table: &FinetuneConfig)
     checkpoint.expect_channels(setup.train.channels())?;
     let (classes, proj_selector, image_size) = (setup.classes, table.proj_selector, setup.size());
     let spec = ModelSpec { classes, proj_selector, image_size, ..checkpoint.spec.clone() };
+    let spec = spec.named(&setup.class_names);
     let model = SimClr::new(&spec, setup.seed)?;
     model.reset_classifier()?;
     checkpoint.fill(&model, Match::BUT_CLASSIFIER)?;

@@ -3,9 +3,9 @@
 use crate::describe::timm_has;
 use crate::facts::{Facts, RunFacts};
 use serde_json::Value as Json;
+use simclr_core::config::LabelAmount;
 use simclr_core::config::Stem;
 use simclr_core::hub::RepoId;
-use simclr_core::readable::percent;
 use simclr_core::stages::Method;
 use simclr_model::ModelSpec;
 use std::fmt::Write;
@@ -101,7 +101,7 @@ fn summary(facts: &Facts) -> String {
     let Some(run) = &facts.run else {
         return format!("A {} of {link}.", facts.spec.model.title());
     };
-    let labels = run.labels().map(percent).unwrap_or_default();
+    let labels = run.labels().map(LabelAmount::words).unwrap_or_default();
     let about = run.stage.summary.replace("{labels}", &labels).replace("{data}", &dataset(run).0);
     format!("A {}, {}.", facts.spec.model.title(), about.replace("{method}", link))
 }
@@ -172,7 +172,7 @@ fn training(run: &RunFacts) -> String {
         ("images".into(), format!("{} of {}", result["examples"], dataset(run).0)),
     ];
     if let Some(labels) = run.labels() {
-        rows.push(("labels".into(), format!("{} (subset {})", percent(labels), manifest["subset"])));
+        rows.push(("labels".into(), format!("{} (subset {})", labels.words(), manifest["subset"])));
     }
     for (name, value) in manifest["config"][run.stage.name].as_object().into_iter().flatten() {
         match value {
@@ -310,7 +310,7 @@ mod tests {
             "ResNet-50 with selective kernels, fine-tuned on 10 % of the labels of CIFAR-10",
             "| Top-1 accuracy | 81.25 |",
             "Over 3 random subsets of the labels, this one among them, top-1 is 80.00 ± 1.00",
-            "| labels | 10 % (subset 1) |",
+            "| labels | 10 % of the labels (subset 1) |",
             "| min_area | 0.08 |",
             "| length | 2.0 epochs |",
             "| time | 12.3 s on cpu |",

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value as Json;
+use simclr_core::config::LabelAmount;
 use simclr_core::disk;
 use simclr_core::hub::is_hub_path;
 use simclr_core::run::checkpoint::{self, Loaded};
@@ -83,15 +84,20 @@ impl RunFacts {
         Ok(Self { manifest, result, config, rows, stage })
     }
 
-    /// Share of the training labels that the run saw, where it saw any.
-    pub fn labels(&self) -> Option<f64> {
-        self.manifest["labels"].as_f64()
+    /// How many of the training labels the run saw, where it saw any.
+    pub fn labels(&self) -> Option<LabelAmount> {
+        amount(&self.manifest)
     }
 
     /// The dataset's name in the experiment.
     pub fn dataset(&self) -> &str {
         self.manifest["config"]["data"]["dataset"].as_str().unwrap_or("unknown")
     }
+}
+
+/// The amount of labels that a manifest or a row of a report names.
+fn amount(of: &Json) -> Option<LabelAmount> {
+    serde_json::from_value(of["labels"].clone()).ok()
 }
 
 /// The rows of the experiment's report that are about this run.
@@ -101,11 +107,11 @@ fn rows(run: &Path, stage: &'static Stage, manifest: &Json) -> Result<Vec<(Metho
     let reports = run.ancestors().skip(1).take(LEVELS).map(place);
     let Some(report) = reports.into_iter().find(|path| path.is_file()) else { return Ok(Vec::new()) };
     let all = disk::read_json(&report)?;
-    let labels = manifest["labels"].as_f64();
+    let labels = amount(manifest);
     let methods = Method::of(stage, manifest["student"].as_str());
     let ours = |row: &Json| {
         let method = methods.iter().find(|method| row["name"] == method.to_string())?;
-        let same = labels.is_none_or(|labels| row["labels"].as_f64() == Some(labels));
+        let same = labels.is_none() || labels == amount(row);
         same.then(|| (method.clone(), row.clone()))
     };
     Ok(all["rows"].as_array().into_iter().flatten().filter_map(ours).collect())

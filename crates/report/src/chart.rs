@@ -23,8 +23,16 @@ pub enum Scale {
     Linear,
     /// A tenfold is as wide everywhere; labels are percentages.
     LogPercent,
+    /// A tenfold is as wide everywhere; labels are whole numbers.
+    LogCount,
     /// Evenly; labels are percentages.
     Percent,
+}
+
+impl Scale {
+    fn is_log(self) -> bool {
+        matches!(self, Self::LogPercent | Self::LogCount)
+    }
 }
 
 /// One line.
@@ -159,8 +167,8 @@ impl Axis {
         if low > high {
             (low, high) = (0.0, 1.0);
         }
-        if scale == Scale::LogPercent {
-            // A few known fractions: each is a tick.
+        if scale.is_log() {
+            // A few known amounts: each is a tick.
             let mut ticks = values.to_vec();
             ticks.sort_by(f64::total_cmp);
             ticks.dedup();
@@ -179,7 +187,9 @@ impl Axis {
     /// Where `v` lies between the ends, 0 to 1.
     fn share(&self, v: f64) -> f64 {
         let place = match self.scale {
-            Scale::LogPercent => (v.max(f64::MIN_POSITIVE) / self.low).ln() / (self.high / self.low).ln(),
+            Scale::LogPercent | Scale::LogCount => {
+                (v.max(f64::MIN_POSITIVE) / self.low).ln() / (self.high / self.low).ln()
+            }
             _ => (v - self.low) / (self.high - self.low),
         };
         if place.is_finite() { place.clamp(0.0, 1.0) } else { 1.0 }
@@ -191,6 +201,7 @@ impl Axis {
             Scale::Linear => format!("{v:.*}", decimals(self.step)),
             Scale::Percent => format!("{:.*} %", decimals(100.0 * self.step), 100.0 * v),
             Scale::LogPercent => percent(v),
+            Scale::LogCount => format!("{v:.0}"),
         }
     }
 
@@ -201,6 +212,7 @@ impl Axis {
             Scale::Linear => format!("{v:.4}"),
             Scale::Percent => format!("{:.2} %", 100.0 * v),
             Scale::LogPercent => percent(v),
+            Scale::LogCount => format!("{v:.0}"),
         }
     }
 }

@@ -3,7 +3,6 @@
 use crate::plan::Job;
 use anyhow::{Context, Result};
 use serde_json::Value;
-use simclr_core::readable::percent;
 use simclr_core::run::layout::METRICS;
 use std::path::Path;
 
@@ -34,7 +33,7 @@ pub fn read_all(jobs: &[Job]) -> Result<Vec<Curves>> {
             continue;
         }
         let title = match &job.row {
-            Some(row) => format!("{}, {} of the labels", row.method, percent(row.labels)),
+            Some(row) => format!("{}, {}", row.method, row.labels.words()),
             None => job.title.clone(),
         };
         let (loss, accuracy) = read(&path)?;

@@ -6,8 +6,8 @@ use crate::html::escape;
 use crate::pictures::Pictures;
 use crate::results::{ResultRow, Results};
 use anyhow::Result;
-use simclr_core::config::Config;
-use simclr_core::readable::{count, duration, percent};
+use simclr_core::config::{Config, LabelAmount};
+use simclr_core::readable::{count, duration};
 use simclr_core::stages::{DISTILL, FINETUNE, SUPERVISED, TOOL};
 use std::fmt::Write;
 
@@ -108,28 +108,38 @@ impl Page<'_> {
         out + "</section>\n"
     }
 
+    /// A chart over shares of the labels, and one over labels a class, as far as there are rows of either.
     fn by_labels(&self) -> String {
+        let share = |amount: LabelAmount| if let LabelAmount::Share(share) = amount { Some(share) } else { None };
+        let count = |amount| if let LabelAmount::PerClass(count) = amount { Some(count as f64) } else { None };
+        let charts = [
+            self.accuracy_by("share of the training labels", Scale::LogPercent, share),
+            self.accuracy_by("labels of each class", Scale::LogCount, count),
+        ]
+        .concat();
+        if charts.is_empty() {
+            return charts;
+        }
+        format!("<section><h2>Accuracy by labels</h2>\n{charts}</section>\n")
+    }
+
+    /// A chart of the rows whose amount of labels `place` has a place for; empty where there is none.
+    fn accuracy_by(&self, x_label: &str, x: Scale, place: impl Fn(LabelAmount) -> Option<f64>) -> String {
         let mut series: Vec<Series> = Vec::new();
         for row in self.results.rows.iter().filter(|r| !r.is_of_others()) {
+            let Some(place) = place(row.labels) else { continue };
             let name = row.method.title();
             let at = series.iter().position(|s| s.name == name).unwrap_or_else(|| {
                 series.push(Series { name, points: vec![], deviations: vec![], dots: true });
                 series.len() - 1
             });
-            series[at].points.push((row.labels, row.top1));
+            series[at].points.push((place, row.top1));
             series[at].deviations.push(row.top1_std);
         }
         if series.is_empty() {
             return String::new();
         }
-        let chart = Chart {
-            title: "Top-1 accuracy on the test images",
-            x_label: "share of the training labels",
-            x: Scale::LogPercent,
-            y: Scale::Percent,
-            series,
-        };
-        format!("<section><h2>Accuracy by labels</h2>\n{}</section>\n", chart.html())
+        Chart { title: "Top-1 accuracy on the test images", x_label, x, y: Scale::Percent, series }.html()
     }
 
     fn learning(&self) -> String {
@@ -177,11 +187,7 @@ impl Page<'_> {
 }
 
 fn group_title(row: &ResultRow) -> String {
-    if row.is_of_others() {
-        "Pretrained encoder, frozen, all labels".into()
-    } else {
-        format!("{} of the labels", percent(row.labels))
-    }
+    if row.is_of_others() { "Pretrained encoder, frozen, all labels".into() } else { row.labels.words() }
 }
 
 /// What the run shows, in a sentence: the fewest labels, with and without pretraining, and the best student.
@@ -190,11 +196,8 @@ fn headline(rows: &[ResultRow]) -> String {
     let Some(tuned) = find(FINETUNE) else {
         return "Three steps: pretrain without labels, fine-tune on a few, distil on all images.".into();
     };
-    let mut out = format!(
-        "With {} of the labels, pretraining and fine-tuning reach <b>{:.1} %</b>",
-        percent(tuned.labels),
-        100.0 * tuned.top1
-    );
+    let mut out =
+        format!("With {}, pretraining and fine-tuning reach <b>{:.1} %</b>", tuned.labels.words(), 100.0 * tuned.top1);
     if let Some(base) = find(SUPERVISED).filter(|b| b.labels == tuned.labels) {
         let _ = write!(out, "; the same network from scratch reaches {:.1} %", 100.0 * base.top1);
     }
@@ -214,7 +217,7 @@ mod tests {
     fn row(stage: &str, student: Option<&str>, labels: f64, top1: f64) -> ResultRow {
         ResultRow {
             method: Method::of(stages::named(stage).unwrap(), student).remove(0),
-            labels,
+            labels: LabelAmount::Share(labels),
             top1,
             top5: 1.0,
             params: 1,

@@ -2,11 +2,13 @@
 
 use anyhow::{Context, Result, bail};
 use serde::{Serialize, Serializer};
-use simclr_core::config::{Config, Layout, ModelConfig, TrainingConfig};
-use simclr_core::readable::percent;
+use simclr_core::config::{Config, LabelAmount, Layout, ModelConfig, TrainingConfig};
 use simclr_core::run::layout;
 use simclr_core::stages::{self, Arg, Each, FINETUNED, Method, STAGES, Stage, Work};
 use std::path::{Path, PathBuf};
+
+/// Classes of a dataset whose number only its files tell, for estimates of work.
+const CLASSES: usize = 10;
 
 /// One run of one stage binary.
 #[derive(Clone, Debug, Serialize)]
@@ -37,9 +39,9 @@ pub struct Row {
     /// `supervised`, `finetuned` or `distilled-NAME`.
     #[serde(rename = "name", serialize_with = "by_name")]
     pub method: Method,
-    /// Label fraction in (0, 1].
-    pub labels: f64,
-    /// Which label subset of that fraction.
+    /// How many labels.
+    pub labels: LabelAmount,
+    /// Which subset of so many.
     pub subset: usize,
 }
 
@@ -52,11 +54,11 @@ pub fn by_name<S: Serializer>(method: &Method, serializer: S) -> Result<S::Ok, S
 }
 
 /// The jobs of `config` below the folder `out`, in the order of the table of stages: first the baselines, then
-/// pretraining and the encoder's evaluation, then for each label fraction and subset the fine-tuned network and its
+/// pretraining and the encoder's evaluation, then for each amount of labels and each subset the fine-tuned network and its
 /// students, teachers before students.
 ///
 /// # Errors
-/// When there is no such dataset or transform, students teach one another in a circle, or an override of a label fraction is not
+/// When there is no such dataset or transform, students teach one another in a circle, or an override for an amount of labels is not
 /// valid.
 pub fn jobs(config: &Config, out: &Path) -> Result<Vec<Job>> {
     jobs_of(STAGES, config, out)
@@ -68,7 +70,7 @@ fn jobs_of(stages: &'static [Stage], config: &Config, out: &Path) -> Result<Vec<
     let data = simclr_data::source::find(&config.data)?;
     let (train, test) = (data.train.estimate(), data.test.estimate());
     let train = config.data.limit.map_or(train, |limit| limit.min(train));
-    let plan = Planner { config, out, train, test };
+    let plan = Planner { config, out, train, test, classes: data.classes.unwrap_or(CLASSES) };
     let students = students_in_order(config)?;
     let mut jobs = Vec::new();
     let once = |stage: &Stage| stage.each == Each::Experiment;
@@ -107,12 +109,15 @@ struct Planner<'a> {
     out: &'a Path,
     train: usize,
     test: usize,
+    classes: usize,
 }
 
 impl Planner<'_> {
-    /// Fractions, and the subsets of each. All labels are one set, whatever the number of subsets.
-    fn label_sets(&self) -> Vec<(f64, usize)> {
-        let sets = |&f: &f64| (0..if f < 1.0 { self.config.reproduce.subsets } else { 1 }).map(move |i| (f, i));
+    /// Amounts, and the subsets of each. All labels are one set, whatever the number of subsets.
+    fn label_sets(&self) -> Vec<(LabelAmount, usize)> {
+        let sets = |&amount: &LabelAmount| {
+            (0..if amount.is_all() { 1 } else { self.config.reproduce.subsets }).map(move |i| (amount, i))
+        };
         self.config.reproduce.labels.iter().flat_map(sets).collect()
     }
 
@@ -136,11 +141,16 @@ impl Planner<'_> {
     }
 
     /// The run of a stage on a label set, of one student where it has students.
-    fn labeled(&self, stage: &'static Stage, (labels, subset): (f64, usize), student: Option<&String>) -> Result<Job> {
+    fn labeled(
+        &self,
+        stage: &'static Stage,
+        (labels, subset): (LabelAmount, usize),
+        student: Option<&String>,
+    ) -> Result<Job> {
         let config = self.config.at_labels(labels)?;
         let mut title = stage.title.replace("{student}", student.map_or("", String::as_str));
-        title += &format!(", {} of the labels", percent(labels));
-        if self.config.reproduce.subsets > 1 && labels < 1.0 {
+        title += &format!(", {}", labels.words());
+        if self.config.reproduce.subsets > 1 && !labels.is_all() {
             title += &format!(", subset {subset}");
         }
         let id = |folder: &str| format!("{}/{folder}", layout::label_set(labels, subset));
@@ -191,14 +201,20 @@ impl Planner<'_> {
         })
     }
 
-    /// `config` is that of the label fraction. A student sees all images.
-    fn cost_labeled(&self, stage: &Stage, config: &Config, labels: f64, student: Option<&String>) -> Result<f64> {
+    /// `config` is that of the amount of labels. A student sees all images.
+    fn cost_labeled(
+        &self,
+        stage: &Stage,
+        config: &Config,
+        labels: LabelAmount,
+        student: Option<&String>,
+    ) -> Result<f64> {
         let Work::Train { views } = stage.work else {
             return Ok(self.test as f64 * network_cost(&config.model) / 3.0);
         };
         let training = &config.training(stage.name, student.map(String::as_str))?;
         let Some(student) = student else {
-            let examples = (self.train as f64 * labels) as usize;
+            let examples = labels.estimate(self.train, self.classes);
             let seen = views * images(training, examples) + self.checks(training, examples);
             return Ok(seen * network_cost(&config.model));
         };

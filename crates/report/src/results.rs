@@ -4,7 +4,7 @@ use crate::plan::{Job, Row, by_name};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
-use simclr_core::config::Config;
+use simclr_core::config::{Config, LabelAmount};
 use simclr_core::run::layout::RESULT;
 use simclr_core::stages::{Method, STAGES};
 use std::path::Path;
@@ -22,18 +22,18 @@ pub struct Results {
     pub seconds: f64,
     /// Stages of the plan that have not finished; empty for a whole run.
     pub missing: Vec<String>,
-    /// One a method and label fraction.
+    /// One a method and amount of labels.
     pub rows: Vec<ResultRow>,
 }
 
-/// One method at one label fraction. Accuracies are fractions of 1, means over `n` label subsets.
+/// One method at one amount of labels. Accuracies are fractions of 1, means over `n` label subsets.
 #[derive(Clone, Debug, Serialize)]
 pub struct ResultRow {
     /// `supervised`, `finetuned`, `distilled-NAME`, `linear-eval` or `knn`.
     #[serde(rename = "name", serialize_with = "by_name")]
     pub method: Method,
-    /// Share of the training labels that it saw.
-    pub labels: f64,
+    /// How many of the training labels it saw.
+    pub labels: LabelAmount,
     /// The most likely class is right.
     pub top1: f64,
     /// The right class is among the five most likely.
@@ -106,7 +106,12 @@ impl Results {
                     (Some(accuracy), Some(row)) => ResultRow::add(&mut rows, row, &accuracy, &result),
                     (Some(accuracy), None) => {
                         let method = Method { stage: job.stage, row, student: None };
-                        ResultRow::add(&mut rows, &Row { method, labels: 1.0, subset: 0 }, &accuracy, &result);
+                        ResultRow::add(
+                            &mut rows,
+                            &Row { method, labels: LabelAmount::ALL, subset: 0 },
+                            &accuracy,
+                            &result,
+                        );
                     }
                     (None, None) => {}
                     (None, Some(_)) => {
@@ -118,13 +123,13 @@ impl Results {
         if missing.len() == jobs.len() {
             bail!("{}: no stage of this experiment has finished there; run it first", run.display())
         }
-        // The plan trains every baseline first; readers want the methods of one fraction together, and what was measured
+        // The plan trains every baseline first; readers want the methods of one amount together, and what was measured
         // of other stages' checkpoints last.
         let place = |row: &ResultRow| STAGES.iter().position(|stage| stage.name == row.method.stage.name);
         rows.sort_by(|a, b| {
-            let fractions = || a.labels.total_cmp(&b.labels).then(place(a).cmp(&place(b)));
+            let by_labels = || a.labels.order(&b.labels).then(place(a).cmp(&place(b)));
             match (a.is_of_others(), b.is_of_others()) {
-                (false, false) => fractions(),
+                (false, false) => by_labels(),
                 (a, b) => a.cmp(&b),
             }
         });
@@ -183,7 +188,7 @@ mod tests {
 
     fn add(rows: &mut Vec<ResultRow>, labels: f64, subset: usize, top1: f64) {
         let method = Method::of(stages::named(stages::FINETUNE).unwrap(), None).remove(0);
-        let row = Row { method, labels, subset };
+        let row = Row { method, labels: LabelAmount::Share(labels), subset };
         let result = StageResult { seconds: 10.0, params: 7, device: None, figures: Json::Null };
         ResultRow::add(rows, &row, &Accuracy { top1, top5: 0.9 }, &result);
     }

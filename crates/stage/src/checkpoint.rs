@@ -1,7 +1,8 @@
 //! Checkpoints between stages: what a network is built and filled from.
 
-use anyhow::{Context, Result, ensure};
-use candle_core::Tensor;
+use crate::classes::order_of;
+use anyhow::{Context, Result, anyhow, ensure};
+use candle_core::{Device, Tensor};
 use simclr_core::params::{Match, Part};
 use simclr_core::run::checkpoint::{self, Loaded};
 use simclr_model::{ModelSpec, SimClr};
@@ -66,15 +67,28 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// Checks that the classifier knows the classes of the dataset.
+    /// The same, its classifier's outputs in the order of the dataset's classes, and called as they are.
     ///
     /// # Errors
-    /// When there is none, or their numbers differ.
-    pub fn expect_classes(&self, classes: usize) -> Result<()> {
+    /// When there is no classifier, or it knows other classes: by their names where both sides have names, else by their
+    /// number.
+    pub fn for_classes(mut self, classes: &[String]) -> Result<Self> {
         self.expect_classifier()?;
-        let (own, path) = (self.spec.classes, &self.path);
-        ensure!(own == classes, "{path} knows {own} classes, the dataset has {classes}");
-        Ok(())
+        let own = (self.spec.classes, self.spec.class_names.as_slice());
+        // One message, which begins with the network's place.
+        let order = order_of(own, classes).map_err(|error| anyhow!("{} {error}", self.path))?;
+        if let Some(order) = order {
+            let rows: Vec<u32> = order.into_iter().map(|output| output as u32).collect();
+            let rows = Tensor::from_vec(rows, classes.len(), &Device::Cpu)?;
+            let model = SimClr::blank(&self.spec)?;
+            for p in model.store.iter().filter(|p| p.part.in_classifier()) {
+                let tensor = self.tensors.get_mut(&p.name).with_context(|| format!("{}: no {}", self.path, p.name))?;
+                ensure!(tensor.dim(0)? == classes.len(), "{}: {} has other classes", self.path, p.name);
+                *tensor = tensor.index_select(&rows, 0)?;
+            }
+        }
+        self.spec = self.spec.named(classes);
+        Ok(self)
     }
 }
 

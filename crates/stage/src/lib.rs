@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod checkpoint;
+mod classes;
 mod device_batch;
 mod eval_set;
 mod launch;
@@ -13,6 +14,7 @@ mod plan;
 mod setup;
 
 pub use checkpoint::{Checkpoint, used_parameters};
+pub use classes::order_of;
 pub use device_batch::{Arrived, DeviceBatch, device_batches, uploader};
 pub use eval_set::{EvalSet, Seen};
 pub use launch::{Launch, classifier_result, launch, open};

@@ -1,12 +1,16 @@
 //! What a stage begins with: its images, opened, and where it computes.
 
+use crate::classes::order_of;
 use crate::device_batch::device_batches;
 use crate::eval_set::EvalSet;
 use crate::plan::Plan;
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device};
-use simclr_core::config::{Config, Dtype, ModelConfig, Upload};
+use serde_json::json;
+use simclr_core::config::{Config, Dtype, LabelAmount, ModelConfig, Upload};
+use simclr_core::disk;
 use simclr_core::rng::{Purpose, Rng};
+use simclr_core::run::{Run, layout};
 use simclr_data::{Dataset, LabelSubset, Loader, Pictures, ViewMaker};
 use simclr_model::{ModelSpec, SimClr};
 use std::sync::Arc;
@@ -21,6 +25,8 @@ pub struct Setup<'a> {
     pub train: Arc<Pictures>,
     /// Classes of the dataset.
     pub classes: usize,
+    /// Their names; a label is an index into them.
+    pub class_names: Vec<String>,
     /// Where to compute.
     pub device: &'a Device,
     test: EvalSet,
@@ -42,7 +48,8 @@ impl<'a> Setup<'a> {
         check(&data)?;
         let (train, classes) = (Arc::new(data.train), data.classes.len());
         let test = EvalSet::new(config, Arc::new(data.test));
-        Ok(Self { config, seed, train, classes, device, test, dtype: map_dtype(config, device) })
+        let (class_names, dtype) = (data.classes, map_dtype(config, device));
+        Ok(Self { config, seed, train, classes, class_names, device, test, dtype })
     }
 
     /// Side of the views.
@@ -52,15 +59,38 @@ impl<'a> Setup<'a> {
 
     /// A network for these images, whose classifier, if it has `classes`, stands on head layer `proj_selector`.
     pub fn spec(&self, model: &ModelConfig, classes: usize, proj_selector: i64) -> ModelSpec {
-        ModelSpec::new(model, self.train.channels(), self.size(), classes, proj_selector)
+        ModelSpec::new(model, self.train.channels(), self.size(), classes, proj_selector).named(&self.class_names)
     }
 
-    /// The images whose labels may be used, for a label fraction.
+    /// Keeps the names of the classes in the run's folder; a run that goes on must have those that it began with.
+    ///
+    /// # Errors
+    /// When a resumed run began with other classes, or the file cannot be read or written.
+    pub fn keep_classes(&self, run: &Run) -> Result<()> {
+        let path = run.dir().join(layout::CLASSES);
+        if run.is_resumed() && path.is_file() {
+            let begun: Vec<String> = serde_json::from_value(disk::read_json(&path)?)
+                .with_context(|| format!("{} holds no list of names", path.display()))?;
+            ensure!(
+                begun == self.class_names,
+                "{} began with other classes than the dataset has now: {}. Choose another --out",
+                run.dir().display(),
+                match order_of((begun.len(), &begun), &self.class_names) {
+                    Ok(_) => "the same names in another order".to_string(),
+                    Err(error) => format!("it {error}"),
+                }
+            );
+            return Ok(());
+        }
+        disk::write_json(&path, &json!(self.class_names))
+    }
+
+    /// The images whose labels may be used, for an amount of labels.
     ///
     /// # Errors
     /// When there are too few, or the list that the experiment names cannot be read.
-    pub fn labels(&self, fraction: f64) -> Result<LabelSubset> {
-        LabelSubset::of(&self.train, self.classes, fraction, self.seed, &self.config.data)
+    pub fn labels(&self, amount: LabelAmount) -> Result<LabelSubset> {
+        LabelSubset::of(&self.train, self.classes, amount, self.seed, &self.config.data)
     }
 
     /// The network on the stage's device, its maps stored as the experiment says.

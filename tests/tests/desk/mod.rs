@@ -5,7 +5,7 @@
 use anyhow::Result;
 use simclr_core::cli::ProgressMode;
 use simclr_core::cli::{CommonArgs, DeviceChoice};
-use simclr_core::config::Config;
+use simclr_core::config::{Config, LabelAmount};
 use simclr_distill::DistillArgs;
 use simclr_eval::EvalArgs;
 use simclr_finetune::FinetuneArgs;
@@ -79,6 +79,7 @@ impl Desk {
             config: self.path("experiment.toml"),
             out: self.path(out),
             resume: false,
+            extend: false,
             dtype: None,
             device: DeviceChoice::Auto,
             set: vec![],
@@ -94,7 +95,10 @@ impl Desk {
     /// From `scratch`, or the checkpoint in the folder `from`.
     pub fn finetune(&self, from: &str, (labels, subset): (f64, usize), out: &str, set: &[&str]) -> Result<()> {
         let from = if from == "scratch" { from.into() } else { self.path(from).to_string_lossy().into_owned() };
-        simclr_finetune::run(&FinetuneArgs { common: self.args(out), from, labels, subset }, &self.config(set)?)
+        simclr_finetune::run(
+            &FinetuneArgs { common: self.args(out), from, labels: LabelAmount::Share(labels), subset },
+            &self.config(set)?,
+        )
     }
 
     pub fn distill(&self, teacher: &str, student: &str, out: &str) -> Result<()> {
@@ -103,7 +107,10 @@ impl Desk {
 
     pub fn distill_with(&self, teacher: &str, student: &str, out: &str, set: &[&str]) -> Result<()> {
         let (common, teacher, student) = (self.args(out), self.path(teacher), student.into());
-        simclr_distill::run(&DistillArgs { common, teacher, student, labels: 0.5, subset: 0 }, &self.config(set)?)
+        simclr_distill::run(
+            &DistillArgs { common, teacher, student, labels: LabelAmount::Share(0.5), subset: 0 },
+            &self.config(set)?,
+        )
     }
 
     /// With a linear probe and nearest neighbours on the features, or else the checkpoint's own classifier.

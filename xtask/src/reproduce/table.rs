@@ -10,10 +10,27 @@ struct Results {
     rows: Vec<Row>,
 }
 
+/// An amount of labels: a share, or so many a class.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Labels {
+    Share(f64),
+    Words(String),
+}
+
+impl Labels {
+    fn words(&self) -> String {
+        match self {
+            Self::Share(share) => percent(*share),
+            Self::Words(words) => words.replace('-', " "),
+        }
+    }
+}
+
 #[derive(Deserialize)]
 struct Row {
     name: String,
-    labels: f64,
+    labels: Labels,
     top1: f64,
     top5: f64,
     params: u64,
@@ -50,7 +67,7 @@ fn cells(row: &Row) -> [String; 6] {
     let spread = row.top1_std.map_or_else(String::new, |d| format!(" ± {:.2} (n = {})", 100.0 * d, row.n));
     [
         row.name.clone(),
-        percent(row.labels),
+        row.labels.words(),
         format!("{:.2} %{spread}", 100.0 * row.top1),
         format!("{:.2} %", 100.0 * row.top5),
         format!("{:.2} M", row.params as f64 / 1e6),

@@ -24,6 +24,11 @@ pub struct CommonArgs {
     #[arg(long)]
     pub resume: bool,
 
+    /// Train a finished run in --out further, to the longer length that the experiment has now: on from its last state, by
+    /// the schedule of the new length, without another warm-up. What it was is kept in DIR/before-extend-STEP
+    #[arg(long)]
+    pub extend: bool,
+
     /// Where to compute: auto, cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: DeviceChoice,
@@ -32,7 +37,7 @@ pub struct CommonArgs {
     #[arg(long, value_name = "DTYPE", value_enum)]
     pub dtype: Option<Dtype>,
 
-    /// Change one key of the experiment, for every label fraction, such as --set pretrain.temperature=0.5; may be repeated
+    /// Change one key of the experiment, for every amount of labels, such as --set pretrain.temperature=0.5; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
 

@@ -1,6 +1,7 @@
 //! The table `[data]` of an experiment file.
 
-use crate::value::{at_least_one, check_fraction};
+use crate::amount::LabelAmount;
+use crate::value::at_least_one;
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -74,7 +75,7 @@ pub struct DataConfig {
     /// Use the first N training images only; all where it is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
-    /// Lists of the images whose label may be used, by label fraction; a fraction without one is drawn by class.
+    /// Lists of the images whose label may be used, by amount of labels; an amount without one is drawn by class.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lists: Vec<LabelList>,
     /// For `tar` and `parquet`: shuffling moves a sample by fewer places than this within the permuted shards; 0
@@ -101,12 +102,12 @@ pub struct DataConfig {
     pub prefetch: usize,
 }
 
-/// The images whose label may be used at one label fraction.
+/// The images whose label may be used at one amount of labels.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LabelList {
-    /// The fraction that it stands for, as `--labels` and `reproduce.labels` name it.
-    pub labels: f64,
+    /// The amount that it stands for, as `--labels` and `reproduce.labels` name it.
+    pub labels: LabelAmount,
     /// A text file: one file name a line, such as the authors' 1percent.txt.
     pub file: PathBuf,
 }
@@ -252,9 +253,9 @@ impl DataConfig {
         self.channels.unwrap_or(COLOUR)
     }
 
-    /// The list of labeled images for a label fraction, where there is one.
-    pub fn list(&self, fraction: f64) -> Option<&LabelList> {
-        self.lists.iter().find(|list| (list.labels - fraction).abs() <= 1e-9)
+    /// The list of labeled images for an amount of labels, where there is one.
+    pub fn list(&self, amount: LabelAmount) -> Option<&LabelList> {
+        self.lists.iter().find(|list| list.labels == amount)
     }
 
     /// Checks every value that its type does not.
@@ -289,8 +290,8 @@ impl DataConfig {
             bail!("data.max_pixels = 0: must be at least 1")
         }
         for (i, list) in self.lists.iter().enumerate() {
-            check_fraction("data.lists: labels =", list.labels)?;
-            if self.lists[..i].iter().any(|other| (other.labels - list.labels).abs() <= 1e-9) {
+            list.labels.check("data.lists: labels =")?;
+            if self.lists[..i].iter().any(|other| other.labels == list.labels) {
                 bail!("data.lists holds two lists for labels = {}", list.labels)
             }
         }

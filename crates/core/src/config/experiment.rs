@@ -7,6 +7,7 @@ use super::file;
 use super::model::ModelConfig;
 use super::stages::{DistillConfig, FinetuneConfig, PretrainConfig, ReproduceConfig};
 use super::training::{Dtype, TrainingConfig};
+use crate::amount::LabelAmount;
 use crate::stages::{self, FINETUNED};
 use anyhow::{Context, Result, bail};
 use serde::de::DeserializeOwned;
@@ -113,20 +114,20 @@ impl Config {
         self.eval.check()
     }
 
-    /// The configuration for one label fraction: `at` tables of that fraction are merged into their stage.
+    /// The configuration for one amount of labels: `at` tables of that amount are merged into their stage.
     ///
     /// # Errors
     /// When an override is not a valid table of its stage.
-    pub fn at_labels(&self, fraction: f64) -> Result<Self> {
+    pub fn at_labels(&self, amount: LabelAmount) -> Result<Self> {
         let mut table = toml::Table::try_from(self).context("writing the configuration")?;
         for key in ["finetune", "supervised"] {
-            file::apply_overrides(&mut table, &[key], fraction)?;
+            file::apply_overrides(&mut table, &[key], amount)?;
         }
         for student in self.distill.keys() {
-            file::apply_overrides(&mut table, &["distill", student], fraction)?;
+            file::apply_overrides(&mut table, &["distill", student], amount)?;
         }
         for name in self.stage.keys() {
-            file::apply_overrides(&mut table, &["stage", name], fraction)?;
+            file::apply_overrides(&mut table, &["stage", name], amount)?;
         }
         Self::from_table(table)
     }
@@ -150,7 +151,7 @@ impl Config {
         })
     }
 
-    /// The table `[stage.NAME]` as the crate of that stage knows it. Overrides by label fraction, which
+    /// The table `[stage.NAME]` as the crate of that stage knows it. Overrides by amount of labels, which
     /// [`at_labels`](Self::at_labels) merges, are left out. `T` should deny unknown fields.
     ///
     /// # Errors
@@ -230,7 +231,7 @@ mod tests {
         assert_eq!(again.further::<Further>("spare").unwrap().strength, 0.5);
         assert_eq!(again.training("spare", None).unwrap().length, Duration::Epochs(2.0));
         let mut table = toml::Table::try_from(&again).unwrap();
-        file::apply_overrides(&mut table, &["stage", "spare"], 0.1).unwrap();
+        file::apply_overrides(&mut table, &["stage", "spare"], LabelAmount::Share(0.1)).unwrap();
         let tenth: Config = file::typed(table).unwrap();
         assert_eq!(tenth.further::<Further>("spare").unwrap().strength, 0.25);
 

@@ -1,6 +1,6 @@
 //! Experiment files: TOML in, `--set` and label-fraction overrides merged, errors that name the key.
 
-use crate::value::check_fraction;
+use crate::amount::LabelAmount;
 use anyhow::{Context, Result, anyhow, bail};
 use serde::de::DeserializeOwned;
 use std::path::Path;
@@ -156,11 +156,11 @@ fn explain(path: &str, message: &str) -> anyhow::Error {
     anyhow!("{path}: {message}")
 }
 
-/// Merges the `at` entries of one label fraction into the stage table at `path`, and removes `at` from it.
+/// Merges the `at` entries of one amount of labels into the stage table at `path`, and removes `at` from it.
 ///
 /// # Errors
 /// When an entry has no `labels`.
-pub fn apply_overrides(table: &mut Table, path: &[&str], fraction: f64) -> Result<()> {
+pub fn apply_overrides(table: &mut Table, path: &[&str], amount: LabelAmount) -> Result<()> {
     let mut stage = table;
     for part in path {
         match stage.get_mut(*part) {
@@ -173,7 +173,7 @@ pub fn apply_overrides(table: &mut Table, path: &[&str], fraction: f64) -> Resul
     let Value::Array(entries) = entries else { bail!("{at}: must be an array of tables, [[{at}]]") };
     for entry in entries {
         let Value::Table(mut entry) = entry else { bail!("{at}: must be an array of tables, [[{at}]]") };
-        if (labels(&entry).with_context(|| at.clone())? - fraction).abs() <= 1e-9 {
+        if labels(&entry).with_context(|| at.clone())? == amount {
             entry.remove("labels");
             merge(stage, entry);
         }
@@ -181,19 +181,19 @@ pub fn apply_overrides(table: &mut Table, path: &[&str], fraction: f64) -> Resul
     Ok(())
 }
 
-/// The label fraction of an `at` entry.
+/// The amount of labels of an `at` entry.
 ///
 /// # Errors
-/// When there is none in (0, 1].
-pub fn labels(entry: &Table) -> Result<f64> {
+/// When there is none, or none that can be.
+pub fn labels(entry: &Table) -> Result<LabelAmount> {
     let labels = match entry.get("labels") {
-        Some(Value::Float(x)) => *x,
-        Some(Value::Integer(n)) => *n as f64,
-        Some(other) => bail!("labels is a {}, not a number", other.type_str()),
-        None => bail!("an override has no labels; write labels = 0.01, the fraction that it is for"),
+        Some(Value::Float(share)) => LabelAmount::Share(*share),
+        Some(Value::Integer(share)) => LabelAmount::Share(*share as f64),
+        Some(Value::String(text)) => text.parse().context("labels")?,
+        Some(other) => bail!("labels is a {}, not a number or \"10-per-class\"", other.type_str()),
+        None => bail!("an override has no labels; write labels = 0.01, the amount that it is for"),
     };
-    check_fraction("labels =", labels)?;
-    Ok(labels)
+    labels.check("labels =")
 }
 
 #[cfg(test)]
@@ -240,11 +240,11 @@ mod tests {
     fn a_valid_file_and_its_overrides() {
         let config = load(VALID, &[]).unwrap();
         assert_eq!(config.finetune.training.length, Duration::Epochs(2.0));
-        let tenth = config.at_labels(0.1).unwrap();
+        let tenth = config.at_labels(LabelAmount::Share(0.1)).unwrap();
         assert_eq!(tenth.finetune.training.length, Duration::Steps(7));
         assert_eq!(tenth.finetune.training.momentum, 0.8, "a merge keeps what it does not mention");
         assert!(tenth.finetune.at.is_empty());
-        assert_eq!(config.at_labels(0.01).unwrap().finetune.training.length, Duration::Epochs(2.0));
+        assert_eq!(config.at_labels(LabelAmount::Share(0.01)).unwrap().finetune.training.length, Duration::Epochs(2.0));
         let again: Table = config.to_toml().unwrap().parse().unwrap();
         assert_eq!(typed::<Config>(again).unwrap().to_toml().unwrap(), config.to_toml().unwrap());
     }
@@ -265,11 +265,11 @@ mod tests {
         for set in ["finetune.training.length={epochs=5}", "finetune.training.length.epochs=5"] {
             let config = load(VALID, &[set, "finetune.training.batch=4"]).unwrap();
             for fraction in [0.1, 0.5] {
-                let training = config.at_labels(fraction).unwrap().finetune.training;
+                let training = config.at_labels(LabelAmount::Share(fraction)).unwrap().finetune.training;
                 assert_eq!((training.length, training.batch), (Duration::Epochs(5.0), 4), "{set} at {fraction}");
             }
         }
-        let tenth = load(VALID, &["finetune.training.batch=4"]).unwrap().at_labels(0.1).unwrap();
+        let tenth = load(VALID, &["finetune.training.batch=4"]).unwrap().at_labels(LabelAmount::Share(0.1)).unwrap();
         assert_eq!(tenth.finetune.training.length, Duration::Steps(7), "other keys of an entry stay");
     }
 

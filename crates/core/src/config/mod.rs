@@ -1,7 +1,7 @@
 //! The experiment file: its tables, each with its defaults and its checks, one file a table.
 //!
-//! Letters: a *fraction* is the share of training labels that a stage may see. `[[finetune.at]]` tables (and those of
-//! `supervised` and of each student) override their stage for one fraction.
+//! Letters: an *amount* says how many labels a stage may see, a share of them or so many a class. `[[finetune.at]]` tables (and those of
+//! `supervised` and of each student) override their stage for one amount.
 
 mod augment;
 mod crop;
@@ -15,8 +15,9 @@ mod resnet;
 mod stages;
 mod training;
 
+pub use crate::amount::LabelAmount;
 pub use crate::optim::OptimizerConfig;
-pub use crate::value::{check_fraction, not_negative as check_not_negative, share as check_share};
+pub use crate::value::{not_negative as check_not_negative, share as check_share};
 pub use augment::AugmentConfig;
 pub use crop::Crop;
 pub use data::{Corrupt, DataConfig, EachRange, LabelList, MAX_CHANNELS, MAX_PIXELS, Range, Truncated, Upload};

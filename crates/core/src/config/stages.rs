@@ -4,8 +4,9 @@
 use super::model::ModelConfig;
 use super::named::Named;
 use super::training::TrainingConfig;
+use crate::amount::LabelAmount;
 use crate::stages::FINETUNED;
-use crate::value::{at_least_one, check_fraction, not_negative, positive, share};
+use crate::value::{at_least_one, not_negative, positive, share};
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 
@@ -13,15 +14,15 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ReproduceConfig {
-    /// Label fractions.
-    pub labels: Vec<f64>,
-    /// Label subsets for each fraction; figures are their mean.
+    /// Amounts of labels, such as `0.01`, `"10-per-class"`, `"all"`.
+    pub labels: Vec<LabelAmount>,
+    /// Label subsets for each amount; figures are their mean.
     pub subsets: usize,
 }
 
 impl Default for ReproduceConfig {
     fn default() -> Self {
-        Self { labels: vec![0.01, 0.1], subsets: 1 }
+        Self { labels: [0.01, 0.1].map(LabelAmount::Share).to_vec(), subsets: 1 }
     }
 }
 
@@ -81,7 +82,7 @@ pub struct FinetuneConfig {
     pub color_strength: f32,
     /// How it optimises.
     pub training: TrainingConfig,
-    /// Overrides by label fraction: `labels`, and any key of this table.
+    /// Overrides by amount of labels: `labels`, and any key of this table.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub at: Vec<toml::Table>,
 }
@@ -120,7 +121,7 @@ pub struct DistillConfig {
     pub color_strength: f32,
     /// How it optimises.
     pub training: TrainingConfig,
-    /// Overrides by label fraction: `labels`, and any key of this table.
+    /// Overrides by amount of labels: `labels`, and any key of this table.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub at: Vec<toml::Table>,
 }
@@ -136,8 +137,8 @@ fn one() -> f64 {
 impl ReproduceConfig {
     /// Checks every value that its type does not.
     pub(super) fn check(&self) -> Result<()> {
-        for &labels in &self.labels {
-            check_fraction("reproduce.labels holds", labels)?;
+        for labels in &self.labels {
+            labels.check("reproduce.labels holds")?;
         }
         at_least_one("reproduce.subsets", self.subsets)
     }

@@ -5,7 +5,7 @@ use super::pictures::Pictures;
 use crate::name::stable_name;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
-use simclr_core::config::{DataConfig, LabelList, check_fraction};
+use simclr_core::config::{DataConfig, LabelAmount, LabelList};
 use simclr_core::disk;
 use simclr_core::rng::{Purpose, Rng};
 use std::collections::BTreeMap;
@@ -14,8 +14,9 @@ use std::path::{Path, PathBuf};
 /// The training images whose label may be used.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LabelSubset {
-    /// Share of the training images.
-    pub fraction: f64,
+    /// How many labels of each class.
+    #[serde(rename = "fraction")]
+    pub amount: LabelAmount,
     /// What chose them.
     pub seed: u64,
     /// Their indices, ascending.
@@ -29,16 +30,22 @@ pub struct LabelSubset {
 const SHOWN: usize = 3;
 
 impl LabelSubset {
-    /// The subset of `pictures` for a label fraction: those of the configuration's list for it, or else drawn by class
+    /// The subset of `pictures` for an amount of labels: those of the configuration's list for it, or else drawn by class
     /// among those that have a label. Named images are drawn in the order of their names, so that a subset does not
     /// depend on how they are stored.
     ///
     /// # Errors
     /// When a class would be left empty, or the list names an image that is not there or has no label.
-    pub fn of(pictures: &Pictures, classes: usize, fraction: f64, seed: u64, config: &DataConfig) -> Result<Self> {
-        if let Some(LabelList { file, .. }) = config.list(fraction) {
+    pub fn of(
+        pictures: &Pictures,
+        classes: usize,
+        amount: LabelAmount,
+        seed: u64,
+        config: &DataConfig,
+    ) -> Result<Self> {
+        if let Some(LabelList { file, .. }) = config.list(amount) {
             let indices = listed(pictures, file).with_context(|| format!("data.lists: {}", file.display()))?;
-            return Ok(Self { fraction, seed, indices, list: Some(file.clone()) });
+            return Ok(Self { amount, seed, indices, list: Some(file.clone()) });
         }
         let source = pictures.source();
         let mut labeled: Vec<u32> =
@@ -46,39 +53,29 @@ impl LabelSubset {
         // A stable sort: without names, samples stay in the order of their numbers.
         labeled.sort_by(|a, b| source.name(*a as usize).cmp(&source.name(*b as usize)));
         let labeled = labeled.into_iter().filter_map(|i| Some((i, source.label(i as usize)?)));
-        Self::draw(labeled, classes, fraction, seed)
+        Self::draw(labeled, classes, amount, seed)
     }
 
-    /// `round(fraction * count)` images of each class. With one seed a smaller subset lies within a larger one.
+    /// The amount of each class, one image at least. With one seed a smaller subset lies within a larger one.
     ///
     /// # Errors
-    /// When a class would be left empty, with the smallest fraction that leaves none.
-    fn draw(labeled: impl Iterator<Item = (u32, u32)>, classes: usize, fraction: f64, seed: u64) -> Result<Self> {
-        check_fraction("label fraction", fraction)?;
+    /// When there is no such amount, or a class has no image at all.
+    fn draw(labeled: impl Iterator<Item = (u32, u32)>, classes: usize, amount: LabelAmount, seed: u64) -> Result<Self> {
+        amount.check("labels =")?;
         let mut by_class = vec![Vec::new(); classes];
         for (sample, label) in labeled {
             by_class[label as usize].push(sample);
         }
-        let smallest = by_class.iter().map(Vec::len).min().unwrap_or(0);
         let mut indices = Vec::new();
         for (class, members) in by_class.iter_mut().enumerate() {
-            let keep = (fraction * members.len() as f64).round() as usize;
             if members.is_empty() {
                 bail!("class {class} has no training image at all: raise data.limit, or leave it out")
             }
-            if keep == 0 {
-                // Rounded up, so that the fraction that is told does work.
-                let usable = (0.5 / smallest.max(1) as f64 * 1e6).ceil() / 1e6;
-                bail!(
-                    "a label fraction of {fraction} leaves class {class} without a label ({} images); use at least {usable}",
-                    members.len()
-                )
-            }
             Rng::stream(seed, Purpose::LabelSubset, &[class as u64]).shuffle(members);
-            indices.extend_from_slice(&members[..keep]);
+            indices.extend_from_slice(&members[..amount.of_class(members.len())]);
         }
         indices.sort_unstable();
-        Ok(Self { fraction, seed, indices, list: None })
+        Ok(Self { amount, seed, indices, list: None })
     }
 
     /// Writes the list as JSON.
@@ -137,9 +134,12 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    fn numbered(labels: &[u32]) -> impl Iterator<Item = (u32, u32)> {
+        labels.iter().enumerate().map(|(i, label)| (i as u32, *label))
+    }
+
     fn choose(labels: &[u32], classes: usize, fraction: f64, seed: u64) -> Result<LabelSubset> {
-        let labeled = labels.iter().enumerate().map(|(i, label)| (i as u32, *label));
-        LabelSubset::draw(labeled, classes, fraction, seed)
+        LabelSubset::draw(numbered(labels), classes, LabelAmount::Share(fraction), seed)
     }
 
     #[test]
@@ -153,15 +153,14 @@ mod tests {
         for class in 0..10 {
             assert_eq!(small.indices.iter().filter(|i| labels[**i as usize] == class).count(), 2);
         }
-        let message = choose(&labels, 10, 0.004, 3).unwrap_err().to_string();
-        assert!(message.contains("without a label") && message.contains("0.005"), "{message}");
+        let counted = LabelSubset::draw(numbered(&labels), 10, LabelAmount::PerClass(2), 3).unwrap();
+        assert_eq!(counted.indices, small.indices, "two of each class, however they are asked for");
     }
+
     #[test]
-    fn the_fraction_that_an_error_tells_works() {
+    fn each_class_keeps_a_label() {
         let labels = [0; 7];
-        let message = choose(&labels, 1, 0.01, 0).unwrap_err().to_string();
-        let usable: f64 = message.rsplit(' ').next().unwrap().parse().unwrap();
-        assert_eq!(choose(&labels, 1, usable, 0).unwrap().indices.len(), 1);
+        assert_eq!(choose(&labels, 1, 0.01, 0).unwrap().indices.len(), 1);
         assert_eq!(choose(&labels, 1, 1.0, 0).unwrap().indices, (0..7).collect::<Vec<_>>());
         assert!(choose(&labels, 2, 1.0, 0).unwrap_err().to_string().contains("class 1 has no training"));
         for fraction in [0.0, -0.1, 1.1, f64::NAN] {

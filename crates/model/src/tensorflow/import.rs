@@ -197,7 +197,7 @@ fn spec(bundle: &Bundle, found: &Variables, options: Options) -> Result<(ModelSp
     }
     let image_size = options.image_size.unwrap_or(if model.stem == Stem::Cifar { 32 } else { 224 });
     let layers = model.proj_layers as i64;
-    let mut spec = ModelSpec { model, in_channels: encoder.in_channels, image_size, classes: 0, proj_selector: 0 };
+    let mut spec = ModelSpec::new(&model, encoder.in_channels, image_size, 0, 0);
     let classifier = match &found.classifier.layers[..] {
         [] => return Ok((spec, "no classifier")),
         [one] => one,

@@ -1,0 +1,297 @@
+//! Which pictures a command line means: files, folders, patterns, a list on the standard input.
+
+use anyhow::{Context, Result, bail, ensure};
+use globset::{GlobBuilder, GlobMatcher};
+use simclr_data::access::{Source, Stored};
+use simclr_data::{is_picture, stable_name};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+use std::path::{Component, Path, PathBuf};
+
+/// The word for a list of paths on the standard input.
+const STDIN: &str = "-";
+/// Endings that a message counts at most.
+const SHOWN: usize = 5;
+
+/// One picture of the command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Input {
+    /// What it is called in the output, with `/` between its parts.
+    pub name: String,
+    /// Where it is.
+    pub path: PathBuf,
+}
+
+/// Pictures of the command line as a source of samples without labels.
+pub struct Inputs(pub Vec<Input>);
+
+impl Source for Inputs {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn label(&self, _: usize) -> Option<u32> {
+        None
+    }
+
+    fn name(&self, index: usize) -> Option<&str> {
+        Some(stable_name(&self.0[index].name))
+    }
+
+    fn place(&self, index: usize) -> String {
+        self.0[index].path.display().to_string()
+    }
+
+    fn read(&self, index: usize) -> Result<Stored<'_>> {
+        let path = &self.0[index].path;
+        // A pipe would keep the reader waiting for ever.
+        let about = std::fs::metadata(path).context("cannot read the file")?;
+        ensure!(about.is_file(), "is no file");
+        std::fs::read(path).context("cannot read the file").map(Stored::File)
+    }
+}
+
+/// What was passed over below folders: files by their ending, and what is neither file nor folder.
+#[derive(Default)]
+struct PassedOver {
+    by_ending: BTreeMap<String, usize>,
+    twice: usize,
+}
+
+impl PassedOver {
+    fn add(&mut self, name: &str) {
+        let ending = name.rsplit_once('.').map_or("no ending".into(), |(_, end)| format!(".{}", end.to_lowercase()));
+        *self.by_ending.entry(ending).or_default() += 1;
+    }
+
+    fn told(&self) -> Option<String> {
+        let count: usize = self.by_ending.values().sum();
+        let mut endings: Vec<_> = self.by_ending.iter().collect();
+        endings.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
+        let few = endings.iter().take(SHOWN).map(|(end, n)| format!("{n} {end}")).collect::<Vec<_>>().join(", ");
+        let more = if endings.len() > SHOWN { ", ..." } else { "" };
+        let passed =
+            (count > 0).then(|| format!("passed over {count} files that are no pictures by their name ({few}{more})"));
+        let twice = (self.twice > 0).then(|| format!("{} pictures were named more than once", self.twice));
+        let told: Vec<String> = [passed, twice].into_iter().flatten().collect();
+        (!told.is_empty()).then(|| told.join("; "))
+    }
+}
+
+/// The pictures that `words` mean, in their order, those of a folder or pattern sorted by path, each once. A word is a
+/// file, a folder (its whole tree), a pattern (`photos/*.jpg`, `**/*.png`) or `-`, for a list with a path a line that `stdin`
+/// holds. Pictures are named as they were given; those of a single folder by their path below it.
+///
+/// # Errors
+/// When a word means nothing that is there, a folder or pattern holds no picture, or a name is not UTF-8.
+pub fn find(words: &[PathBuf], stdin: &mut dyn Read) -> Result<Vec<Input>> {
+    ensure!(!words.is_empty(), "name pictures to look at: --images PATH, a file, a folder, a pattern or - for a list");
+    let (mut found, mut passed) = (Vec::new(), PassedOver::default());
+    let alone = words.len() == 1;
+    for word in words {
+        let text = word.to_str().with_context(|| format!("{} is not UTF-8", word.display()))?;
+        if text == STDIN {
+            let mut list = String::new();
+            stdin.read_to_string(&mut list).context("reading the list of pictures on the standard input")?;
+            let lines = list.lines().map(|line| line.trim_end_matches('\r')).filter(|line| !line.trim().is_empty());
+            for line in lines {
+                // A file that is missing is told when it is read, as every other that cannot be.
+                of_word(line, false, false, &mut found, &mut passed)?;
+            }
+        } else {
+            of_word(text, alone, true, &mut found, &mut passed)?;
+        }
+    }
+    ensure!(!found.is_empty(), "the list on the standard input names no picture");
+    let mut seen = BTreeSet::new();
+    let before = found.len();
+    found.retain(|input| seen.insert(input.path.clone()));
+    passed.twice = before - found.len();
+    if let Some(told) = passed.told() {
+        tracing::info!("{told}");
+    }
+    Ok(found)
+}
+
+/// Adds what one word means. `below` leaves a folder's own path out of names; `strict` asks that a file be there.
+fn of_word(text: &str, below: bool, strict: bool, found: &mut Vec<Input>, passed: &mut PassedOver) -> Result<()> {
+    let path = Path::new(text);
+    let before = found.len();
+    if path.is_dir() {
+        let mut files = Vec::new();
+        walk(path, "", &mut Vec::new(), &mut |_, _| true, &mut |file| files.push(file), passed)?;
+        files.sort_unstable();
+        found.extend(
+            files
+                .into_iter()
+                .map(|file| Input { path: path.join(&file), name: if below { file } else { joined(text, &file) } }),
+        );
+        let why = passed.told().map(|told| format!(" ({told})")).unwrap_or_default();
+        ensure!(found.len() > before, "{text} holds no picture{why}");
+    } else if path.exists() || !text.contains(['*', '?', '[', '{']) {
+        ensure!(path.exists() || !strict, "{text}: no such file or folder");
+        found.push(Input { name: text.replace('\\', "/"), path: path.into() });
+    } else {
+        found.extend(of_pattern(text)?);
+        ensure!(found.len() > before, "{text}: no picture's path matches this pattern");
+    }
+    Ok(())
+}
+
+fn joined(folder: &str, file: &str) -> String {
+    format!("{}/{file}", folder.trim_end_matches('/'))
+}
+
+/// Pictures whose path, or that of a folder above them, matches.
+fn of_pattern(text: &str) -> Result<Vec<Input>> {
+    let pattern =
+        GlobBuilder::new(text).literal_separator(true).build().with_context(|| format!("{text} is no pattern"))?;
+    let pattern: GlobMatcher = pattern.compile_matcher();
+    // Folders that are named outright need no search.
+    let plain = |part: &Component<'_>| !part.as_os_str().to_string_lossy().contains(['*', '?', '[', '{']);
+    let base: PathBuf = Path::new(text).components().take_while(plain).collect();
+    let root = if base.as_os_str().is_empty() { Path::new(".") } else { base.as_path() };
+    ensure!(root.is_dir(), "{text}: {} is no folder", root.display());
+    let prefix = base.to_str().with_context(|| format!("{text} is not UTF-8"))?.to_string();
+    let whole = |file: &str| if prefix.is_empty() { file.into() } else { joined(&prefix, file) };
+    let depth = (!text.contains("**")).then(|| Path::new(text).components().count() - base.components().count());
+    let matches = |file: &str| {
+        // The path itself, and each folder above it.
+        let ends = file.match_indices('/').map(|(at, _)| at).chain([file.len()]);
+        ends.into_iter().any(|end| pattern.is_match(whole(&file[..end])))
+    };
+    // What the pattern does not mean was not passed over.
+    let (mut files, mut aside) = (Vec::new(), PassedOver::default());
+    let mut enter = |folder: &str, level: usize| depth.is_none_or(|depth| level < depth) || matches(folder);
+    walk(root, "", &mut Vec::new(), &mut enter, &mut |file| files.push(file), &mut aside)?;
+    files.retain(|file| matches(file));
+    files.sort_unstable();
+    Ok(files.into_iter().map(|file| Input { name: whole(&file), path: root.join(&file) }).collect())
+}
+
+/// Calls `take` with the path below `dir` of each picture in its tree. Names that begin with a dot are passed over; a link is
+/// what it leads to, a folder within itself is entered once; `enter` says whether to go into a folder at a level, from 1.
+fn walk(
+    dir: &Path,
+    prefix: &str,
+    above: &mut Vec<PathBuf>,
+    enter: &mut dyn FnMut(&str, usize) -> bool,
+    take: &mut dyn FnMut(String),
+    passed: &mut PassedOver,
+) -> Result<()> {
+    let real = dir.canonicalize().with_context(|| format!("cannot read the folder {}", dir.display()))?;
+    if above.contains(&real) {
+        return Ok(());
+    }
+    above.push(real);
+    let entries = std::fs::read_dir(dir).with_context(|| format!("cannot read the folder {}", dir.display()))?;
+    for entry in entries {
+        let entry = entry.with_context(|| format!("cannot read the folder {}", dir.display()))?;
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else { bail!("{} has a name that is not UTF-8", entry.path().display()) };
+        if name.starts_with('.') {
+            continue;
+        }
+        let kind = entry.file_type().with_context(|| format!("cannot look at {}", entry.path().display()))?;
+        let path = format!("{prefix}{name}");
+        if kind.is_dir() || (kind.is_symlink() && entry.path().is_dir()) {
+            if enter(&path, above.len()) {
+                walk(&entry.path(), &format!("{path}/"), above, enter, take, passed)?;
+            }
+        } else if is_picture(name) && (kind.is_file() || kind.is_symlink()) {
+            take(path);
+        } else {
+            passed.add(if kind.is_file() || kind.is_symlink() { name } else { "x.device or pipe" });
+        }
+    }
+    above.pop();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn tree(files: &[&str]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = dir.path().join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, file).unwrap();
+        }
+        dir
+    }
+
+    fn names(words: &[PathBuf], list: &str) -> Result<Vec<String>> {
+        Ok(find(words, &mut list.as_bytes())?.into_iter().map(|input| input.name).collect())
+    }
+
+    #[test]
+    fn files_folders_trees_patterns_and_lists() {
+        let dir = tree(&["x.png", "sub/y.PNG", "sub/deep/er/z.jpg", "sub/notes.txt", ".git/no.png", "odd.dat"]);
+        let (at, text) = (dir.path(), |name: &str| dir.path().join(name).to_str().unwrap().to_string());
+        assert_eq!(names(&[at.into()], "").unwrap(), ["sub/deep/er/z.jpg", "sub/y.PNG", "x.png"]);
+        // One file, whatever it is called.
+        assert_eq!(names(&[at.join("x.png")], "").unwrap(), [text("x.png")]);
+        assert_eq!(names(&[at.join("odd.dat")], "").unwrap(), [text("odd.dat")]);
+        // Several words: each as it was given, and no picture twice.
+        let both = [at.join("x.png"), at.join("sub"), at.join("sub/y.PNG")];
+        assert_eq!(names(&both, "").unwrap(), [text("x.png"), text("sub/deep/er/z.jpg"), text("sub/y.PNG")]);
+        for (pattern, found) in [
+            ("*.png", vec!["x.png"]),
+            ("*", vec!["sub/deep/er/z.jpg", "sub/y.PNG", "x.png"]),
+            ("**/*.jpg", vec!["sub/deep/er/z.jpg"]),
+            ("s?b/*.PNG", vec!["sub/y.PNG"]),
+            ("sub/d*", vec!["sub/deep/er/z.jpg"]),
+            ("{x,sub/y}.[pP]*", vec!["sub/y.PNG", "x.png"]),
+        ] {
+            let expected: Vec<String> = found.into_iter().map(text).collect();
+            assert_eq!(names(&[at.join(pattern)], "").unwrap(), expected, "{pattern}");
+        }
+        let list = format!("{}\r\n\n{}\n", text("x.png"), text("sub"));
+        let listed = names(&["-".into()], &list).unwrap();
+        assert_eq!(listed, [text("x.png"), text("sub/deep/er/z.jpg"), text("sub/y.PNG")]);
+        // Missing, but in a list: the reader tells.
+        assert_eq!(names(&["-".into()], "no/such.png\n").unwrap(), ["no/such.png"]);
+    }
+
+    #[test]
+    fn mistakes_are_told() {
+        let dir = tree(&["empty/notes.txt"]);
+        for (word, part) in [
+            (dir.path().join("no.png"), "no.png: no such file or folder"),
+            (
+                dir.path().join("empty"),
+                "holds no picture (passed over 1 files that are no pictures by their name (1 .txt))",
+            ),
+            (dir.path().join("*.png"), "no picture's path matches"),
+            (dir.path().join("no/*.png"), "is no folder"),
+            (dir.path().join("[.png"), "is no pattern"),
+        ] {
+            let message = format!("{:#}", names(&[word], "").unwrap_err());
+            assert!(message.contains(part), "{message}");
+        }
+        assert!(names(&["-".into()], "\n").unwrap_err().to_string().contains("names no picture"));
+        assert!(names(&[], "").unwrap_err().to_string().contains("--images"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_and_pipes_hold_nobody_up() {
+        let dir = tree(&["a/x.png"]);
+        std::os::unix::fs::symlink(dir.path(), dir.path().join("a/loop")).unwrap();
+        std::os::unix::fs::symlink("/nowhere", dir.path().join("a/broken.png")).unwrap();
+        std::fs::create_dir(dir.path().join("folder.jpg")).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(dir.path().join("pipe.png")).status();
+        let found = find(&[dir.path().into()], &mut "".as_bytes()).unwrap();
+        let names: Vec<&str> = found.iter().map(|input| input.name.as_str()).collect();
+        assert_eq!(names, ["a/broken.png", "a/x.png"]);
+        let inputs = Inputs(found);
+        assert!(inputs.read(0).unwrap_err().to_string().contains("cannot read the file") && inputs.read(1).is_ok());
+        if made.is_ok_and(|status| status.success()) {
+            let pipe = Inputs(vec![Input { name: "p".into(), path: dir.path().join("pipe.png") }]);
+            assert!(pipe.read(0).unwrap_err().to_string().contains("is no file"));
+        }
+    }
+}
