@@ -8,7 +8,7 @@ mod task;
 pub use estimate::estimate;
 pub use task::Pretrain;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Map, json};
 use simclr_core::cli::CommonArgs;
 use simclr_core::config::Config;
@@ -77,6 +77,11 @@ pub fn plan(config: &Config, setup: Setup<'_>) -> Result<Plan<Pretrain>> {
     let model = setup.place(SimClr::new(&setup.spec(&config.model, classes, 0), seed)?)?;
     let given = objective::Given { config: table, model: &model, seed, steps: schedule.total };
     let objective = objective::choose(&given)?;
+    let channels = setup.train.channels();
+    ensure!(
+        !config.augment.on_device || matches!(channels, 1 | 3),
+        "augment.on_device = true: a GPU distorts pictures of 1 or 3 channels, and these have {channels}: set it to false"
+    );
     let maker = ViewMaker::contrastive(&config.augment, setup.size())?;
     let (samples, sizes) = ((0..examples as u32).collect(), (objective.views(), training.batch));
     let loader = Loader::new(setup.train.clone(), samples, maker, sizes, (seed, Purpose::Contrastive))

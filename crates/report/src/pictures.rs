@@ -134,16 +134,13 @@ fn png(images: &simclr_data::Pictures, index: usize) -> Result<Vec<u8>> {
     );
     let picture = images.get(index)?;
     let (h, w, c) = (picture.height, picture.width, picture.channels);
-    let color = match c {
-        1 => ExtendedColorType::L8,
-        3 => ExtendedColorType::Rgb8,
-        _ => anyhow::bail!("images of {c} channels cannot be drawn"),
-    };
+    // Of more channels than can be drawn, the first ones.
+    let (color, drawn) = if c < 3 { (ExtendedColorType::L8, 1) } else { (ExtendedColorType::Rgb8, 3) };
     let stride = h.max(w).div_ceil(SIDE);
     let mut pixels = Vec::new();
     for y in (0..h).step_by(stride) {
         for x in (0..w).step_by(stride) {
-            pixels.extend_from_slice(&picture.data[(y * w + x) * c..][..c]);
+            pixels.extend_from_slice(&picture.data[(y * w + x) * c..][..drawn]);
         }
     }
     let mut out = Vec::new();
