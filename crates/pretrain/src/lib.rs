@@ -16,7 +16,8 @@ use simclr_core::rng::Purpose;
 use simclr_core::train::Schedule;
 use simclr_data::{Loader, ViewMaker};
 use simclr_model::SimClr;
-use simclr_stage::{Launch, Setup, launch, used_parameters};
+use simclr_stage::{Checkpoint, Launch, Setup, launch, used_parameters};
+use std::path::Path;
 
 /// Prints the estimate of the experiment's pretraining; an epoch has `images`, or those of the dataset.
 ///
@@ -44,8 +45,21 @@ const COLOURS: usize = 3;
 /// # Errors
 /// When the data, the folder or training fails.
 pub fn run(args: &CommonArgs, config: &Config) -> Result<()> {
+    run_from(args, config, None)
+}
+
+/// As [`run`], beginning with the encoder of a checkpoint where there is one, and its projection head as far as shapes agree.
+///
+/// # Errors
+/// As [`run`], and when the checkpoint is not of the experiment's network.
+pub fn run_from(args: &CommonArgs, config: &Config, from: Option<&Path>) -> Result<()> {
+    let checkpoint = from.map(Checkpoint::load).transpose()?;
     let (table, training) = (&config.pretrain, &config.pretrain.training);
     let start = Launch::new(args, config, "pretrain").table("model", &config.model).table("augment", &config.augment);
+    let start = match &checkpoint {
+        None => start,
+        Some(checkpoint) => start.input("checkpoint", &checkpoint.sha256),
+    };
     launch(
         start.table("pretrain", table),
         training,
@@ -58,7 +72,14 @@ pub fn run(args: &CommonArgs, config: &Config) -> Result<()> {
             }
             let (examples, seed) = (setup.train.len(), setup.seed);
             let schedule = Schedule::new(training, examples);
-            let model = setup.place(SimClr::new(&setup.spec(&config.model, classes, 0), seed)?)?;
+            let model = SimClr::new(&setup.spec(&config.model, classes, 0), seed)?;
+            if let Some(checkpoint) = &checkpoint {
+                let (layers, taken) = (model.spec.model.proj_layers, checkpoint.begin(&model)?);
+                tracing::info!(
+                    "begins with a trained encoder, and {taken} of {layers} layers of the head; the rest is fresh"
+                );
+            }
+            let model = setup.place(model)?;
             let given = objective::Given { config: table, model: &model, seed, steps: schedule.total };
             let objective = objective::choose(&given)?;
             let maker = ViewMaker::contrastive(&config.augment, setup.size())?;

@@ -20,7 +20,7 @@ pub use augment::AugmentConfig;
 pub use data::{Corrupt, DataConfig, EachRange, LabelList, MAX_PIXELS, Range, Truncated, Upload};
 pub use eval::{EvalConfig, LinearConfig, Resize};
 pub use experiment::Config;
-pub use model::{ModelConfig, Stem};
+pub use model::{MaxPool, ModelConfig, Stem};
 pub use named::Named;
 pub use resnet::{BASE_CHANNELS, Layout};
 pub use stages::{DistillConfig, FinetuneConfig, OnlineHead, PretrainConfig, ReproduceConfig};
