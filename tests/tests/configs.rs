@@ -38,9 +38,7 @@ fn every_file_loads_at_every_fraction() -> Result<()> {
         let stem = path.file_stem().and_then(|s| s.to_str()).context("a file name")?;
         ensure!(config.name == stem, "{}: name = {:?} should be {stem:?}", path.display(), config.name);
         for &labels in &config.reproduce.labels {
-            config
-                .at_labels(LabelAmount::Share(labels))
-                .with_context(|| format!("{} at labels = {labels}", path.display()))?;
+            config.at_labels(labels).with_context(|| format!("{} at labels = {labels}", path.display()))?;
         }
         let text = std::fs::read_to_string(&path)?;
         let header: String = text.lines().take_while(|l| l.starts_with('#')).collect();

@@ -104,6 +104,7 @@ fn learning_rates() {
             weight_decay: 0.0,
             exclude: Vec::new(),
             eval_every: None,
+            patience: None,
             checkpoint_every: None,
             recompute: false,
             chunk: None,

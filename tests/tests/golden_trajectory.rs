@@ -110,6 +110,7 @@ fn run<T: Task>(task: &mut T, phase: &Json) -> Vec<Json> {
         inputs: vec![],
         extra: serde_json::Map::new(),
         resume: false,
+        extend: None,
     };
     let Opened::Fresh(mut run) = Run::open(options).unwrap() else { panic!("a fresh folder") };
     let options = TrainOptions {

@@ -1,7 +1,7 @@
 //! `ci`: what a change must pass, step by step.
 
 use crate::readable::duration;
-use crate::{arm, cuda, doctor, layout, pack, reproduce, stages, workspace};
+use crate::{arm, cuda, doctor, layout, pack, reproduce, workspace};
 use anyhow::{Context, Result, ensure};
 use std::path::PathBuf;
 use std::process::Command;
@@ -22,6 +22,7 @@ pub fn run() -> Result<()> {
     step("a pack, proved on the emulated GPU", packed)?;
     step("ARM, emulated", arm_emulated)?;
     step("a tiny experiment", experiment)?;
+    step("own pictures, from a folder to a report", own_pictures)?;
     println!("\nall passed in {}", duration(start.elapsed().as_secs_f64()));
     Ok(())
 }
@@ -36,7 +37,7 @@ fn step(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
 
 /// What `reproduce` builds for most experiments, and nothing else does: the stages without the hub and parquet.
 fn lints_without_extras() -> Result<()> {
-    let packages = stages::programs().into_iter().flat_map(|package| ["--package", package]);
+    let packages = reproduce::programs().into_iter().flat_map(|package| ["--package", package]);
     let args = ["clippy", "--no-default-features"].into_iter().chain(packages).chain(["--", "-D", "warnings"]);
     cargo(&args.collect::<Vec<_>>())
 }
@@ -127,6 +128,24 @@ fn run_cargo(command: &mut Command, args: &[&str]) -> Result<()> {
     let status = command.args(args).status().context("starting cargo")?;
     ensure!(status.success(), "cargo {} failed", args.join(" "));
     Ok(())
+}
+
+/// A folder of pictures and a few labels, as a person has them: an experiment is made and run; then a label is added.
+fn own_pictures() -> Result<()> {
+    let dir = std::env::temp_dir().join(format!("simclr-ci-pictures-{}", std::process::id()));
+    let (pictures, out) = (dir.join("made"), dir.join("run"));
+    let made = pictures.display().to_string();
+    let small = ["--train", "300", "--test", "60", "--per-class", "4", "--draws", "2", "--format", "jpg"];
+    let example = ["run", "-p", "simclr-data-tools", "--example", "pictures", "--", "textures", &made];
+    cargo(&[&example[..], &small].concat())?;
+    for table in ["labels.csv", "labels-1.csv"] {
+        let report = reproduce::run(&reproduce::Args::own(&pictures, table, out.clone()))?;
+        for name in [report.join(layout::PAGE), out.join(layout::PREDICTIONS), out.join(layout::NEXT_TO_LABEL)] {
+            ensure!(std::fs::metadata(&name).is_ok_and(|m| m.len() > 100), "no {}", name.display());
+        }
+    }
+    ensure!(out.join(layout::EARLIER).join("1").is_dir(), "what followed from the first labels is gone");
+    std::fs::remove_dir_all(&dir).with_context(|| format!("removing {}", dir.display()))
 }
 
 /// Every stage of a small experiment, from images to the report. The folder stays where it fails, to be looked at.

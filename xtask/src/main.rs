@@ -42,6 +42,8 @@ struct Cli {
 enum Command {
     /// Run an experiment from its file to its report; again, to go on where it stopped
     Reproduce(reproduce::Args),
+    /// Write the experiment that `reproduce --images DIR` would run: --images DIR --out FILE.toml, and options of `reproduce`
+    New(reproduce::NewArgs),
     /// Measure a training step or the augmentation; one JSON line comes last
     Bench(bench::Args),
     /// Turn a TensorFlow checkpoint (TF1, TF2 or SavedModel) into one of this project: PREFIX --out DIR
@@ -69,6 +71,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Reproduce(args) => reproduce::run(&args).map(|_| ()),
+        Command::New(args) => reproduce::new(&args),
         Command::Bench(args) => bench::run(&args),
         Command::ImportTf(args) => import::run(&args),
         Command::Publish(args) => publish::run(&args),

@@ -1,6 +1,6 @@
 //! `pack`: all that a machine with a GPU needs to train and to prove itself, in one folder; no Rust there.
 
-use crate::stages;
+use crate::reproduce;
 use crate::workspace::{self, PACK, PROGRAMS, root};
 use crate::{cuda, readable::duration};
 use anyhow::{Context, Result, bail, ensure};
@@ -73,12 +73,12 @@ pub fn run(args: &Args) -> Result<()> {
     let build = cuda::Build::prepare()?;
     let mut command = build.cargo("build");
     command.arg("--no-default-features");
-    for package in stages::programs() {
+    for package in reproduce::programs() {
         command.args(["--package", package, "--features", &format!("{package}/cuda")]);
     }
     let mut programs = built(&mut command)?;
     programs.extend(built(workspace::cargo().args(["build", "--package", "xtask"]))?);
-    ensure!(programs.len() > stages::programs().len(), "only {} programs were built", programs.len());
+    ensure!(programs.len() > reproduce::programs().len(), "only {} programs were built", programs.len());
     let mut tests = Vec::new();
     if args.tests {
         for picked in TESTS {

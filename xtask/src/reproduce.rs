@@ -2,7 +2,9 @@
 
 mod display;
 mod extras;
+mod folds;
 mod job;
+mod own;
 mod pace;
 mod table;
 
@@ -10,9 +12,10 @@ use crate::layout;
 use crate::readable::duration;
 use crate::stages::{self, TOOL};
 use crate::workspace::{self, Binaries, Extras};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use display::Display;
 use job::{Common, Job};
+use own::Own;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -23,7 +26,9 @@ pub struct Args {
     /// The experiment
     #[arg(default_value = "configs/quickstart.toml")]
     config: PathBuf,
-    /// The run's folder [default: runs/NAME, by the name in CONFIG]
+    #[command(flatten)]
+    own: Own,
+    /// The run's folder [default: runs/NAME, by the name in CONFIG, or by that of the folder of --images]
     #[arg(long)]
     out: Option<PathBuf>,
     /// auto, cpu, cuda or cuda:N
@@ -43,7 +48,20 @@ pub struct Args {
 impl Args {
     /// A run on the CPU with defaults for the rest.
     pub fn new(config: PathBuf, out: PathBuf) -> Self {
-        Self { config, out: Some(out), device: "cpu".into(), set: vec![], fresh: false, threads: None }
+        let own = Own::default();
+        Self { config, own, out: Some(out), device: "cpu".into(), set: vec![], fresh: false, threads: None }
+    }
+
+    /// A short run on the CPU for the pictures of a folder that the example `pictures` of `simclr-data-tools` made.
+    pub fn own(made: &Path, table: &str, out: PathBuf) -> Self {
+        let own = Own {
+            images: Some(made.join("pictures")),
+            labels: vec![made.join(table).display().to_string()],
+            test: Some(made.join("test").display().to_string()),
+            hours: Some(0.005),
+            ..Own::default()
+        };
+        Self { own, ..Self::new(PathBuf::new(), out) }
     }
 }
 
@@ -52,6 +70,9 @@ impl Args {
 /// # Errors
 /// When the build fails, or a stage, whose last words are then part of the message.
 pub fn run(args: &Args) -> Result<PathBuf> {
+    if args.own.images.is_some() {
+        return own_pictures(args);
+    }
     let config = workspace::find(&args.config)?;
     let out = match &args.out {
         Some(out) => out.clone(),
@@ -70,12 +91,59 @@ pub fn run(args: &Args) -> Result<PathBuf> {
             Binaries::build(&programs, &args.device, Extras::Without)?
         }
     };
-    // The plan comes first: a mistake in the configuration must not move an earlier run.
     let common = Common { config, set: args.set.clone(), device: args.device.clone(), threads: args.threads };
-    let jobs = plan(&binaries, &common, &out)?;
+    // The plan comes first: a mistake in the configuration must not move an earlier run.
+    plan(&binaries, &common, &out)?;
     if args.fresh {
         set_aside(&out)?;
     }
+    experiment(&binaries, &common, &out, false)
+}
+
+/// All programs that an experiment may need: those of the stages, and the one that makes experiments.
+pub fn programs() -> Vec<&'static str> {
+    [stages::programs().as_slice(), &[own::RECIPE]].concat()
+}
+
+/// Makes an experiment for a person's own pictures and runs it, once or once a fold.
+fn own_pictures(args: &Args) -> Result<PathBuf> {
+    let own = &args.own;
+    let out = args.out.clone().unwrap_or_else(|| own.out());
+    println!("building the stages");
+    let binaries = Binaries::build(&programs(), &args.device, own.extras())?;
+    if args.fresh {
+        set_aside(&out)?;
+    }
+    let config = out.join(layout::OWN_EXPERIMENT);
+    let relabeled = own.make(&binaries, &config, &args.device, args.threads)?;
+    let set: Vec<String> = own.set()?.into_iter().chain(args.set.iter().cloned()).collect();
+    let common = Common { config, set, device: args.device.clone(), threads: args.threads };
+    let Some(folds) = own.folds else {
+        if relabeled {
+            own::set_results_aside(&out)?;
+        }
+        return experiment(&binaries, &common, &out, true);
+    };
+    ensure!(folds >= 2, "--folds {folds}: must be at least 2");
+    let mut report = PathBuf::new();
+    for fold in 0..folds {
+        let folder = folds::folder(&out, fold);
+        if relabeled && folder.is_dir() {
+            own::set_results_aside(&folder)?;
+        }
+        println!("\nfold {} of {folds}", fold + 1);
+        let set = [common.set.as_slice(), &[format!("data.fold=[{fold}, {folds}]")]].concat();
+        let common = Common { set, config: common.config.clone(), device: common.device.clone(), ..common };
+        report = experiment(&binaries, &common, &folder, true)?;
+    }
+    println!("\n{}\nof all folds: {}", folds::gather(&out, folds)?, out.join(layout::FOLDS).display());
+    Ok(report)
+}
+
+/// Runs the stages of an experiment into `out`, and its report; where pictures are somebody's own, the best network classifies
+/// those without a label in between, and says which to label next.
+fn experiment(binaries: &Binaries, common: &Common, out: &Path, own: bool) -> Result<PathBuf> {
+    let jobs = plan(binaries, common, out)?;
     let logs = out.join(layout::LOGS);
     std::fs::create_dir_all(&logs).with_context(|| format!("creating {}", logs.display()))?;
     println!("{} stages into {}; stop at any time, the same command goes on", jobs.len(), out.display());
@@ -84,7 +152,7 @@ pub fn run(args: &Args) -> Result<PathBuf> {
     let mut display = Display::new(&jobs);
     for job in &jobs {
         display.start(job);
-        let ended = job.run(&binaries, &common, &logs, &mut |progress| display.progress(progress));
+        let ended = job.run(binaries, common, &logs, &mut |progress| display.progress(progress));
         match ended {
             Ok(fresh) => display.end(job, fresh),
             Err(error) => {
@@ -95,13 +163,55 @@ pub fn run(args: &Args) -> Result<PathBuf> {
     }
     display.clear();
 
+    if own {
+        let mut command = binaries.command(TOOL);
+        command.arg("review").arg("--config").arg(&common.config).arg("--run").arg(out);
+        command.args(["--device", &common.device]);
+        if let Some(threads) = common.threads {
+            command.args(["--threads", &threads.to_string()]);
+        }
+        let status = with_set(&mut command, &common.set).status().context("starting the review")?;
+        ensure!(status.success(), "the review failed; the reason is above");
+    }
     let report = out.join(layout::REPORT);
     let mut command = binaries.command(TOOL);
-    command.arg("report").arg("--config").arg(&common.config).arg("--run").arg(&out);
+    command.arg("report").arg("--config").arg(&common.config).arg("--run").arg(out);
     output_of(with_set(&mut command, &common.set), "the report")?;
     println!("\n{}", table::render(&report.join(layout::RESULTS))?);
     println!("{} in all; report: {}", duration(start.elapsed().as_secs_f64()), report.join(layout::PAGE).display());
     Ok(report)
+}
+
+/// Arguments of `new`.
+#[derive(clap::Args)]
+pub struct NewArgs {
+    #[command(flatten)]
+    own: Own,
+    /// The experiment that is written [default: experiments/NAME/experiment.toml, by the folder of --images]
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto")]
+    device: String,
+    /// Threads [default: all]
+    #[arg(long)]
+    threads: Option<usize>,
+}
+
+/// Writes an experiment for a person's own pictures, and what it was made from beside it.
+///
+/// # Errors
+/// When the build fails or the pictures cannot be read.
+pub fn new(args: &NewArgs) -> Result<()> {
+    let out = match (&args.out, &args.own.images) {
+        (Some(out), Some(_)) => out.clone(),
+        (None, Some(_)) => {
+            Path::new("experiments").join(args.own.out().file_name().unwrap_or_default()).join(layout::OWN_EXPERIMENT)
+        }
+        (_, None) => bail!("--images DIR: the folder of your pictures is missing"),
+    };
+    let binaries = Binaries::build(&[own::RECIPE], &args.device, args.own.extras())?;
+    args.own.make(&binaries, &out, &args.device, args.threads).map(|_| ())
 }
 
 /// The jobs, as `simclr-eval plan` lists them; it checks the configuration, too.

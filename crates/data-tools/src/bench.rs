@@ -1,6 +1,6 @@
 //! How many source images a second become two contrastive views.
 
-use simclr_data::decode::{Limits, decode_into};
+use simclr_data::decode::{Options, decode_into};
 
 use anyhow::{Context, Result, ensure};
 use image::codecs::jpeg::JpegEncoder;
@@ -45,7 +45,7 @@ impl Sample {
         let (data, (height, width)) = match self {
             Self::Raw(data) => (data, (SMALL, SMALL)),
             Self::Jpeg(file) => {
-                let size = decode_into(file, 3, &Limits::default(), buffer)?;
+                let size = decode_into(file, 3, &Options::default(), buffer)?;
                 (&*buffer, size)
             }
         };

@@ -12,7 +12,7 @@ pub enum Stored<'a> {
     Pixels(ImageRef<'a>),
     /// Pixels that were read for this call.
     Read(Picture),
-    /// The bytes of a JPEG, PNG or WebP file.
+    /// The bytes of a file of a format that [`crate::decode`] knows.
     File(Vec<u8>),
 }
 

@@ -7,7 +7,7 @@ pub struct Images {
     pub height: usize,
     /// Pixels of a row.
     pub width: usize,
-    /// 1 (grey) or 3 (RGB).
+    /// 1 (grey), 3 (RGB), or what the files hold.
     pub channels: usize,
     /// `[N, H, W, C]`.
     pub data: Vec<u8>,
@@ -22,7 +22,7 @@ pub struct ImageRef<'a> {
     pub height: usize,
     /// Pixels of a row.
     pub width: usize,
-    /// 1 (grey) or 3 (RGB).
+    /// 1 (grey), 3 (RGB), or what the files hold.
     pub channels: usize,
     /// `[H, W, C]`.
     pub data: &'a [u8],
@@ -63,7 +63,7 @@ pub struct Picture {
     pub height: usize,
     /// Pixels of a row.
     pub width: usize,
-    /// 1 (grey) or 3 (RGB).
+    /// 1 (grey), 3 (RGB), or what the files hold.
     pub channels: usize,
     /// `[H, W, C]`.
     pub data: Vec<u8>,

@@ -1,5 +1,8 @@
 //! Names of samples: the same wherever a sample is stored, and as numbers for random streams.
 
+use crate::decode;
+use std::sync::LazyLock;
+
 /// FNV-1a: 64 bits that are the same on every machine and in every version.
 pub(crate) fn hash(name: &str) -> u64 {
     name.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3))
@@ -19,11 +22,11 @@ pub fn stable_name(path: &str) -> &str {
 }
 
 /// Endings of the files that count as pictures, whatever their case; others are passed over.
-pub(crate) const PICTURES: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
+pub(crate) static PICTURES: LazyLock<Vec<&str>> = LazyLock::new(|| decode::endings().collect());
 
 /// Whether a file's name ends like a picture's.
 pub fn is_picture(name: &str) -> bool {
-    name.rsplit_once('.').is_some_and(|(_, end)| PICTURES.iter().any(|p| end.eq_ignore_ascii_case(p)))
+    name.rsplit_once('.').is_some_and(|(_, end)| decode::endings().any(|p| end.eq_ignore_ascii_case(p)))
 }
 
 /// Whether this is a class of ImageNet: `n` and eight digits.

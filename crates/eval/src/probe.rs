@@ -70,6 +70,7 @@ pub fn training(config: &LinearConfig) -> TrainingConfig {
         weight_decay: config.weight_decay,
         exclude: Vec::new(),
         eval_every: None,
+        patience: None,
         checkpoint_every: None,
         recompute: false,
         chunk: None,

@@ -4,13 +4,14 @@ use crate::device_batch::uploader;
 use anyhow::{Context, Result, ensure};
 use candle_core::Tensor;
 use simclr_core::config::Config;
+use simclr_core::train::ACCURACY;
 use simclr_data::{Pictures, ViewMaker, eval_batches};
 use simclr_model::{Accuracy, SimClr};
 use simclr_ops::Sent;
 use std::sync::Arc;
 
 /// Names of the figures in the log.
-pub(crate) const TOP1: &str = "test_top1";
+pub(crate) const TOP1: &str = ACCURACY;
 pub(crate) const TOP5: &str = "test_top5";
 
 /// Images with their labels, seen through the evaluation view. Images without a label are left out.

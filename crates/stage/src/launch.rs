@@ -3,15 +3,15 @@
 use crate::checkpoint::used_parameters;
 use crate::eval_set::{TOP1, TOP5};
 use crate::plan::{Plan, StageLoss};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use candle_core::Device;
 use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
 use simclr_core::cli::{CommonArgs, device_name, vector_unit};
 use simclr_core::config::{Config, Dtype, LabelAmount, TrainingConfig};
 use simclr_core::disk::file_sha256;
-use simclr_core::run::{Opened, Run, RunOptions};
-use simclr_core::train::{Outcome, TrainOptions, train};
+use simclr_core::run::{Extend, Opened, Run, RunOptions};
+use simclr_core::train::{Outcome, Schedule, Stopped, TrainOptions, train};
 use simclr_model::SimClr;
 
 /// What a stage's run is, before anything is loaded.
@@ -62,30 +62,46 @@ impl<'a> Launch<'a> {
         launch.option("labels", amount).option("subset", subset)
     }
 
-    /// The same, decided by the list of labeled images, too, where the experiment has one for this amount.
+    /// The same, decided by the table of labels and by the list of labeled images, too, where the experiment has them.
     ///
     /// # Errors
-    /// When the list cannot be read.
+    /// When one cannot be read.
     pub fn label_list(self, amount: LabelAmount) -> Result<Self> {
-        match self.config.data.list(amount) {
-            None => Ok(self),
-            Some(list) => Ok(self.input("label list", &file_sha256(&list.file).context("data.lists")?)),
-        }
+        let data = &self.config.data;
+        let files = [
+            ("labels", "data.labels", data.labels.as_ref()),
+            ("label list", "data.lists", data.list(amount).map(|list| &list.file)),
+        ];
+        files.into_iter().try_fold(self, |start, (name, key, file)| match file {
+            None => Ok(start),
+            Some(file) => Ok(start.input(name, &file_sha256(file).context(key)?)),
+        })
     }
 }
 
-/// Opens the run folder; `None` when it holds this run already, finished.
+/// Opens the run folder of a stage that trains no network; `None` when it holds this run already, finished.
 ///
 /// # Errors
 /// When the experiment names a dataset or a transform that there is not, or the folder holds something else.
 pub fn open(launch: Launch<'_>) -> Result<Option<Run>> {
+    ensure!(
+        !launch.args.extend,
+        "--extend: this stage measures a network; pretraining, fine-tuning and distillation go on"
+    );
+    open_as(launch, None)
+}
+
+/// Opens the run folder, as [`open`] does, of a stage that trains as the table says.
+fn open_as(launch: Launch<'_>, training: Option<&TrainingConfig>) -> Result<Option<Run>> {
     let Launch { args, config, stage, mut identity, inputs, extra } = launch;
     simclr_data::check(config)?;
     // A run of the default keeps the manifest that it had before there was a choice.
     if config.dtype != Dtype::default() {
         identity["dtype"] = json!(config.dtype);
     }
-    Ok(match Run::open(RunOptions { out: &args.out, stage, config, identity, inputs, extra, resume: args.resume })? {
+    let steps = |examples: usize| training.map_or(0, |training| Schedule::new(training, examples).total);
+    let (resume, extend) = (args.resume, args.extend.then_some(Extend { steps: &steps }));
+    Ok(match Run::open(RunOptions { out: &args.out, stage, config, identity, inputs, extra, resume, extend })? {
         Opened::Done(_) => {
             tracing::info!("{} holds this run already, finished", args.out.display());
             None
@@ -120,7 +136,7 @@ pub fn launch<L: StageLoss>(
 ) -> Result<()> {
     let (args, config, stage, mut facts) = (launch.args, launch.config, launch.stage, launch.extra.clone());
     let device = args.device.open()?;
-    let Some(mut run) = open(launch)? else { return Ok(()) };
+    let Some(mut run) = open_as(launch, Some(training))? else { return Ok(()) };
     let mut plan = plan(&run, &device)?;
     if training.recompute && !plan.model.encoder.recomputes() {
         let name = &plan.model.spec.model.backbone.name;
@@ -140,6 +156,15 @@ pub fn launch<L: StageLoss>(
     facts.insert("seconds".into(), json!(outcome.seconds));
     let images = (outcome.steps * training.batch as u64) as f64;
     facts.insert("images_per_s".into(), json!(images / outcome.seconds.max(1e-9)));
+    if let Some(best) = outcome.best {
+        facts.insert("best".into(), json!(best));
+    }
+    if let Some(Stopped { length, patience }) = outcome.stopped {
+        let best = outcome.best.map_or(0, |best| best.step);
+        let why = format!("{patience} evaluations in a row were no better than that after step {best}");
+        tracing::info!("stopped after step {} of {length}: {why}", outcome.steps);
+        facts.insert("stopped".into(), json!({"step": outcome.steps, "of": length, "why": why}));
+    }
     if let Json::Object(more) = result(&plan.model, &outcome)? {
         facts.extend(more);
     }

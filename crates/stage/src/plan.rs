@@ -27,6 +27,11 @@ pub trait StageLoss {
         test.metrics(model)
     }
 
+    /// Whether evaluations measure accuracy: the network has a classifier, and there are images to hold it against.
+    fn measures(&self, model: &SimClr, test: &EvalSet) -> bool {
+        model.classifier.is_some() && !test.is_empty()
+    }
+
     /// The metric of a step that progress shows beside the loss, a share, and what it is called there.
     fn watched(&self) -> Option<(&'static str, &'static str)> {
         None
@@ -105,6 +110,10 @@ impl<L: StageLoss> Task for Plan<L> {
 
     fn evaluate(&mut self) -> Result<Vec<(&'static str, f64)>> {
         self.loss.evaluate(&self.model, &self.test)
+    }
+
+    fn measures(&self) -> bool {
+        self.loss.measures(&self.model, &self.test)
     }
 
     fn watched(&self) -> Option<(&'static str, &'static str)> {

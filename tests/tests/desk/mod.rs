@@ -79,6 +79,7 @@ impl Desk {
             config: self.path("experiment.toml"),
             out: self.path(out),
             resume: false,
+            extend: false,
             dtype: None,
             device: DeviceChoice::Auto,
             set: vec![],

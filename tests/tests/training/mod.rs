@@ -26,6 +26,7 @@ pub fn pretrain(out: &Path, config: &Config, stop: Option<u64>, device: &Device)
         inputs: vec![],
         extra: Map::new(),
         resume: true,
+        extend: None,
     };
     let mut run = match Run::open(options).unwrap() {
         Opened::Fresh(run) | Opened::Resume(run) => run,

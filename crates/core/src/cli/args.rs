@@ -24,6 +24,11 @@ pub struct CommonArgs {
     #[arg(long)]
     pub resume: bool,
 
+    /// Train a finished run in --out further, to the longer length that the experiment has now: on from its last state, by
+    /// the schedule of the new length, without another warm-up. What it was is kept in DIR/before-extend-STEP
+    #[arg(long)]
+    pub extend: bool,
+
     /// Where to compute: auto, cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: DeviceChoice,

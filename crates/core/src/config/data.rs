@@ -15,7 +15,7 @@ const PARQUET_CACHE: usize = 1024;
 /// Share of the labeled pictures that is held out, where `data.held_out` is not set and there are no test pictures.
 const HELD_OUT: f64 = 0.2;
 /// Most channels of a picture.
-const MAX_CHANNELS: usize = 16;
+pub const MAX_CHANNELS: usize = 16;
 /// Least and most parts of `data.fold`.
 const FOLDS: std::ops::RangeInclusive<usize> = 2..=100;
 

@@ -18,7 +18,7 @@ pub use crate::amount::LabelAmount;
 pub use crate::optim::OptimizerConfig;
 pub use crate::value::{not_negative as check_not_negative, share as check_share};
 pub use augment::AugmentConfig;
-pub use data::{Corrupt, DataConfig, EachRange, LabelList, MAX_PIXELS, Range, Truncated, Upload};
+pub use data::{Corrupt, DataConfig, EachRange, LabelList, MAX_CHANNELS, MAX_PIXELS, Range, Truncated, Upload};
 pub use eval::{EvalConfig, LinearConfig, Resize};
 pub use experiment::Config;
 pub use model::{ModelConfig, Stem};

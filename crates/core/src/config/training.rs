@@ -91,6 +91,10 @@ pub struct TrainingConfig {
     /// Measure accuracy on the test images this often; at the end always.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eval_every: Option<Duration>,
+    /// Stop after this many evaluations in a row without a better accuracy on the test images than the best so far; never,
+    /// where the key is missing. Needs `eval_every`. `checkpoint` is then the network at the stop, and `best` stands beside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patience: Option<u64>,
     /// Save a checkpoint to resume from this often; at the end always.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint_every: Option<Duration>,
@@ -150,7 +154,17 @@ impl TrainingConfig {
         for (name, every) in [("eval_every", self.eval_every), ("checkpoint_every", self.checkpoint_every)] {
             every.map_or(Ok(()), |every| every.check(&key(name), true))?;
         }
-        Ok(())
+        match self.patience {
+            Some(0) => bail!("{} = 0: must be at least 1 evaluation", key("patience")),
+            Some(n) if self.eval_every.is_none() => {
+                bail!(
+                    "{} = {n}: counts evaluations, and there is but the last one; set {}",
+                    key("patience"),
+                    key("eval_every")
+                )
+            }
+            _ => Ok(()),
+        }
     }
 }
 

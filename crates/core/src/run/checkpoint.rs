@@ -2,15 +2,17 @@
 //!
 //! Every file carries one metadata key only, and tensors in one order, so that equal contents give equal bytes.
 
-use super::layout::{CHECKPOINT, CONFIG, MANIFEST, MODEL, STATE};
+use super::extend;
+use super::layout::{CHECKPOINT, CONFIG, MANIFEST, MODEL, STATE, before_extend};
 use crate::params::ParamStore;
 use crate::{disk, hub, stages};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device, Tensor};
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorInfo;
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, HashMap};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// Writes `model.safetensors` and `config.json` into `dir`, which is made where it is missing.
@@ -57,9 +59,13 @@ pub fn find(path: &Path) -> Result<PathBuf> {
             "{}: this run measured a checkpoint and has none of its own; name the one that it measured",
             path.display()
         ),
-        None if path.join(STATE).is_file() => {
-            bail!("{}: this run is not finished and has no {MODEL} yet; resume it first", path.display())
-        }
+        None if path.join(STATE).is_file() => bail!(
+            "{}: this run is not finished and has no {MODEL} yet; resume it first{}",
+            path.display(),
+            earlier(path)
+                .map(|name| format!(", or take what it was before it was extended: {name}"))
+                .unwrap_or_default()
+        ),
         None => bail!("{}: holds neither {MODEL} nor {CHECKPOINT}/{MODEL}", path.display()),
     }
 }
@@ -68,6 +74,12 @@ pub fn find(path: &Path) -> Result<PathBuf> {
 fn measures(run: &Path) -> bool {
     let manifest = disk::read_json(&run.join(MANIFEST)).unwrap_or_default();
     manifest["stage"].as_str().and_then(stages::named).is_some_and(|stage| stage.measured().is_some())
+}
+
+/// What a run that is being trained further was before: the name of a folder in its own.
+fn earlier(run: &Path) -> Option<String> {
+    let name = before_extend(extend::last(&disk::read_json(&run.join(MANIFEST)).ok()?)?);
+    run.join(&name).is_dir().then_some(name)
 }
 
 /// A checkpoint's two files, each read once.
@@ -113,6 +125,38 @@ pub fn load_state(dir: &Path) -> Result<Option<(BTreeMap<String, Tensor>, Json)>
     let state = metadata.get("state").with_context(|| format!("{} holds no key \"state\"", path.display()))?;
     let state = serde_json::from_str(state).with_context(|| format!("the state in {}", path.display()))?;
     Ok(Some((tensors, state)))
+}
+
+/// What the state in `dir` says beside its tensors, which are not read; `None` when there is no such file.
+///
+/// # Errors
+/// When the file is damaged.
+pub fn state_of(dir: &Path) -> Result<Option<Json>> {
+    let path = dir.join(STATE);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let inner = || -> Result<Json> {
+        let mut file = std::fs::File::open(&path)?;
+        let mut length = [0; 8];
+        file.read_exact(&mut length)?;
+        let length = u64::from_le_bytes(length);
+        ensure!(length < file.metadata()?.len(), "its header is longer than the file");
+        let mut header = vec![0; usize::try_from(length)?];
+        file.read_exact(&mut header)?;
+        let header: Json = serde_json::from_slice(&header)?;
+        Ok(serde_json::from_str(header["__metadata__"]["state"].as_str().context("it holds no key \"state\"")?)?)
+    };
+    inner().map(Some).with_context(|| format!("{} is damaged", path.display()))
+}
+
+/// The tensors of a file, which need no description beside it, and the SHA-256 of its bytes.
+///
+/// # Errors
+/// When the file is missing or damaged.
+pub fn read_tensors(path: &Path) -> Result<(BTreeMap<String, Tensor>, String)> {
+    let bytes = read(path)?;
+    Ok((tensors_of(path, &bytes)?.0, disk::sha256(&bytes)))
 }
 
 /// Writes tensors as one file with one key of metadata, in one rename.

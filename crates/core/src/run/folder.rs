@@ -1,7 +1,9 @@
 //! A run folder: what was asked for, what was measured on the way, what came out ([`layout`](super::layout) names its
 //! files). Nothing in it is ever overwritten by another run.
 
-use super::layout::{CHECKPOINT, EXPERIMENT, MANIFEST, METRICS, MODEL, RESULT, STATE};
+use super::checkpoint;
+use super::extend::{self, EXTENDED, Extend, Finished};
+use super::layout::{BEST, CHECKPOINT, EXPERIMENT, MANIFEST, METRICS, MODEL, RESULT, STATE, before_extend};
 use super::tensorboard::EventWriter;
 use crate::config::Config;
 use crate::disk;
@@ -30,6 +32,8 @@ pub struct RunOptions<'a> {
     pub extra: Map<String, Json>,
     /// Go on with an unfinished run.
     pub resume: bool,
+    /// Train a finished run further, to the length that the experiment has now.
+    pub extend: Option<Extend<'a>>,
 }
 
 /// What was found at [`RunOptions::out`].
@@ -38,7 +42,7 @@ pub enum Opened {
     Done(Json),
     /// Nothing: the run begins.
     Fresh(Run),
-    /// The same run, unfinished: it goes on.
+    /// The same run, unfinished or longer than it was: it goes on.
     Resume(Run),
 }
 
@@ -48,53 +52,88 @@ pub struct Run {
     dir: PathBuf,
     resumed: bool,
     begun: bool,
+    extended_at: Option<u64>,
     metrics: File,
     events: EventWriter,
     _lock: File,
 }
 
 impl Run {
-    /// Opens or begins the run in `options.out`.
+    /// Opens or begins the run in `options.out`. One that is finished and shorter than the experiment says goes on where
+    /// `extend` asks for it: what it was is kept in `before-extend-STEP`.
     ///
     /// # Errors
     /// When the folder holds another run (the message names what differs), an unfinished one and `resume` is not
-    /// asked for, files that are no run, or a run that another process works on.
+    /// asked for, files that are no run, a run that another process works on, or none that could be extended.
     pub fn open(options: RunOptions<'_>) -> Result<Opened> {
         let (dir, path) = (options.out, options.out.join(MANIFEST));
         let manifest = manifest(&options)?;
-        std::fs::create_dir_all(dir).with_context(|| format!("cannot make the folder {}", dir.display()))?;
         let resumed = path.exists();
-        if resumed {
+        if options.extend.is_some() && !resumed {
+            bail!("--extend: {} holds no run to train further; leave --extend out to begin one", dir.display())
+        }
+        std::fs::create_dir_all(dir).with_context(|| format!("cannot make the folder {}", dir.display()))?;
+        let mut extended_at = None;
+        let lock = if resumed {
             let found = disk::read_json(&path)?;
-            let mut differences = Vec::new();
-            differ("stage", &found["stage"], &manifest["stage"], &mut differences);
-            // Stages differ in everything else, too: only runs of one stage are worth comparing.
-            if differences.is_empty() {
-                differ("", &found, &manifest, &mut differences);
-            }
-            if !differences.is_empty() {
-                let shown = differences[..differences.len().min(5)].join("; ");
-                bail!("{} holds another run: {shown}. Choose another --out", dir.display())
-            }
-            if dir.join(RESULT).exists() {
-                return Ok(Opened::Done(disk::read_json(&dir.join(RESULT))?));
-            }
-            if !options.resume {
-                bail!("{} holds an unfinished run: add --resume to go on, or choose another --out", dir.display())
+            let result = match dir.join(RESULT) {
+                result if result.exists() => Some(disk::read_json(&result)?),
+                _ => None,
+            };
+            let left_over = result.as_ref().is_some_and(|result| extend::is_left_over(&found, result));
+            match (same(dir, &found, &manifest)?, result.filter(|_| !left_over)) {
+                (Same::Run, Some(result)) => return Ok(Opened::Done(result)),
+                (Same::Run, None) if !options.resume => {
+                    bail!("{} holds an unfinished run: add --resume to go on, or choose another --out", dir.display())
+                }
+                (Same::Run, None) => {
+                    let lock = lock(&path)?;
+                    if left_over {
+                        extend::clear(dir)?;
+                    }
+                    extended_at = extend::last(&found);
+                    lock
+                }
+                (Same::ButLength(_), Some(result)) if options.extend.is_some() => {
+                    let held = lock(&path)?;
+                    let state = checkpoint::state_of(dir)?;
+                    let run = Finished { dir, manifest: &found, result: &result, state: state.as_ref() };
+                    let longer = match &options.extend {
+                        Some(extend) => extend::prepare(&run, &manifest, extend)?,
+                        None => manifest,
+                    };
+                    extended_at = extend::last(&longer);
+                    let lock = replace(&path, &longer)?;
+                    drop(held);
+                    extend::clear(dir)?;
+                    let kept = dir.join(before_extend(extended_at.unwrap_or_default()));
+                    tracing::info!("what the run was is kept in {}", kept.display());
+                    lock
+                }
+                (Same::ButLength(differences), Some(_)) => bail!(
+                    "{} holds another run: {differences}. Add --extend to train it further from where it ended, or choose \
+                     another --out",
+                    dir.display()
+                ),
+                (Same::ButLength(differences), None) => bail!(
+                    "{} holds another run, unfinished: {differences}. Finish it with its own length and --resume, after which \
+                     --extend trains it further, or choose another --out",
+                    dir.display()
+                ),
             }
         } else {
-            let ours = [METRICS, RESULT, EXPERIMENT, STATE, MODEL, CHECKPOINT];
+            let ours = [METRICS, RESULT, EXPERIMENT, STATE, MODEL, CHECKPOINT, BEST];
             if let Some(name) = ours.iter().find(|name| dir.join(name).exists()) {
                 bail!("{} holds {name} but no {MANIFEST}: choose another --out", dir.display())
             }
             disk::write_json(&path, &manifest)?;
-        }
-        let lock = lock(&path)?;
+            lock(&path)?
+        };
         if !dir.join(EXPERIMENT).exists() {
             disk::write(&dir.join(EXPERIMENT), options.config.to_toml()?.as_bytes())?;
         }
         let (metrics, events) = (append(&dir.join(METRICS))?, EventWriter::create(dir)?);
-        let run = Self { dir: dir.into(), resumed, begun: resumed, metrics, events, _lock: lock };
+        let run = Self { dir: dir.into(), resumed, begun: resumed, extended_at, metrics, events, _lock: lock };
         Ok(if resumed { Opened::Resume(run) } else { Opened::Fresh(run) })
     }
 
@@ -108,9 +147,14 @@ impl Run {
         self.dir.join(CHECKPOINT)
     }
 
-    /// Whether the folder held this run already, unfinished.
+    /// Whether the folder held this run already, unfinished or shorter.
     pub fn is_resumed(&self) -> bool {
         self.resumed
+    }
+
+    /// The step after which it was finished, and from which it was trained further; of several the last.
+    pub fn extended_at(&self) -> Option<u64> {
+        self.extended_at
     }
 
     /// Appends measurements after `step` steps. A value that is not finite is written as null.
@@ -143,7 +187,7 @@ impl Run {
         let lines: Vec<&[u8]> = text.split_inclusive(|b| *b == b'\n').filter(kept).collect();
         disk::write(&path, &lines.concat())?;
         self.metrics = append(&path)?;
-        Ok(())
+        self.events.restart(step)
     }
 
     /// Writes the result, which completes the run.
@@ -172,6 +216,48 @@ impl Drop for Run {
         }
         let _ = std::fs::remove_dir(&self.dir);
     }
+}
+
+/// How the run in a folder relates to the one that was asked for.
+enum Same {
+    /// It is that run.
+    Run,
+    /// It is one of another length: how they differ, in words.
+    ButLength(String),
+}
+
+/// Holds the manifest that was found against the one that was asked for.
+fn same(dir: &Path, found: &Json, wanted: &Json) -> Result<Same> {
+    let differences = |found: &Json, wanted: &Json| {
+        let mut differences = Vec::new();
+        differ("stage", &found["stage"], &wanted["stage"], &mut differences);
+        // Stages differ in everything else, too: only runs of one stage are worth comparing.
+        if differences.is_empty() {
+            differ("", found, wanted, &mut differences);
+        }
+        differences
+    };
+    let all = differences(found, wanted);
+    let shown = all[..all.len().min(5)].join("; ");
+    if all.is_empty() {
+        Ok(Same::Run)
+    } else if differences(&extend::without_length(found), &extend::without_length(wanted)).is_empty() {
+        Ok(Same::ButLength(shown))
+    } else {
+        bail!("{} holds another run: {shown}. Choose another --out", dir.display())
+    }
+}
+
+/// Writes another manifest in the place of one, and gives the lock on it.
+fn replace(path: &Path, manifest: &Json) -> Result<File> {
+    let mut held = None;
+    disk::atomically(path, |partial| {
+        std::fs::write(partial, format!("{manifest:#}\n"))?;
+        // Before it is in its place: nobody finds it free.
+        held = Some(lock(partial)?);
+        Ok(())
+    })?;
+    held.context("the manifest was not written")
 }
 
 fn append(path: &Path) -> Result<File> {
@@ -227,8 +313,9 @@ fn differ(path: &str, found: &Json, wanted: &Json, out: &mut Vec<String>) {
     match (found, wanted) {
         (Json::Object(a), Json::Object(b)) => {
             for key in a.keys().chain(b.keys().filter(|k| !a.contains_key(*k))) {
-                // The hash repeats what `config` says, and another version may compute the same numbers.
-                if path.is_empty() && ["config_sha256", "version"].contains(&key.as_str()) {
+                // The hash repeats what `config` says, another version may compute the same numbers, and who asks for a run
+                // of some length need not know in how many pieces it was trained.
+                if path.is_empty() && ["config_sha256", "version", EXTENDED].contains(&key.as_str()) {
                     continue;
                 }
                 let dot = if path.is_empty() { "" } else { "." };
@@ -264,7 +351,16 @@ pub(crate) mod tests {
         let identity = json!({"pretrain": {"temperature": temperature}});
         let inputs = vec![("images".to_string(), "00ff".to_string())];
         let config = config();
-        Run::open(RunOptions { out, stage: "pretrain", config: &config, identity, inputs, extra: Map::new(), resume })
+        Run::open(RunOptions {
+            out,
+            stage: "pretrain",
+            config: &config,
+            identity,
+            inputs,
+            extra: Map::new(),
+            resume,
+            extend: None,
+        })
     }
 
     fn message(opened: Result<Opened>) -> String {

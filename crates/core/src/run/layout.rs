@@ -8,6 +8,9 @@
 //!     labels.json            which images' labels were used
 //!     classes.json           names of the classes that it began with
 //!     state.safetensors      what resumes the run
+//!     checkpoint/            what the next stage takes: model.safetensors, config.json
+//!     best/                  the same as it was at the best evaluation, and best.json, which says when
+//!     before-extend-STEP/    what the run was when it was extended: manifest, state, checkpoint, best, result
 //!     checkpoint/            what the next stage takes: model.safetensors, config.json; later calibration.json
 //!     result.json            written last: the run is complete
 //!
@@ -44,6 +47,10 @@ pub const MODEL: &str = "model.safetensors";
 /// What describes the network beside them.
 pub const CONFIG: &str = "config.json";
 
+/// Where a run keeps the network of its best evaluation.
+pub const BEST: &str = "best";
+/// Step and accuracy of that evaluation.
+pub const BEST_FACTS: &str = "best.json";
 /// How sure a classifier may be, measured on held-out images; beside its weights.
 pub const CALIBRATION: &str = "calibration.json";
 
@@ -64,6 +71,16 @@ pub const INSPECTED: &str = "data.json";
 /// Pictures of the dataset and their views.
 pub const SHEET: &str = "sheet.png";
 
+/// The experiment that was made for a person's own pictures.
+pub const OWN_EXPERIMENT: &str = "experiment.toml";
+/// What that experiment was made from.
+pub const RECIPE: &str = "recipe.json";
+
+/// Where an experiment keeps results of earlier labels.
+pub const EARLIER: &str = "earlier";
+/// What the runs of all folds came to.
+pub const FOLDS: &str = "folds.json";
+
 /// Where an experiment keeps what its stages said.
 pub const LOGS: &str = "log";
 /// Where an experiment keeps its report.
@@ -72,6 +89,11 @@ pub const REPORT: &str = "report";
 pub const PAGE: &str = "index.html";
 /// The report for programs.
 pub const RESULTS: &str = "results.json";
+
+/// Where a run that is trained further keeps what it was after `step` steps.
+pub fn before_extend(step: u64) -> String {
+    format!("before-extend-{step}")
+}
 
 /// Where an experiment keeps the runs on one subset of the labels; `labels` is their amount, as `--labels` has it.
 pub fn label_set(labels: impl std::fmt::Display, subset: usize) -> String {

@@ -1,10 +1,14 @@
 //! Run folders and the checkpoints that stages hand on.
 
+pub mod best;
 pub mod checkpoint;
+mod extend;
 mod folder;
 pub mod layout;
 mod tensorboard;
 
+pub use best::Best;
+pub use extend::Extend;
 pub use folder::{NUMERICS, Opened, Run, RunOptions};
 pub use tensorboard::EventWriter;
 

@@ -1,5 +1,7 @@
 //! TensorBoard event files, scalars only: TFRecord frames around hand-written protocol buffers.
 
+use super::layout::EVENTS;
+use crate::disk;
 use anyhow::{Context, Result};
 use std::fs::File;
 use std::io::Write;
@@ -21,7 +23,7 @@ impl EventWriter {
         let seconds = now() as u64;
         // Two runs of one second get two names.
         let path = (0..)
-            .map(|n| dir.join(format!("events.out.tfevents.{seconds:010}.{}.{n}", std::process::id())))
+            .map(|n| dir.join(format!("{EVENTS}.{seconds:010}.{}.{n}", std::process::id())))
             .find(|path| !path.exists())
             .context("no free name")?;
         let file = File::create_new(&path).with_context(|| format!("cannot write {}", path.display()))?;
@@ -52,6 +54,29 @@ impl EventWriter {
         self.event(Some(step), &field_bytes(5, &summary))
     }
 
+    /// Says that training goes on after `step` steps, and drops what the run's earlier files tell of later ones. A viewer that
+    /// has read those already drops them, too.
+    ///
+    /// # Errors
+    /// When a file cannot be read or written.
+    pub fn restart(&mut self, step: u64) -> Result<()> {
+        let dir = self.path.parent().context("a file needs a folder")?;
+        for entry in std::fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))? {
+            let path = entry?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if path == self.path || !is_ours(name) {
+                continue;
+            }
+            let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            let kept = kept(&bytes, step);
+            if kept.len() < bytes.len() {
+                disk::write(&path, &kept)?;
+            }
+        }
+        // Event.session_log = 7, SessionLog.status = 1, START = 1.
+        self.event(Some(step + 1), &field_bytes(7, &[1 << 3, 1]))
+    }
+
     /// Event: wall_time = 1 (double), step = 2 (varint), then `what`.
     fn event(&mut self, step: Option<u64>, what: &[u8]) -> Result<()> {
         let mut event = vec![1 << 3 | 1];
@@ -63,6 +88,51 @@ impl EventWriter {
         event.extend(what);
         self.file.write_all(&frame(&event)).with_context(|| format!("cannot write {}", self.path.display()))
     }
+}
+
+/// Whether an [`EventWriter`] gave a file this name: other programs put the machine's name into theirs.
+fn is_ours(name: &str) -> bool {
+    let parts = name.strip_prefix(EVENTS).and_then(|rest| rest.strip_prefix('.'));
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    parts.is_some_and(|parts| parts.split('.').count() == 3 && parts.split('.').all(is_number))
+}
+
+/// The frames of a file that tell of no step past `step`. What follows a frame that a crash cut short goes, too.
+fn kept(bytes: &[u8], step: u64) -> Vec<u8> {
+    let (mut kept, mut rest) = (Vec::new(), bytes);
+    while let Some((data, whole)) = first_frame(rest) {
+        if step_of(data).is_none_or(|own| own <= step) {
+            kept.extend(&rest[..whole]);
+        }
+        rest = &rest[whole..];
+    }
+    kept
+}
+
+/// The data of the frame that `bytes` begin with, and the frame's length; `None` where it is not whole.
+fn first_frame(bytes: &[u8]) -> Option<(&[u8], usize)> {
+    let length: [u8; 8] = bytes.get(..8)?.try_into().ok()?;
+    let whole = usize::try_from(u64::from_le_bytes(length)).ok()?.checked_add(16)?;
+    let data = bytes.get(12..whole - 4)?;
+    let intact = bytes.get(8..12)? == masked(&length) && bytes.get(whole - 4..whole)? == masked(data);
+    intact.then_some((data, whole))
+}
+
+/// The step of an event that [`EventWriter::event`] wrote; `None` where it tells of none.
+fn step_of(event: &[u8]) -> Option<u64> {
+    // The wall time stands first: a tag and eight bytes.
+    let (tag, number) = event.get(9..)?.split_first()?;
+    if *tag != 2 << 3 {
+        return None;
+    }
+    let mut step = 0;
+    for (i, byte) in number.iter().take(10).enumerate() {
+        step |= u64::from(byte & 0x7f) << (7 * i);
+        if byte & 0x80 == 0 {
+            return Some(step);
+        }
+    }
+    None
 }
 
 fn now() -> f64 {
@@ -121,6 +191,67 @@ mod tests {
         let tail = b"\x10\xac\x02\x2a\x0d\x0a\x0b\x0a\x04loss\x15\x00\x00\x00\x3f";
         assert_eq!(&records[1][9..], tail);
         assert!(EventWriter::create(dir.path()).is_ok(), "a second file in the same second");
+    }
+
+    /// Steps of all scalars in the folder, file by file in TensorBoard's order.
+    fn steps(dir: &Path) -> Vec<u64> {
+        let mut files: Vec<_> = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
+        files.sort();
+        let mut steps = Vec::new();
+        for file in files {
+            let bytes = std::fs::read(file).unwrap();
+            let mut rest = &bytes[..];
+            while let Some((data, whole)) = first_frame(rest) {
+                if data.windows(4).any(|w| w == b"loss") {
+                    steps.extend(step_of(data));
+                }
+                rest = &rest[whole..];
+            }
+            assert!(rest.is_empty(), "{} bytes belong to no frame", rest.len());
+        }
+        steps
+    }
+
+    #[test]
+    fn a_restart_drops_what_comes_later_and_what_was_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |steps: std::ops::RangeInclusive<u64>| {
+            let mut writer = EventWriter::create(dir.path()).unwrap();
+            // 127, 128 and 16384 are where a varint grows.
+            steps.for_each(|step| writer.scalars(step, &[("loss", step as f64)]).unwrap());
+            writer
+        };
+        let first = write(120..=135);
+        let others = dir.path().join(format!("{EVENTS}.1700000000.host.12.0"));
+        std::fs::write(&others, b"somebody else's").unwrap();
+        let bytes = std::fs::read(first.path()).unwrap();
+        // A crash within the last frame.
+        std::fs::write(first.path(), &bytes[..bytes.len() - 3]).unwrap();
+        let mut second = EventWriter::create(dir.path()).unwrap();
+        second.restart(130).unwrap();
+        (131..=134).for_each(|step| second.scalars(step, &[("loss", 0.0)]).unwrap());
+        let mut third = EventWriter::create(dir.path()).unwrap();
+        third.restart(128).unwrap();
+        (129..=131).for_each(|step| third.scalars(step, &[("loss", 0.0)]).unwrap());
+        assert_eq!(std::fs::read(&others).unwrap(), b"somebody else's");
+        std::fs::remove_file(&others).unwrap();
+        let mut seen = steps(dir.path());
+        seen.sort();
+        assert_eq!(seen, (120..=131).collect::<Vec<_>>());
+        for step in [0, 1, 127, 128, 16384, u64::MAX] {
+            let event = [&[1 << 3 | 1, 0, 0, 0, 0, 0, 0, 0, 0, 2 << 3][..], &{
+                let mut number = Vec::new();
+                varint(step, &mut number);
+                number
+            }]
+            .concat();
+            assert_eq!(step_of(&event), Some(step));
+        }
+        // No bytes make it panic, and a length of any size is a frame that is not whole.
+        for end in 0..bytes.len().min(200) {
+            kept(&bytes[end..], 3);
+        }
+        assert!(first_frame(&[0xff; 40]).is_none());
     }
 
     #[test]

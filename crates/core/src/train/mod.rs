@@ -6,11 +6,14 @@ mod state;
 mod step;
 mod task;
 mod trainer;
+mod watch;
 
 pub use prefetch::BatchFn;
 pub use schedule::Schedule;
-pub use task::{Loss, Task};
-pub use trainer::{Outcome, TrainOptions, train};
+pub use task::{ACCURACY, Loss, Task};
+pub use trainer::{Outcome, Stopped, TrainOptions, train};
 
+#[cfg(test)]
+mod onwards_tests;
 #[cfg(test)]
 mod tests;

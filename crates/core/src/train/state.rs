@@ -1,9 +1,10 @@
 //! What resumes a run: the model's, the optimiser's and the task's tensors in one file.
 
 use super::task::Task;
+use super::watch::Watch;
 use crate::optim::Optimizer;
 use crate::params::Match;
-use crate::run::{Run, checkpoint};
+use crate::run::{Best, Run, best, checkpoint};
 use anyhow::{Context, Result};
 use candle_core::Tensor;
 use serde_json::json;
@@ -14,18 +15,32 @@ const MODEL: &str = "model/";
 const OPTIMIZER: &str = "optimizer/";
 const TASK: &str = "task/";
 
-pub(super) fn save<T: Task>(task: &T, optimizer: &dyn Optimizer, run: &Run, step: u64, seconds: f64) -> Result<()> {
+pub(super) fn save<T: Task>(
+    task: &T,
+    optimizer: &dyn Optimizer,
+    run: &Run,
+    (step, seconds): (u64, f64),
+    watch: &Watch,
+) -> Result<()> {
     let parts = [(MODEL, task.store().save_map()?), (OPTIMIZER, optimizer.state()), (TASK, task.state()?)];
     let mut tensors = BTreeMap::new();
     for (prefix, part) in parts {
         tensors.extend(part.into_iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor)));
     }
     // What a GPU computed with: other engines sum in another order.
-    checkpoint::save_state(
-        run.dir(),
-        &tensors,
-        &json!({"step": step, "seconds": seconds, "engines": engines::export()}),
-    )
+    let mut state = json!({"step": step, "seconds": seconds, "engines": engines::export()});
+    watch.save(&mut state);
+    checkpoint::save_state(run.dir(), &tensors, &state)?;
+    best::settle(run.dir())
+}
+
+/// Writes the network as it would be handed on now, as that of the best evaluation, and goes on as before.
+pub(super) fn keep_best<T: Task>(task: &mut T, run: &Run, best: Best) -> Result<()> {
+    let (weights, state) = (task.store().save_map()?, task.state()?);
+    task.finish()?;
+    best::keep(run.dir(), best, &task.store().save_map()?, &task.model_config())?;
+    task.store().load_map(&weights, Match::EXACT)?;
+    task.restore(&state)
 }
 
 /// Takes over the saved state: steps done and seconds spent. `None`, and an empty record, when nothing was saved yet.
@@ -33,9 +48,11 @@ pub(super) fn resume<T: Task>(
     task: &mut T,
     optimizer: &mut dyn Optimizer,
     run: &mut Run,
+    watch: &mut Watch,
 ) -> Result<Option<(u64, f64)>> {
     let Some((tensors, state)) = checkpoint::load_state(run.dir())? else {
         run.rewind(0)?;
+        best::rewind(run.dir(), None)?;
         return Ok(None);
     };
     let part = |prefix: &str| -> BTreeMap<String, Tensor> {
@@ -43,6 +60,7 @@ pub(super) fn resume<T: Task>(
         tensors.iter().filter_map(named).collect()
     };
     let mut inner = || -> Result<(u64, f64)> {
+        watch.restore(&state)?;
         task.store().load_map(&part(MODEL), Match::EXACT)?;
         optimizer.restore(&part(OPTIMIZER))?;
         task.restore(&part(TASK))?;
@@ -52,5 +70,6 @@ pub(super) fn resume<T: Task>(
     };
     let resumed = inner().with_context(|| format!("resuming {}", run.dir().display()))?;
     run.rewind(resumed.0)?;
+    best::rewind(run.dir(), watch.best())?;
     Ok(Some(resumed))
 }

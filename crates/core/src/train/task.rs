@@ -9,6 +9,9 @@ use serde_json::Value as Json;
 use simclr_ops::{Tape, Value};
 use std::collections::BTreeMap;
 
+/// What [`Task::evaluate`] calls the accuracy, in 0..=1, by which evaluations are better or worse.
+pub const ACCURACY: &str = "test_top1";
+
 /// What a batch costs.
 pub struct Loss {
     /// The scalar to lower, on the tape; without weight decay. It is what is shown as the loss.
@@ -49,6 +52,11 @@ pub trait Task {
     /// # Errors
     /// When images cannot be read.
     fn evaluate(&mut self) -> Result<Vec<(&'static str, f64)>>;
+
+    /// Whether evaluations measure [`ACCURACY`]: there is a classifier, and there are images to hold it against.
+    fn measures(&self) -> bool {
+        true
+    }
 
     /// The metric of a step that progress shows beside the loss, a share, and what it is called there.
     fn watched(&self) -> Option<(&'static str, &'static str)> {

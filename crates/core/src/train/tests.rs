@@ -3,24 +3,26 @@
 
 use super::step::advance;
 use super::trainer::train_by;
-use super::{BatchFn, Loss, Outcome, Task, TrainOptions, train};
+use super::{ACCURACY, BatchFn, Loss, Outcome, Task, TrainOptions, train};
 use crate::cli::ProgressMode;
 use crate::config::{Duration, OptimizerConfig, Scaling, TrainingConfig};
 use crate::params::{Kind, ParamStore, Part};
 use crate::rng::{Purpose, Rng};
-use crate::run::{Opened, checkpoint, layout};
+use crate::run::{Extend, Opened, Run, RunOptions, checkpoint, layout};
 use crate::testing::assert_close;
 use anyhow::Result;
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use serde_json::{Value as Json, json};
 use simclr_ops::{Tape, engines};
 use std::path::Path;
 use std::sync::Arc;
 
 /// `y = x W^T` against fixed targets; a statistic follows the mean of x, a spare layer gets no gradient.
-struct Regression {
+pub(super) struct Regression {
     store: ParamStore,
     poisoned: Option<u64>,
+    /// The accuracy after each step.
+    pub(super) grades: Option<Vec<f64>>,
     /// Which steps were followed up, with the first weight that each left.
     followed: Vec<(u64, f32)>,
 }
@@ -36,14 +38,15 @@ fn random(path: &[u64], shape: &[usize]) -> Tensor {
 }
 
 impl Regression {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut store = ParamStore::new(Device::Cpu);
         store.add("fc.weight", Kind::Classifier, Part::Classifier, random(&[1], &[OUT, IN])).unwrap();
         store.add("bn.weight", Kind::BatchNorm, Part::Stem, random(&[2], &[OUT])).unwrap();
         store.add("spare.weight", Kind::Linear, Part::Other, random(&[3], &[2, 2])).unwrap();
         store.add("spare.bias", Kind::Bias, Part::Other, random(&[5], &[2])).unwrap();
+        store.add("steps", Kind::Statistic, Part::Other, Tensor::zeros(1, DType::F32, &Device::Cpu).unwrap()).unwrap();
         store.add("running_mean", Kind::Statistic, Part::Stem, random(&[4], &[1])).unwrap();
-        Self { store, poisoned: None, followed: Vec::new() }
+        Self { store, poisoned: None, grades: None, followed: Vec::new() }
     }
 
     fn numbers(&self, name: &str) -> Vec<f32> {
@@ -89,12 +92,22 @@ impl Task for Regression {
     }
 
     fn after_step(&mut self, step: u64) -> Result<()> {
+        simclr_ops::tensor::update(&self.store.by_name("steps").unwrap().tensor, |n| n[0] += 1.0)?;
         self.followed.push((step, self.numbers("fc.weight")[0]));
         Ok(())
     }
 
     fn evaluate(&mut self) -> Result<Vec<(&'static str, f64)>> {
-        Ok(vec![("figure", self.numbers("fc.weight")[0] as f64)])
+        let figure = self.numbers("fc.weight")[0] as f64;
+        let Some(grades) = &self.grades else { return Ok(vec![("figure", figure)]) };
+        // What follows from the weights alone, as accuracy does: how many steps moved them.
+        let step = self.numbers("steps")[0] as usize;
+        Ok(vec![("figure", figure), (ACCURACY, grades[step - 1])])
+    }
+
+    /// A last change that training must not go on with.
+    fn finish(&mut self) -> Result<()> {
+        Ok(simclr_ops::tensor::update(&self.store.by_name("spare.bias").unwrap().tensor, |b| b.fill(7.0))?)
     }
 
     fn model_config(&self) -> Json {
@@ -102,7 +115,7 @@ impl Task for Regression {
     }
 }
 
-fn training(optimizer: OptimizerConfig) -> TrainingConfig {
+pub(super) fn training(optimizer: OptimizerConfig) -> TrainingConfig {
     let mut training = crate::run::folder_tests::config().pretrain.training;
     training.optimizer = optimizer;
     training.length = Duration::Steps(10);
@@ -113,18 +126,39 @@ fn training(optimizer: OptimizerConfig) -> TrainingConfig {
     training
 }
 
-fn go(task: &mut Regression, out: &Path, training: &TrainingConfig, stop_after: Option<u64>) -> Result<Outcome> {
-    let mut run = match crate::run::folder_tests::open(out, 0.1, true)? {
-        Opened::Fresh(run) | Opened::Resume(run) => run,
-        Opened::Done(_) => panic!("done already"),
+/// Opens the run of this table, and trains; `extend` asks for one that is finished to go on.
+pub(super) fn opened(out: &Path, training: &TrainingConfig, extend: bool) -> Result<Opened> {
+    let (config, identity) = (crate::run::folder_tests::config(), json!({"pretrain": {"training": training}}));
+    let steps = |examples: usize| super::Schedule::new(training, examples).total;
+    let extend = extend.then_some(Extend { steps: &steps });
+    let (inputs, extra) = (vec![], serde_json::Map::new());
+    Run::open(RunOptions { out, stage: "pretrain", config: &config, identity, inputs, extra, resume: true, extend })
+}
+
+pub(super) fn go_on(
+    run: &mut Run,
+    task: &mut Regression,
+    training: &TrainingConfig,
+    stop_after: Option<u64>,
+) -> Result<Outcome> {
+    let (progress, title) = (ProgressMode::Off, "test".into());
+    train(task, &TrainOptions { training, examples: 60, prefetch: 2, progress, title, stop_after }, run)
+}
+
+pub(super) fn go(
+    task: &mut Regression,
+    out: &Path,
+    training: &TrainingConfig,
+    stop_after: Option<u64>,
+) -> Result<Outcome> {
+    let (Opened::Fresh(mut run) | Opened::Resume(mut run)) = opened(out, training, false)? else {
+        panic!("done already")
     };
-    let progress = ProgressMode::Off;
-    let options = TrainOptions { training, examples: 60, prefetch: 2, progress, title: "test".into(), stop_after };
-    train(task, &options, &mut run)
+    go_on(&mut run, task, training, stop_after)
 }
 
 /// All lines of metrics.jsonl without the speed, which no two runs share.
-fn metrics(out: &Path) -> Vec<Json> {
+pub(super) fn metrics(out: &Path) -> Vec<Json> {
     let text = std::fs::read_to_string(out.join("metrics.jsonl")).unwrap();
     let strip = |line: &str| {
         let mut value: Json = serde_json::from_str(line).unwrap();

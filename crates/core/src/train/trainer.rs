@@ -4,13 +4,14 @@
 
 use super::prefetch::Prefetch;
 use super::schedule::Schedule;
-use super::state::{resume, save};
+use super::state::{keep_best, resume, save};
 use super::step::{Pending, advance, of_memory};
 use super::task::Task;
+use super::watch::Watch;
 use crate::cli::{Progress, ProgressMode};
 use crate::config::{Duration, TrainingConfig};
 use crate::optim::Optimizer;
-use crate::run::Run;
+use crate::run::{Best, Run};
 use anyhow::{Context, Result, ensure};
 use std::time::Instant;
 
@@ -39,8 +40,21 @@ pub struct Outcome {
     pub seconds: f64,
     /// The last evaluation.
     pub metrics: Vec<(&'static str, f64)>,
+    /// The best of those that `eval_every` asked for, whose network is kept; the last included.
+    pub best: Option<Best>,
+    /// Where training ended before its length, for want of patience.
+    pub stopped: Option<Stopped>,
     /// The loss of the last step, where this run did it.
     pub last_loss: Option<f64>,
+}
+
+/// Why training ended early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stopped {
+    /// Steps that the length would have been.
+    pub length: u64,
+    /// Evaluations in a row that were no better than the best.
+    pub patience: u64,
 }
 
 /// Trains to the end: `run` gets measurements, a state to resume from, and at the end the checkpoint. A resumed run
@@ -68,9 +82,22 @@ pub(super) fn train_by<T: Task>(
     let log_every = (total / 500).max(1);
 
     let mut optimizer = training.optimizer.build(task.store(), &training.shared())?;
-    let resumed = if run.is_resumed() { resume(task, optimizer.as_mut(), run)? } else { None };
+    let mut watch = Watch::new(training);
+    ensure!(
+        training.patience.is_none() || task.measures(),
+        "patience waits for a better accuracy on the test images, and here is none to measure: that needs labeled test images, \
+         and a classifier (in pretraining labels of some training images); take the key patience out"
+    );
+    let resumed = if run.is_resumed() { resume(task, optimizer.as_mut(), run, &mut watch)? } else { None };
     let (start, seconds_before) = resumed.unwrap_or((0, 0.0));
     ensure!(start <= total, "the saved state is at step {start}, past the {total} steps of this run");
+    if run.extended_at() == Some(start) {
+        watch.begin_anew();
+        let (lr, peak) = (schedule.lr(start), schedule.peak);
+        tracing::info!(
+            "trained further, from step {start} to {total}; the learning rate goes on at {lr:.3e} (highest {peak:.3e})"
+        );
+    }
     let begun = Instant::now();
     let seconds = || seconds_before + begun.elapsed().as_secs_f64();
     let mut saved = start;
@@ -82,7 +109,11 @@ pub(super) fn train_by<T: Task>(
     // A step whose figures a GPU is still working out: it is given the next one meanwhile.
     let mut pending: Option<Pending> = None;
 
+    let (mut ended, mut over) = (start, watch.is_over());
     for step in start..total {
+        if over {
+            break;
+        }
         let done = step + 1;
         let logged = step < 20 || done % log_every == 0 || done == total;
         let evaluates = done == total || done % evaluate_every == 0;
@@ -128,11 +159,18 @@ pub(super) fn train_by<T: Task>(
         if evaluates {
             let metrics = task.evaluate().with_context(|| format!("evaluating after step {done}"))?;
             run.log(done, &metrics)?;
+            // A single evaluation, at the end, is the best of itself.
+            let better = if training.eval_every.is_some() { watch.saw(done, &metrics) } else { None };
+            if let Some(best) = better {
+                keep_best(task, run, best).context("keeping the network of the best evaluation")?;
+            }
             last_metrics = Some(metrics);
+            over = watch.is_over();
         }
+        ended = done;
         // Last, so that a state never claims measurements that are not in the file.
-        if saves {
-            save(task, optimizer.as_ref(), run, done, seconds())?;
+        if saves || over {
+            save(task, optimizer.as_ref(), run, (done, seconds()), &watch)?;
             saved = done;
         }
         if evaluates || saves {
@@ -140,7 +178,8 @@ pub(super) fn train_by<T: Task>(
         }
         if stops {
             let metrics = last_metrics.unwrap_or_default();
-            return Ok(Outcome { steps: done, seconds: seconds(), metrics, last_loss });
+            let (best, stopped) = (watch.best(), None);
+            return Ok(Outcome { steps: done, seconds: seconds(), metrics, best, stopped, last_loss });
         }
     }
     // A run that was interrupted after its last step has logged this evaluation already.
@@ -152,7 +191,8 @@ pub(super) fn train_by<T: Task>(
     task.save(run)?;
     let shown: Vec<_> = metrics.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
     progress.finish(&shown.join("  "));
-    Ok(Outcome { steps: total, seconds: seconds(), metrics, last_loss })
+    let stopped = training.patience.filter(|_| ended < total).map(|patience| Stopped { length: total, patience });
+    Ok(Outcome { steps: ended, seconds: seconds(), metrics, best: watch.best(), stopped, last_loss })
 }
 
 /// Images a second since the last time that it was written down: those of steps whose figures are here, over the time from

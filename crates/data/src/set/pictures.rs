@@ -1,7 +1,7 @@
 //! The images of one split as pixels: decoded on demand, kept where there is room, damaged ones set aside.
 
 use crate::access::{Source, Stored};
-use crate::decode::{Limits, decode_into};
+use crate::decode::{Options, decode_into};
 use crate::image::{ImageRef, Images, Picture};
 use anyhow::{Context, Result, bail, ensure};
 use simclr_core::config::{Corrupt, DataConfig};
@@ -15,7 +15,7 @@ pub struct Pictures {
     source: Arc<dyn Source>,
     len: usize,
     channels: usize,
-    limits: Limits,
+    options: Options,
     corrupt: Corrupt,
     cache: Option<Cache>,
     broken: Broken,
@@ -46,7 +46,7 @@ impl From<Images> for Pictures {
             len: images.len(),
             channels: images.channels,
             source: Arc::new(images),
-            limits: Limits::default(),
+            options: Options::default(),
             corrupt: Corrupt::Fail,
             cache: None,
             broken: Broken::default(),
@@ -67,7 +67,7 @@ impl Pictures {
             len: source.len(),
             channels,
             source,
-            limits: Limits { max_pixels: config.max_pixels },
+            options: config.into(),
             corrupt: config.corrupt,
             cache,
             broken: Broken::default(),
@@ -85,7 +85,7 @@ impl Pictures {
         self.len == 0
     }
 
-    /// 1 (grey) or 3 (RGB).
+    /// 1 (grey), 3 (RGB), or what the files hold.
     pub fn channels(&self) -> usize {
         self.channels
     }
@@ -182,7 +182,7 @@ impl Pictures {
             // Taken out meanwhile, in case `see` asks for another image.
             Stored::File(bytes) => {
                 let mut pixels = PIXELS.take();
-                let seen = decode_into(&bytes, self.channels, &self.limits, &mut pixels).map(|(height, width)| {
+                let seen = decode_into(&bytes, self.channels, &self.options, &mut pixels).map(|(height, width)| {
                     let image = ImageRef { height, width, channels: self.channels, data: &pixels };
                     self.keep(index, image);
                     see(image)

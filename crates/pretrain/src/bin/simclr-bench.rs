@@ -133,6 +133,7 @@ fn bench_step(a: &Step) -> Result<()> {
         weight_decay: 1e-4,
         exclude: vec!["batch_norm:".into()],
         eval_every: None,
+        patience: None,
         checkpoint_every: None,
         recompute: a.recompute,
         chunk: a.chunk,

@@ -126,7 +126,8 @@ fn pretrain(out: &Path, stop: Option<u64>, remembers: bool) -> Vec<u64> {
     let loss = Pretrain::new(objective, None).with_head(&model, config.pretrain.online_head, 0.1).unwrap();
     let mut plan: Plan<Pretrain> = setup.plan(model, loader, 40, loss).unwrap();
     let (identity, inputs, extra) = (json!({}), vec![], Map::new());
-    let options = RunOptions { out, stage: "pretrain", config: &config, identity, inputs, extra, resume: true };
+    let options =
+        RunOptions { out, stage: "pretrain", config: &config, identity, inputs, extra, resume: true, extend: None };
     let (Opened::Fresh(mut run) | Opened::Resume(mut run)) = Run::open(options).unwrap() else {
         panic!("done already")
     };
