@@ -79,7 +79,7 @@ fn image(data: &Result<Dataset>, shown: &Shown) -> Result<String> {
 }
 
 fn gallery(review: &Review, data: &Result<Dataset>) -> String {
-    if review.unlabeled == 0 {
+    if review.gallery.is_empty() || review.unlabeled == 0 {
         return String::new();
     }
     let what = if review.pretended { "whose label was not used" } else { "without a label" };

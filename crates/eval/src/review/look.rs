@@ -12,8 +12,8 @@ use std::time::Instant;
 
 /// The networks, and how they are shown pictures.
 pub struct Eye<'a> {
-    /// The classifier.
-    pub classifier: &'a SimClr,
+    /// The classifier, where one was trained.
+    pub classifier: Option<&'a SimClr>,
     /// The pretrained network, whose features are kept.
     pub encoder: &'a SimClr,
     /// The evaluation view.
@@ -36,7 +36,7 @@ pub struct Seen {
 }
 
 impl Eye<'_> {
-    /// Looks at `samples` in order, hands each one's logits to `judge`, and keeps the features of those in `keep`
+    /// Looks at `samples` in order, hands each one's logits (none without a classifier) to `judge`, and keeps the features of those in `keep`
     /// (ascending).
     ///
     /// # Errors
@@ -48,8 +48,7 @@ impl Eye<'_> {
         progress: &mut Progress,
         mut judge: impl FnMut(u32, &[f32]),
     ) -> Result<Seen> {
-        let (mut seen, uploader, clock) = (Seen::default(), uploader(self.classifier)?, Instant::now());
-        let classes = self.classifier.spec.classes;
+        let (mut seen, uploader, clock) = (Seen::default(), uploader(self.encoder)?, Instant::now());
         for batch in eval_batches(pictures, samples, &self.maker, self.batch) {
             let batch = batch?;
             let [_, side, _, channels] = batch.shape;
@@ -57,8 +56,14 @@ impl Eye<'_> {
                 seen.prints.push(Print::of(view, side, channels));
             }
             let images = uploader.upload(batch.images, &batch.shape)?.tensor()?;
-            let logits = self.classifier.predict(once(images.clone()))?;
-            batch.samples.iter().zip(logits.chunks(classes)).for_each(|(sample, row)| judge(*sample, row));
+            match self.classifier {
+                None => batch.samples.iter().for_each(|sample| judge(*sample, &[])),
+                Some(classifier) => {
+                    let logits = classifier.predict(once(images.clone()))?;
+                    let rows = logits.chunks(classifier.spec.classes);
+                    batch.samples.iter().zip(rows).for_each(|(sample, row)| judge(*sample, row));
+                }
+            }
             let kept: Vec<u32> = (0..batch.samples.len() as u32)
                 .filter(|i| keep.binary_search(&batch.samples[*i as usize]).is_ok())
                 .collect();

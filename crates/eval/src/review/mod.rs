@@ -1,5 +1,7 @@
 //! `review`: what an experiment's best network makes of the pictures, for people who go on from there.
 //!
+//! Without labels, when there is no classifier yet, the pretrained encoder alone tells what to label first.
+//!
 //! It calibrates the network on the held-out pictures, classifies the pictures that have no label, and tells which to label
 //! next, which are copies of others and which are like no other. Memory is bounded: of each picture a print of 264 bytes and
 //! its three likeliest classes are kept; features, which choosing and comparing need, of at most [`MOST_FEATURES`] numbers
@@ -22,7 +24,7 @@ use serde_json::json;
 use simclr_core::cli::{DeviceChoice, Progress, ProgressMode, compute_with};
 use simclr_core::config::Config;
 use simclr_core::disk;
-use simclr_core::run::layout;
+use simclr_core::run::{checkpoint, layout};
 use simclr_core::stages::{self, PRETRAIN};
 use simclr_data::{Dataset, Pictures, ViewMaker};
 use simclr_report::plan;
@@ -88,14 +90,14 @@ struct Judged {
 /// Reviews the best network of the experiment in the folder of its runs.
 ///
 /// # Errors
-/// When no network was fine-tuned yet, the data fails, or a file cannot be written.
+/// When no network has finished yet, the data fails, or a file cannot be written.
 pub fn review(args: &ReviewArgs) -> Result<()> {
     compute_with(args.threads)?;
     let config = Config::load(&args.config, &args.set)?;
     let found = find(args, &config)?;
     disk::write_json(&args.run.join(layout::REVIEW), &json!(found))?;
     println!(
-        "{} classified {} pictures without label; {} to label next: {}",
+        "{} looked at {} pictures without label; {} to label next: {}",
         found.network,
         found.unlabeled,
         found.next.len(),
@@ -105,27 +107,37 @@ pub fn review(args: &ReviewArgs) -> Result<()> {
 }
 
 fn find(args: &ReviewArgs, config: &Config) -> Result<Review> {
-    let best = network::best(&plan::jobs(config, &args.run)?, &args.run)?;
+    let pretrained = args.run.join(stages::named(PRETRAIN).map_or(PRETRAIN.into(), |stage| stage.folder(None)));
+    let best = network::best(&plan::jobs(config, &args.run)?)?;
+    // An experiment that began from given weights has no pretraining of its own; one without labels nothing else.
+    let encoder = match &best {
+        Some(best) if !pretrained.join(layout::CHECKPOINT).is_dir() => &best.dir,
+        _ => &pretrained,
+    };
+    ensure!(encoder.is_dir(), "{}: no network has finished there yet; run the experiment first", args.run.display());
     let device = args.device.open()?;
     let data = simclr_data::load(&config.data)?;
-    let checkpoint = Checkpoint::load(&best.dir)?;
-    checkpoint.expect_channels(data.train.channels())?;
-    let weights = best.dir.join(layout::CHECKPOINT).join(layout::MODEL);
-    let sha256 = checkpoint.sha256.clone();
-    let classifier = checkpoint.for_classes(&data.classes)?.model()?.on(&device)?;
-    let pretrained = args.run.join(stages::named(PRETRAIN).map_or(PRETRAIN.into(), |stage| stage.folder(None)));
-    // An experiment that began from given weights has no pretraining of its own.
-    let pretrained = if pretrained.join(layout::CHECKPOINT).is_dir() { pretrained } else { best.dir.clone() };
-    let encoder = Checkpoint::load(&pretrained)?.model()?.on(&device)?;
+    let open = |dir: &Path| {
+        let checkpoint = Checkpoint::load(dir)?;
+        checkpoint.expect_channels(data.train.channels()).map(|()| checkpoint)
+    };
+    let encoder = open(encoder)?.model()?.on(&device)?;
+    let (mut classifier, mut weights) = (None, None);
+    if let Some(best) = &best {
+        let checkpoint = open(&best.dir)?;
+        weights = Some((checkpoint::find(&best.dir)?, checkpoint.sha256.clone()));
+        classifier = Some(checkpoint.for_classes(&data.classes)?.model()?.on(&device)?);
+    }
+    let labeled = best.as_ref().map_or(Vec::new(), |best| best.labeled.clone());
     let maker = ViewMaker::eval(&config.eval, config.data.image_size);
-    let eye = Eye { classifier: &classifier, encoder: &encoder, maker, batch: config.eval.batch };
+    let eye = Eye { classifier: classifier.as_ref(), encoder: &encoder, maker, batch: config.eval.batch };
 
     let (train, test, classes) = (&data.train, &data.test, data.classes.len());
-    if let Some(last) = best.labeled.last() {
+    if let Some(last) = labeled.last() {
         ensure!(
             (*last as usize) < train.len(),
-            "{}: made of other data: it has label {last} of {}",
-            best.id,
+            "{}: was made of other data: it used the label of image {last} of {}",
+            args.run.display(),
             train.len()
         );
     }
@@ -134,11 +146,11 @@ fn find(args: &ReviewArgs, config: &Config) -> Result<Review> {
     // Where every picture has a label the experiment plays that it had few: the others count as unlabeled.
     let pretended = without.is_empty();
     let known: Vec<u32> = match pretended {
-        true => best.labeled.clone(),
+        true => labeled.clone(),
         false => (0..train.len() as u32).filter(|i| train.label(*i as usize).is_some()).collect(),
     };
     let unlabeled: Vec<u32> = match pretended {
-        true => (0..train.len() as u32).filter(|i| best.labeled.binary_search(i).is_err()).collect(),
+        true => (0..train.len() as u32).filter(|i| labeled.binary_search(i).is_err()).collect(),
         false => without,
     };
     let dim = encoder.projection.width(0)?;
@@ -160,18 +172,21 @@ fn find(args: &ReviewArgs, config: &Config) -> Result<Review> {
     let mut logits = Vec::new();
     let of_held = eye.look(test, (&held, &held_kept), &mut progress, |_, row| logits.extend_from_slice(row))?;
     let labels: Vec<u32> = of_held.samples.iter().filter_map(|i| test.label(*i as usize)).collect();
-    let calibration = match labels.is_empty() {
-        true => None,
-        false => Some(Calibration::fit(&logits, classes, &labels, &sha256)?),
+    let calibration = match &weights {
+        Some((_, sha256)) if !labels.is_empty() => Some(Calibration::fit(&logits, classes, &labels, sha256)?),
+        _ => None,
     };
     let temperature = calibration.as_ref().map_or(1.0, |found| found.temperature);
     let judged = |sample: u32, row: &[f32]| {
+        if row.is_empty() {
+            return Judged { sample, best: Vec::new(), doubt: 0.0 };
+        }
         let probabilities = probabilities(row, temperature);
         let best = likeliest(row, TOP).into_iter().map(|c| (c as u32, probabilities[c] as f32)).collect();
         Judged { sample, best, doubt: doubt(&probabilities) }
     };
     let on_held: Vec<Judged> =
-        of_held.samples.iter().zip(logits.chunks(classes)).map(|(sample, row)| judged(*sample, row)).collect();
+        of_held.samples.iter().zip(logits.chunks(classes.max(1))).map(|(sample, row)| judged(*sample, row)).collect();
     let of_known = eye.look(train, (&known, &known_kept), &mut progress, |_, _| {})?;
     let mut on_pool = Vec::with_capacity(unlabeled.len());
     let of_pool = eye.look(train, (&unlabeled, &pool_kept), &mut progress, |s, row| on_pool.push(judged(s, row)))?;
@@ -184,23 +199,25 @@ fn find(args: &ReviewArgs, config: &Config) -> Result<Review> {
     let next: Vec<&Judged> = next.into_iter().map(|i| &on_pool[of_pool.kept[i]]).collect();
 
     let names = Names { data: &data, dir: config.data.dir.as_deref() };
-    tables::predictions(&args.run, &names, &on_pool, &on_held)?;
+    if best.is_some() {
+        tables::predictions(&args.run, &names, &on_pool, &on_held)?;
+    }
     tables::next_to_label(&args.run, &names, &next)?;
-    if let Some(calibration) = &calibration {
+    if let (Some(calibration), Some((weights, _))) = (&calibration, &weights) {
         disk::write_json(&weights.with_file_name(layout::CALIBRATION), &json!(calibration))?;
     }
     let guess = |judged: &&Judged| names.guess(Split::Train, judged);
     Ok(Review {
-        network: best.id.clone(),
-        title: best.title.clone(),
+        network: best.as_ref().map_or(PRETRAIN.into(), |best| best.id.clone()),
+        title: best.as_ref().map_or("pretraining".into(), |best| best.title.clone()),
         classes: data.classes.clone(),
-        labeled: best.labeled.len(),
+        labeled: labeled.len(),
         unlabeled: on_pool.len(),
         pretended,
         damaged,
         held_out: calibration.map(|found| held_out(&found, &labels, &on_held)),
-        gallery: gallery(&names, &on_pool, classes),
-        doubtful: most_doubtful(&on_pool).iter().map(guess).collect(),
+        gallery: if best.is_some() { gallery(&names, &on_pool, classes) } else { Vec::new() },
+        doubtful: if best.is_some() { most_doubtful(&on_pool).iter().map(guess).collect() } else { Vec::new() },
         next: next.iter().map(guess).collect(),
         duplicates: copies(&names, [&of_held, &of_known, &of_pool]),
         outliers: outliers(&names, [&of_held, &of_known, &of_pool], dim, config.seed)?,

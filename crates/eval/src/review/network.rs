@@ -21,11 +21,12 @@ pub struct Best {
 }
 
 /// Of the fine-tuned network and its students on the largest set of labels that one has finished on, the one of the best
-/// accuracy on held-out images; of equal ones, or where none was measured, the last of the plan.
+/// accuracy on held-out images; of equal ones, or where none was measured, the last of the plan. `None` where none has
+/// finished.
 ///
 /// # Errors
-/// When none has finished, or a file of theirs is damaged.
-pub fn best(jobs: &[Job], run: &std::path::Path) -> Result<Best> {
+/// When a file of theirs is damaged.
+pub fn best(jobs: &[Job]) -> Result<Option<Best>> {
     let mut best: Option<((usize, f64), Best)> = None;
     for job in jobs.iter().filter(|job| job.row.is_some() && job.stage.name != SUPERVISED) {
         let result = job.dir.join(layout::RESULT);
@@ -40,9 +41,7 @@ pub fn best(jobs: &[Job], run: &std::path::Path) -> Result<Best> {
             best = Some((worth, Best { id, title, dir, labeled }));
         }
     }
-    let (_, best) = best
-        .with_context(|| format!("{}: no network was fine-tuned there yet; run the experiment first", run.display()))?;
-    Ok(best)
+    Ok(best.map(|(_, best)| best))
 }
 
 /// The images whose labels the job's label set holds. The fine-tuned network keeps the list for its students.

@@ -39,9 +39,12 @@ pub fn predictions(run: &Path, names: &Names<'_>, on_pool: &[Judged], on_held: &
 pub fn next_to_label(run: &Path, names: &Names<'_>, next: &[&Judged]) -> Result<()> {
     let header = ["file", "label", "guess", "probability", "doubt"].map(String::from).to_vec();
     let row = |judged: &&Judged| {
-        let (class, probability) = judged.best[0];
         let file = names.shown(Split::Train, judged.sample).file;
-        vec![file, String::new(), names.class(class).into(), probability.to_string(), judged.doubt.to_string()]
+        // Without a classifier there is no guess.
+        let guess = judged.best.first().map(|(class, probability)| {
+            [names.class(*class).to_string(), probability.to_string(), judged.doubt.to_string()]
+        });
+        [vec![file, String::new()], guess.unwrap_or_default().to_vec()].concat()
     };
     let rows = std::iter::once(header).chain(next.iter().map(row));
     disk::write(&run.join(layout::NEXT_TO_LABEL), &csv(rows)?)
