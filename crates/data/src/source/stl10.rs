@@ -3,6 +3,7 @@
 //! The files are 3 GB: images are read where they stand, when they are asked for.
 
 use super::dataset::{Count, Dataset, DatasetInfo};
+use super::found::Found;
 use super::read_at::read_at;
 use crate::access::{Source, Stored};
 use crate::image::Picture;
@@ -167,6 +168,7 @@ fn load(dir: Option<&Path>, config: &DataConfig) -> Result<Dataset> {
         classes: CLASSES.map(String::from).into(),
         train: Pictures::new(Arc::new(train), 3, config),
         test: Pictures::new(Arc::new(test), 3, config),
+        found: Found::default(),
     })
 }
 

@@ -2,6 +2,7 @@
 
 use crate::image::Images;
 use crate::source::dataset::Dataset;
+use crate::source::found::Found;
 use anyhow::{Context, Result, bail, ensure};
 
 /// A dataset in memory with its two splits, which share image size and classes.
@@ -27,7 +28,7 @@ impl InMemory {
         for (split, images) in [("training", &train), ("test", &test)] {
             check(images, classes.len()).with_context(|| format!("the {split} images of {name}"))?;
         }
-        Ok(Dataset { name, classes, train: train.into(), test: test.into() })
+        Ok(Dataset { name, classes, train: train.into(), test: test.into(), found: Found::default() })
     }
 }
 
