@@ -14,6 +14,7 @@ mod pictures;
 pub mod plan;
 mod results;
 pub mod review;
+mod same;
 mod shown;
 mod thumbnail;
 
@@ -45,7 +46,8 @@ pub fn write(config: &Config, run: &Path) -> Result<PathBuf> {
         results: &results,
         curves: curves::read_all(&jobs)?,
         pictures: pictures::Pictures::draw(config, run, &data),
-        review: Review::read(run)?.map_or_else(String::new, |review| shown::html(&review, &data)),
+        review: Review::read(run)?.map_or_else(String::new, |review| shown::html(&review, &data))
+            + &shown::found(&data),
     };
     let index = folder.join(layout::PAGE);
     save(&index, &page.html()?)?;

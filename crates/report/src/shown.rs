@@ -29,6 +29,16 @@ pub fn html(review: &Review, data: &Result<Dataset>) -> String {
     out + &copies(review, data) + &outliers(review, data)
 }
 
+/// Where the pictures lie and what was passed over, as opening them tells; nothing for a dataset that is not of files.
+pub fn found(data: &Result<Dataset>) -> String {
+    let lines = data.as_ref().map_or_else(|_| Vec::new(), |data| data.found.lines());
+    if lines.is_empty() {
+        return String::new();
+    }
+    let items: String = lines.iter().map(|line| format!("<li>{}</li>\n", escape(line))).collect();
+    section("What was found", "Where the pictures lie, and what became of the rest.", &format!("<ul>\n{items}</ul>\n"))
+}
+
 fn section(title: &str, about: &str, body: &str) -> String {
     format!("<section><h2>{title}</h2>\n<p>{about}</p>\n{body}</section>\n")
 }
