@@ -4,7 +4,9 @@ use super::walk::PassedOver;
 use anyhow::Result;
 use serde::Serialize;
 use simclr_core::disk;
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 /// Names that a line gives of many.
 const SHOWN: usize = 3;
@@ -103,9 +105,16 @@ impl Found {
         lines
     }
 
-    /// Says all of it in the log.
+    /// Says all of it in the log; a line that was said in this process already is not said again.
     pub(crate) fn log(&self) {
-        self.lines().iter().for_each(|line| tracing::info!("{line}"));
+        static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+        let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+        for line in self.lines() {
+            if !said.contains(&line) {
+                tracing::info!("{line}");
+                said.insert(line);
+            }
+        }
     }
 }
 

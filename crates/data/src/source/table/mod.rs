@@ -15,6 +15,8 @@ use simclr_core::config::DataConfig;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+/// Places of the training split among all: its own pictures, and others.
+const TRAINING: usize = 2;
 /// Rows without a picture that are named.
 const NAMED: usize = 5;
 
@@ -24,7 +26,8 @@ pub(crate) fn path(file: &Path, config: &DataConfig) -> PathBuf {
     inner.unwrap_or(file.into())
 }
 
-/// Gives the samples of both splits the labels of the table that the configuration names, and no others.
+/// Gives the samples of both splits the labels of the table that the configuration names, and no others; test pictures none
+/// of which the table names keep the labels of their folders.
 ///
 /// # Errors
 /// When the table cannot be read, its columns cannot be told, a name is ambiguous, a picture has two labels, or no row names a
@@ -54,9 +57,13 @@ pub(crate) fn label(
     };
     let (labels, found) = labeled().with_context(|| format!("data.labels: {}", path.display()))?;
     // The places of the training split come first, and make it whole.
-    let (own, other) = labels.split_at(2);
-    for (files, labels) in [Some(train), test.take()].into_iter().flatten().zip([own.concat(), other.concat()]) {
-        (files.labels, files.classes) = number_classes(&labels);
+    let (own, other) = labels.split_at(TRAINING);
+    (train.labels, train.classes) = number_classes(&own.concat());
+    let other = other.concat();
+    if let Some(test) = test.take()
+        && (other.iter().any(Option::is_some) || test.labeled() == 0)
+    {
+        (test.labels, test.classes) = number_classes(&other);
     }
     Ok(found)
 }
@@ -98,9 +105,12 @@ fn matched(table: &Table, places: &[Place<'_>]) -> Result<(Vec<Vec<Option<String
         }
     }
     let of = |place: usize, index: usize| rows.get(&(place, index)).and_then(|row| row.label.clone());
+    // Pictures to measure on may have their labels from their folders.
+    let counted = |place: usize| place < TRAINING || rows.keys().any(|at| at.0 == place);
+    let pictures = places.iter().enumerate().filter(|(p, _)| counted(*p)).map(|(_, place)| place.range.len());
+    let pictures: usize = pictures.sum();
     let labels: Vec<Vec<_>> =
         places.iter().enumerate().map(|(p, place)| place.range.clone().map(|i| of(p, i)).collect()).collect();
-    let pictures: usize = places.iter().map(|place| place.range.len()).sum();
     found.labeled = labels.iter().flatten().flatten().count();
     found.pictures_without_row = pictures - rows.len();
     ensure!(!rows.is_empty(), "none of its {} rows names a picture: {}", found.rows, example(table, places));

@@ -50,6 +50,15 @@ fn the_table_wins_and_what_does_not_fit_is_counted() {
 }
 
 #[test]
+fn test_pictures_that_no_row_names_keep_the_labels_of_their_folders() {
+    let mut train = files("train", &["1.png", "2.png", "3.png"]);
+    let mut test = files("test", &["x/4.png", "y/5.png"]);
+    let found = labeled("file,label\n1.png,x\n2.png,y\n", &mut train, Some(&mut test)).unwrap();
+    assert_eq!((train.labels, test.labels), (vec![Some(0), Some(1), None], vec![Some(0), Some(0)]));
+    assert_eq!(found.pictures_without_row, 1, "of those that could have one");
+}
+
+#[test]
 fn mistakes_name_the_lines() {
     let message = |text: &str| {
         let mut train = files("", &["x/1.png", "y/1.png", "z/2.png"]);
