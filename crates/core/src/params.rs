@@ -226,7 +226,9 @@ impl ParamStore {
         let mut map = BTreeMap::new();
         for p in &self.params {
             let t = p.tensor.to_device(&Device::Cpu)?;
-            let t = if p.on_disk() { t.permute((0, 3, 1, 2))?.contiguous()? } else { t.copy()? };
+            // A copy, always: the other order of a 1x1 kernel would be the same memory, which changes in place.
+            let t = t.copy()?;
+            let t = if p.on_disk() { t.permute((0, 3, 1, 2))?.contiguous()? } else { t };
             map.insert(p.name.clone(), t);
         }
         Ok(map)
@@ -284,6 +286,24 @@ mod tests {
         let zeros = Tensor::zeros(3, candle_core::DType::F32, &Device::Cpu).unwrap();
         s.add("fc.bias", Kind::Bias, Part::Classifier, zeros).unwrap();
         s
+    }
+
+    #[test]
+    fn what_is_saved_stays_while_parameters_change() {
+        let mut store = ParamStore::new(Device::Cpu);
+        for (name, shape) in [("a.weight", [4, 1, 1, 2]), ("b.weight", [2, 3, 3, 2])] {
+            store
+                .add(name, Kind::Conv, Part::Stem, Tensor::ones(&shape, candle_core::DType::F32, &Device::Cpu).unwrap())
+                .unwrap();
+        }
+        let saved = store.save_map().unwrap();
+        let zeros = saved.iter().map(|(name, t)| (name.clone(), t.zeros_like().unwrap())).collect();
+        store.load_map(&zeros, Match::EXACT).unwrap();
+        for tensor in saved.values() {
+            assert_eq!(tensor.min_all().unwrap().to_scalar::<f32>().unwrap(), 1.0, "a copy");
+        }
+        store.load_map(&saved, Match::EXACT).unwrap();
+        assert_eq!(store.by_name("a.weight").unwrap().tensor.min_all().unwrap().to_scalar::<f32>().unwrap(), 1.0);
     }
 
     #[test]

@@ -145,7 +145,9 @@ fn measured(facts: &Facts, rung: choose::Rung, device: &Device) -> Result<Speed>
     let folder = tempfile::tempdir().context("a folder for a draft")?;
     let draft = folder.path().join(layout::OWN_EXPERIMENT);
     disk::write(&draft, text::experiment(&facts).as_bytes())?;
-    measure::measure(&Config::load(&draft, &[])?, device, rung)
+    let mut config = Config::load(&draft, &[])?;
+    config.pretrain.training.eval_every = None;
+    measure::measure(&config, device, rung)
 }
 
 /// The same experiment with the labels that there are now: pretraining stays as it was.

@@ -140,7 +140,7 @@ fn load(config: &DataConfig) -> Result<Dataset> {
     {
         found.passed_over.forgive(&file.to_string_lossy());
     }
-    let test = test.map(|test| files(dir, test, Vec::new(), by_folder.then_some(&[])));
+    let test = test.map(|test| files(dir, test, Vec::new(), Some(&[])));
     splits::of_files(files(dir, train, outer, by_folder.then_some(&inner)), test, found, config)
 }
 
