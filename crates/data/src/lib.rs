@@ -24,6 +24,6 @@ pub use check::check;
 pub use image::{ImageRef, Images, Picture};
 pub use loader::{Batch, Loader, Made, eval_batches};
 pub use name::{is_picture, stable_name};
-pub use set::{LabelSubset, Pictures, parse_list};
+pub use set::{LabelSubset, Pictures, Shared, parse_list};
 pub use source::{Dataset, Found, load};
 pub use view::{ViewMaker, blur, color, crop, resize};

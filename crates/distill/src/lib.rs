@@ -63,6 +63,7 @@ pub fn run(args: &DistillArgs, config: &Config) -> Result<()> {
             teacher.expect_channels(setup.train.channels())?;
             let teacher = teacher.for_classes(&setup.class_names)?;
             setup.keep_classes(run)?;
+            setup.keep_held_out(run)?;
             let spec = match &table.model {
                 // Self-distillation: the same network, classifier and head layer included.
                 None => ModelSpec { image_size: setup.size(), ..teacher.spec.clone() },

@@ -63,6 +63,7 @@ pub fn run(args: &FinetuneArgs, config: &Config) -> Result<()> {
             let seed = subset_seed(config.seed, args.subset);
             let setup = Setup::open(config, device, seed, |data| data.expect_labels(stage))?;
             setup.keep_classes(run)?;
+            setup.keep_held_out(run)?;
             let subset = setup.labels(args.labels)?;
             subset.save(&run.dir().join(layout::LABELS))?;
             let model = setup.place(match &checkpoint {

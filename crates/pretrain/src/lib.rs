@@ -64,7 +64,14 @@ pub fn run_from(args: &CommonArgs, config: &Config, from: Option<&Path>) -> Resu
         start.table("pretrain", table),
         training,
         "pretrain".into(),
-        |_, device| plan(config, Setup::open(config, device, config.seed, |_| Ok(()))?, checkpoint.as_ref()),
+        |run, device| {
+            let setup = Setup::open(config, device, config.seed, |data| {
+                data.warn_of_shared();
+                Ok(())
+            })?;
+            setup.keep_held_out(run)?;
+            plan(config, setup, checkpoint.as_ref())
+        },
         |model, outcome| {
             let figures: Map<_, _> = outcome.metrics.iter().map(|(k, v)| (format!("online_{k}"), json!(v))).collect();
             let mut result = json!({"params": used_parameters(model), "loss": outcome.last_loss});
@@ -79,7 +86,7 @@ pub fn run_from(args: &CommonArgs, config: &Config, from: Option<&Path>) -> Resu
 /// What pretraining trains, on images that are open, from scratch or from the weights of `checkpoint`.
 ///
 /// # Errors
-/// When the objective or a transform is none, the weights do not fit, or memory is short.
+/// When the objective or a transform is none, a batch is larger than the dataset, the weights do not fit, or memory is short.
 pub fn plan(config: &Config, setup: Setup<'_>, checkpoint: Option<&Checkpoint>) -> Result<Plan<Pretrain>> {
     let (table, training) = (&config.pretrain, &config.pretrain.training);
     let classes = if setup.train.labeled() > 0 { setup.classes } else { 0 };
@@ -87,6 +94,12 @@ pub fn plan(config: &Config, setup: Setup<'_>, checkpoint: Option<&Checkpoint>) 
         tracing::info!("no training image has a label: pretraining goes on without an online head");
     }
     let (examples, seed) = (setup.train.len(), setup.seed);
+    ensure!(
+        training.batch <= examples,
+        "pretrain.training.batch = {}, but there are {examples} training pictures: a picture would be its own negative; set it \
+         to {examples} at most, or add pictures",
+        training.batch
+    );
     let schedule = Schedule::new(training, examples);
     let model = SimClr::new(&setup.spec(&config.model, classes, 0), seed)?;
     if let Some(checkpoint) = checkpoint {

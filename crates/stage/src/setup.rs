@@ -11,6 +11,7 @@ use simclr_core::config::{Config, Dtype, LabelAmount, ModelConfig, Upload};
 use simclr_core::disk;
 use simclr_core::rng::{Purpose, Rng};
 use simclr_core::run::{Run, layout};
+use simclr_data::source::found::HeldOut;
 use simclr_data::{Dataset, LabelSubset, Loader, Pictures, ViewMaker};
 use simclr_model::{ModelSpec, SimClr};
 use std::sync::Arc;
@@ -30,6 +31,7 @@ pub struct Setup<'a> {
     /// Where to compute.
     pub device: &'a Device,
     test: EvalSet,
+    held_out: Option<HeldOut>,
     dtype: DType,
 }
 
@@ -48,8 +50,8 @@ impl<'a> Setup<'a> {
         check(&data)?;
         let (train, classes) = (Arc::new(data.train), data.classes.len());
         let test = EvalSet::new(config, Arc::new(data.test));
-        let (class_names, dtype) = (data.classes, map_dtype(config, device));
-        Ok(Self { config, seed, train, classes, class_names, device, test, dtype })
+        let (class_names, held_out, dtype) = (data.classes, data.found.held_out, map_dtype(config, device));
+        Ok(Self { config, seed, train, classes, class_names, device, test, held_out, dtype })
     }
 
     /// Side of the views.
@@ -60,6 +62,27 @@ impl<'a> Setup<'a> {
     /// A network for these images, whose classifier, if it has `classes`, stands on head layer `proj_selector`.
     pub fn spec(&self, model: &ModelConfig, classes: usize, proj_selector: i64) -> ModelSpec {
         ModelSpec::new(model, self.train.channels(), self.size(), classes, proj_selector).named(&self.class_names)
+    }
+
+    /// Keeps the names of the pictures that were held out in the run's folder, where there are any; a run that goes on must
+    /// measure on those that it began with.
+    ///
+    /// # Errors
+    /// When a resumed run began with others, or the file cannot be read or written.
+    pub fn keep_held_out(&self, run: &Run) -> Result<()> {
+        let Some(held_out) = &self.held_out else { return Ok(()) };
+        let path = run.dir().join(layout::HELD_OUT);
+        if run.is_resumed() && path.is_file() {
+            let begun = disk::read_json(&path)?;
+            ensure!(
+                begun["pictures"] == json!(held_out.pictures),
+                "{} began with other pictures held out than the dataset has now: pictures or labels were added or taken away. \
+                 Choose another --out",
+                run.dir().display()
+            );
+            return Ok(());
+        }
+        held_out.save(&path)
     }
 
     /// Keeps the names of the classes in the run's folder; a run that goes on must have those that it began with.

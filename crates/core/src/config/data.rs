@@ -43,7 +43,8 @@ pub struct DataConfig {
     /// A table of labels (CSV or TSV) for pictures of files; those that it does not name have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<PathBuf>,
-    /// The columns of that table that hold file and label; found by the usual names where it is missing.
+    /// The columns of that table that hold file and label; found by the usual names where it is missing. For `parquet` without
+    /// a table, the columns of the files themselves that hold path and label.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label_columns: Option<[String; 2]>,
     /// For `folder`: a folder, in `dir` or elsewhere, of more training pictures, which have no label; found by the usual
@@ -283,7 +284,8 @@ impl DataConfig {
         {
             bail!("data.range = [{black}, {white}]: must be two numbers that ascend, or \"minmax\"")
         }
-        if self.label_columns.is_some() && self.labels.is_none() {
+        // Of parquet files it names columns of their own.
+        if self.label_columns.is_some() && self.labels.is_none() && self.dataset != "parquet" {
             bail!("data.label_columns names columns of data.labels, which is not set")
         }
         if self.max_pixels == 0 {

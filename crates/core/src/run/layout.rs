@@ -12,6 +12,7 @@
 //!     best/                  the same as it was at the best evaluation, and best.json, which says when
 //!     before-extend-STEP/    what the run was when it was extended: manifest, state, checkpoint, best, result
 //!     checkpoint/            what the next stage takes: model.safetensors, config.json; later calibration.json
+//!     held-out.json          which labeled pictures it measures on, where there is no test split
 //!     result.json            written last: the run is complete
 //!
 //! EXPERIMENT/pretrain, eval            runs of the stages that `cargo xtask reproduce` runs once
@@ -37,6 +38,8 @@ pub const LABELS: &str = "labels.json";
 pub const CLASSES: &str = "classes.json";
 /// What resumes a run.
 pub const STATE: &str = "state.safetensors";
+/// Which labeled pictures were held out to measure on, where the dataset has no test pictures.
+pub const HELD_OUT: &str = "held-out.json";
 /// What a run came to; written last.
 pub const RESULT: &str = "result.json";
 

@@ -5,8 +5,10 @@ mod labels;
 mod limit;
 mod order;
 mod pictures;
+mod shared;
 
 pub(crate) use chosen::{Chosen, lots_by_class};
 pub use labels::{LabelSubset, parse_list};
 pub(crate) use order::Order;
 pub use pictures::Pictures;
+pub use shared::Shared;

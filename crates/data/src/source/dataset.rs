@@ -1,7 +1,7 @@
 //! What a dataset is: its entry in the table, and its two splits once it is open.
 
 use super::found::Found;
-use crate::set::Pictures;
+use crate::set::{Pictures, Shared};
 use anyhow::{Result, bail, ensure};
 use simclr_core::config::DataConfig;
 
@@ -111,6 +111,19 @@ impl Dataset {
             self.train.len()
         );
         self.expect_test(what)
+    }
+
+    /// Warns of test pictures that are training pictures, too, where looking for them takes no time.
+    pub fn warn_of_shared(&self) {
+        if let Some(shared) = Shared::quickly(&self.train, &self.test).filter(|shared| shared.pictures > 0) {
+            let (train, test) = &shared.some[0];
+            tracing::warn!(
+                "{} of {} test pictures are training pictures, too, byte for byte, such as {test} and {train}: accuracy on \
+                 them says nothing of new pictures",
+                shared.pictures,
+                self.test.len()
+            );
+        }
     }
 
     /// Checks that there are labeled images to measure accuracy on.

@@ -117,7 +117,9 @@ fn notes(train: &Files, test: Option<&Files>, classes: &[String], found: &mut Fo
         }
     }
     match classes {
-        [one] => found.notes.push(format!("all labels are of one class, {one}: there is nothing to tell apart")),
+        [one] => found.notes.push(format!(
+            "all labels are of one class, {one}: there is nothing to tell apart; is data.dir one folder too high?"
+        )),
         _ if labeled > 50 && 2 * classes.len() > labeled => found.notes.push(format!(
             "there are {} classes, such as {}, for {labeled} labeled training pictures: do the labels tell classes?",
             classes.len(),

@@ -99,8 +99,13 @@ pub(super) fn read(bytes: &[u8], columns: Option<&[String; 2]>, named: &dyn Fn(&
     };
     let (header, [file, label]) = find_columns(first, &records, columns, named)?;
     let mut rows = Vec::with_capacity(records.len());
+    let (mut line, mut counted) = (1, 0);
     for record in records.iter().skip(usize::from(header)) {
-        let line = record.position().map_or(0, |position| position.line());
+        // A reader's own count is off where lines end in two characters.
+        let start = record.position().map_or(0, |position| position.byte() as usize).clamp(counted, bytes.len());
+        let start = start + bytes[start..].iter().take_while(|b| b.is_ascii_whitespace() && **b != b'\t').count();
+        line += breaks(&bytes[counted..start]);
+        counted = start;
         let [file, label] = [file, label].map(|column| record.get(column).map(str::trim));
         let (file, label) = file
             .zip(label)
@@ -117,6 +122,13 @@ pub(super) fn read(bytes: &[u8], columns: Option<&[String; 2]>, named: &dyn Fn(&
     whole(&mut rows);
     let name = |column: usize| if header { first[column].trim().into() } else { format!("{}", column + 1) };
     Ok(Table { columns: [name(file), name(label)], rows })
+}
+
+/// How often lines end in some bytes, whichever way.
+fn breaks(bytes: &[u8]) -> u64 {
+    let alone =
+        bytes.iter().zip(bytes.iter().skip(1).chain([&0])).filter(|(a, b)| **a == b'\r' && **b != b'\n').count();
+    (alone + bytes.iter().filter(|b| **b == b'\n').count()) as u64
 }
 
 /// The rows that are not blank.

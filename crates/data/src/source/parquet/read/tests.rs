@@ -190,3 +190,93 @@ fn class_names_are_those_of_the_label() {
     assert!(["x", "y"].iter().all(|label| parse_class_names(text, label).is_none()));
     assert!(parse_class_names("{", "label").is_none());
 }
+
+/// A file of ten pictures with further columns, each `(declaration, values)`: one value a row, or none.
+fn with_columns(columns: &[(&str, Values)]) -> (tempfile::TempDir, PathBuf) {
+    use parquet::data_type::{BoolType, DoubleType, Int64Type};
+    use parquet::file::writer::SerializedFileWriter;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.parquet");
+    let declared: String = columns.iter().map(|(declaration, _)| format!("optional {declaration};")).collect();
+    let schema = format!("message schema {{ required binary image; {declared} }}");
+    let schema = Arc::new(parquet::schema::parser::parse_message_type(&schema).unwrap());
+    let mut writer = SerializedFileWriter::new(File::create(&path).unwrap(), schema, Default::default()).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    let pictures: Vec<ByteArray> = (0..10).map(|i| format!("picture {i}").into_bytes().into()).collect();
+    column.typed::<ByteArrayType>().write_batch(&pictures, None, None).unwrap();
+    column.close().unwrap();
+    for (_, values) in columns {
+        let mut column = group.next_column().unwrap().unwrap();
+        match values {
+            Values::Whole(values) => {
+                drop(column.typed::<Int64Type>().write_batch(values, Some(&[1; 10]), None).unwrap())
+            }
+            Values::Points(values) => {
+                drop(column.typed::<DoubleType>().write_batch(values, Some(&[1; 10]), None).unwrap())
+            }
+            Values::Truths(values) => {
+                drop(column.typed::<BoolType>().write_batch(values, Some(&[1; 10]), None).unwrap())
+            }
+            Values::Words(words) => {
+                let levels: Vec<i16> = words.iter().map(|word| i16::from(!word.is_empty())).collect();
+                let words: Vec<ByteArray> =
+                    words.iter().filter(|w| !w.is_empty()).map(|w| w.as_bytes().to_vec().into()).collect();
+                column.typed::<ByteArrayType>().write_batch(&words, Some(&levels), None).unwrap();
+            }
+        }
+        column.close().unwrap();
+    }
+    group.close().unwrap();
+    writer.close().unwrap();
+    (dir, path)
+}
+
+enum Values {
+    Whole([i64; 10]),
+    Points([f64; 10]),
+    Truths([bool; 10]),
+    Words([&'static str; 10]),
+}
+
+fn opened_with(columns: &[(&str, Values)], label_columns: Option<[&str; 2]>) -> Result<Files> {
+    let (_dir, path) = with_columns(columns);
+    let label_columns = label_columns.map(|names| names.map(String::from));
+    open(vec![path], &DataConfig { label_columns, ..config() })
+}
+
+#[test]
+fn labels_are_words_numbers_and_what_libraries_make_of_them() {
+    let words = ["dog", "cat", "", "dog", "10", "2", "cat", "cat", "cat", "cat"];
+    let files = opened_with(&[("binary Label (UTF8)", Values::Words(words))], None).unwrap();
+    assert_eq!(files.classes, Classes::Found(["2", "10", "cat", "dog"].map(String::from).into()));
+    assert_eq!(files.labels[..6], [Some(3), Some(2), None, Some(3), Some(1), Some(0)]);
+    let points = [1.0, 0.0, f64::NAN, -1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0];
+    let files = opened_with(&[("double target", Values::Points(points))], None).unwrap();
+    assert_eq!((files.classes, &files.labels[..4]), (Classes::Numbers, &[Some(1), Some(0), None, None][..]));
+    let truths = [true, false, true, true, true, true, true, true, true, true];
+    let files = opened_with(&[("boolean label", Values::Truths(truths))], None).unwrap();
+    assert_eq!(files.classes, Classes::Found(["false", "true"].map(String::from).into()));
+}
+
+#[test]
+fn a_column_of_numbers_is_a_label_only_if_it_looks_like_one() {
+    let few = [3, 1, 3, 1, 3, 1, 3, 1, 3, -1];
+    let many = [900, 17, 31, 42, 55, 61, 71, 80, 99, 5_000_000_000];
+    let first = |column: &str, values: [i64; 10], named: Option<[&str; 2]>| {
+        opened_with(&[(&format!("int64 {column}"), Values::Whole(values))], named).map(|files| files.labels[0])
+    };
+    assert_eq!(first("digit", few, None).unwrap(), Some(3), "the only one, and its values repeat");
+    assert_eq!(first("digit", many, None).unwrap(), None, "as many values as rows");
+    assert_eq!(first("image_id", few, None).unwrap(), None, "its name says what it is");
+    assert_eq!(first("image_id", few, Some(["", "image_id"])).unwrap(), Some(3), "named, it is one");
+    let message = format!("{:#}", first("label", many, None).unwrap_err());
+    assert!(message.contains("row 9: 5000000000 can be no class") && message.contains("x.parquet"), "{message}");
+    let message = format!("{:#}", first("digit", few, Some(["", "kind"])).unwrap_err());
+    assert!(
+        message.contains("data.label_columns: no column \"kind\"") && message.contains("there are digit"),
+        "{message}"
+    );
+    let two = [("int64 a", Values::Whole(few)), ("int64 b", Values::Whole(few))];
+    assert_eq!(opened_with(&two, None).unwrap().labels[0], None, "which of two?");
+}
