@@ -41,6 +41,14 @@ impl LabelAmount {
         wanted.clamp(members.min(1), members)
     }
 
+    /// Whether a class of so many labeled images cannot give the amount: a share is less than one, or there are not as many.
+    pub fn misses(self, members: usize) -> bool {
+        match self {
+            Self::Share(share) => (share * members as f64).round() < 1.0,
+            Self::PerClass(count) => count > members,
+        }
+    }
+
     /// About how many of `images` labeled images of `classes` classes.
     pub fn estimate(self, images: usize, classes: usize) -> usize {
         match self {
@@ -176,6 +184,8 @@ mod tests {
     fn a_class_keeps_one_label_and_gives_no_more_than_it_has() {
         assert_eq!([200, 20, 1, 0].map(|n| LabelAmount::Share(0.01).of_class(n)), [2, 1, 1, 0]);
         assert_eq!([200, 20, 1, 0].map(|n| LabelAmount::PerClass(30).of_class(n)), [30, 20, 1, 0]);
+        assert!(LabelAmount::Share(0.01).misses(20) && !LabelAmount::Share(0.01).misses(200));
+        assert!(LabelAmount::PerClass(3).misses(2) && !LabelAmount::PerClass(3).misses(3));
         assert_eq!((LabelAmount::ALL.of_class(7), LabelAmount::PerClass(3).estimate(1000, 10)), (7, 30));
     }
 

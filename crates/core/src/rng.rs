@@ -29,6 +29,8 @@ pub enum Purpose {
     Render = 7,
     /// Anything in a test or a benchmark.
     Test = 8,
+    /// Samples and clusters of a review of an experiment.
+    Review = 9,
 }
 
 fn mix(mut z: u64) -> u64 {

@@ -36,6 +36,17 @@ pub trait Source: Send + Sync {
         None
     }
 
+    /// The path of the sample's file below the split's folder or in its shard, with `/` between its parts; `None` where
+    /// samples are no files.
+    fn path(&self, _index: usize) -> Option<&str> {
+        None
+    }
+
+    /// Bytes of the sample's encoded picture, where they are known without reading it.
+    fn file_size(&self, _index: usize) -> Option<u64> {
+        None
+    }
+
     /// Height and width of all images, where they are known and the same.
     fn size(&self) -> Option<(usize, usize)> {
         None

@@ -1,6 +1,7 @@
 //! Names of samples: the same wherever a sample is stored, and as numbers for random streams.
 
 use crate::decode;
+use std::cmp::Ordering;
 use std::sync::LazyLock;
 
 /// FNV-1a: 64 bits that are the same on every machine and in every version.
@@ -19,6 +20,40 @@ pub fn stable_name(path: &str) -> &str {
         Some((rest, last)) if !rest.is_empty() && is_wordnet(last) => rest,
         _ => stem,
     }
+}
+
+/// The natural order of names: numbers in them count as numbers, so that `2` stands before `10` and `img2` before `img10`.
+/// Names that are equal so are ordered as text.
+pub(crate) fn natural(a: &str, b: &str) -> Ordering {
+    let (mut x, mut y) = (a.as_bytes(), b.as_bytes());
+    let number = |text: &[u8]| text.iter().take_while(|b| b.is_ascii_digit()).count();
+    let order = loop {
+        let (m, n) = (number(x), number(y));
+        let order = match (x.first(), y.first()) {
+            (None, _) | (_, None) => break x.len().cmp(&y.len()),
+            _ if m > 0 && n > 0 => {
+                let zeros = |text: &[u8]| text.iter().take_while(|b| **b == b'0').count();
+                let (p, q) = (&x[zeros(&x[..m])..m], &y[zeros(&y[..n])..n]);
+                (x, y) = (&x[m..], &y[n..]);
+                p.len().cmp(&q.len()).then_with(|| p.cmp(q))
+            }
+            (Some(p), Some(q)) => {
+                (x, y) = (&x[1..], &y[1..]);
+                p.cmp(q)
+            }
+        };
+        if order.is_ne() {
+            break order;
+        }
+    };
+    order.then_with(|| a.cmp(b))
+}
+
+/// Scatters a hash over all of its bits: of names that differ in their last letters, FNV-1a's high bits hardly do.
+pub(crate) fn scattered(hash: u64) -> u64 {
+    let h = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let h = (h ^ (h >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    h ^ (h >> 31)
 }
 
 /// Endings of the files that count as pictures, whatever their case; others are passed over.
@@ -55,6 +90,17 @@ mod tests {
         }
         assert_eq!(stable_name("a.b.tar.png"), "a.b.tar");
         assert_eq!(stable_name("a_n0144076.png"), "a_n0144076");
+    }
+
+    #[test]
+    fn numbers_in_names_count_as_numbers() {
+        let mut names = ["img10", "10", "img2", "9", "b", "img2b", "img02", "a10c2", "a10c10", "", "1", "2"];
+        names.sort_by(|a, b| natural(a, b));
+        assert_eq!(names, ["", "1", "2", "9", "10", "a10c2", "a10c10", "b", "img02", "img2", "img2b", "img10"]);
+        let mut wordnet = ["n02000000", "n01440764", "n12000000", "n01443537"];
+        wordnet.sort_by(|a, b| natural(a, b));
+        assert!(wordnet.is_sorted(), "as text: {wordnet:?}");
+        assert_eq!(natural("99999999999999999999999", "100000000000000000000000"), Ordering::Less);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use crate::classify::{ClassifyArgs, classify};
 use crate::embed::{EmbedArgs, embed};
 use crate::evaluate::{self, EvalArgs};
+use crate::review::{ReviewArgs, review};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use simclr_core::cli::init_log;
@@ -47,6 +48,12 @@ enum More {
     /// Tell what the images of an experiment are: counts, classes, sizes, damaged files, the loader's speed
     #[command(after_help = simclr_data::source::help())]
     InspectData(InspectArgs),
+    /// Classify the pictures of an experiment by its best network, and tell which to label next
+    ///
+    /// Takes the best finished network on the largest set of labels and fits its probabilities to the held-out pictures;
+    /// writes predictions.csv and next-to-label.csv into the experiment's folder, and what the report shows: a gallery,
+    /// doubtful pictures, near duplicates, outliers, mistakes by class. To be run before `report`.
+    Review(ReviewArgs),
     /// Print the jobs of an experiment as JSON
     Plan(Experiment),
     /// Write report/index.html and report/results.json of an experiment's folder
@@ -93,6 +100,10 @@ fn more(command: More) -> Result<()> {
         More::Publish(args) => {
             init_log();
             simclr_publish::run(&args)?;
+        }
+        More::Review(args) => {
+            init_log();
+            review(&args)?;
         }
         More::InspectData(args) => inspect::run(&args)?,
         More::Plan(e) => println!("{}", plan::json(&Config::load(&e.config, &e.set)?, &e.run)?),

@@ -1,17 +1,16 @@
 //! Which pictures a command line means: files, folders, patterns, a list on the standard input.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use globset::{GlobBuilder, GlobMatcher};
 use simclr_data::access::{Source, Stored};
-use simclr_data::{is_picture, stable_name};
-use std::collections::{BTreeMap, BTreeSet};
+use simclr_data::source::walk::{PassedOver, walk};
+use simclr_data::stable_name;
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
 /// The word for a list of paths on the standard input.
 const STDIN: &str = "-";
-/// Endings that a message counts at most.
-const SHOWN: usize = 5;
 
 /// One picture of the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,33 +50,6 @@ impl Source for Inputs {
     }
 }
 
-/// What was passed over below folders: files by their ending, and what is neither file nor folder.
-#[derive(Default)]
-struct PassedOver {
-    by_ending: BTreeMap<String, usize>,
-    twice: usize,
-}
-
-impl PassedOver {
-    fn add(&mut self, name: &str) {
-        let ending = name.rsplit_once('.').map_or("no ending".into(), |(_, end)| format!(".{}", end.to_lowercase()));
-        *self.by_ending.entry(ending).or_default() += 1;
-    }
-
-    fn told(&self) -> Option<String> {
-        let count: usize = self.by_ending.values().sum();
-        let mut endings: Vec<_> = self.by_ending.iter().collect();
-        endings.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
-        let few = endings.iter().take(SHOWN).map(|(end, n)| format!("{n} {end}")).collect::<Vec<_>>().join(", ");
-        let more = if endings.len() > SHOWN { ", ..." } else { "" };
-        let passed =
-            (count > 0).then(|| format!("passed over {count} files that are no pictures by their name ({few}{more})"));
-        let twice = (self.twice > 0).then(|| format!("{} pictures were named more than once", self.twice));
-        let told: Vec<String> = [passed, twice].into_iter().flatten().collect();
-        (!told.is_empty()).then(|| told.join("; "))
-    }
-}
-
 /// The pictures that `words` mean, in their order, those of a folder or pattern sorted by path, each once. A word is a
 /// file, a folder (its whole tree), a pattern (`photos/*.jpg`, `**/*.png`) or `-`, for a list with a path a line that `stdin`
 /// holds. Pictures are named as they were given; those of a single folder by their path below it.
@@ -106,9 +78,11 @@ pub fn find(words: &[PathBuf], stdin: &mut dyn Read) -> Result<Vec<Input>> {
     let mut seen = BTreeSet::new();
     let before = found.len();
     found.retain(|input| seen.insert(input.path.clone()));
-    passed.twice = before - found.len();
-    if let Some(told) = passed.told() {
-        tracing::info!("{told}");
+    if before > found.len() {
+        tracing::info!("{} pictures were named more than once", before - found.len());
+    }
+    if !passed.is_empty() {
+        tracing::info!("passed over: {passed}");
     }
     Ok(found)
 }
@@ -116,24 +90,21 @@ pub fn find(words: &[PathBuf], stdin: &mut dyn Read) -> Result<Vec<Input>> {
 /// Adds what one word means. `below` leaves a folder's own path out of names; `strict` asks that a file be there.
 fn of_word(text: &str, below: bool, strict: bool, found: &mut Vec<Input>, passed: &mut PassedOver) -> Result<()> {
     let path = Path::new(text);
-    let before = found.len();
     if path.is_dir() {
-        let mut files = Vec::new();
-        walk(path, "", &mut Vec::new(), &mut |_, _| true, &mut |file| files.push(file), passed)?;
-        files.sort_unstable();
-        found.extend(
-            files
-                .into_iter()
-                .map(|file| Input { path: path.join(&file), name: if below { file } else { joined(text, &file) } }),
-        );
-        let why = passed.told().map(|told| format!(" ({told})")).unwrap_or_default();
-        ensure!(found.len() > before, "{text} holds no picture{why}");
+        let walked = walk(path)?;
+        walked.expect_pictures(path)?;
+        passed.add(&walked.passed_over);
+        found.extend(walked.pictures.into_iter().map(|file| Input {
+            path: path.join(&*file),
+            name: if below { file.into() } else { joined(text, &file) },
+        }));
     } else if path.exists() || !text.contains(['*', '?', '[', '{']) {
         ensure!(path.exists() || !strict, "{text}: no such file or folder");
         found.push(Input { name: text.replace('\\', "/"), path: path.into() });
     } else {
-        found.extend(of_pattern(text)?);
-        ensure!(found.len() > before, "{text}: no picture's path matches this pattern");
+        let matching = of_pattern(text)?;
+        ensure!(!matching.is_empty(), "{text}: no picture's path matches this pattern");
+        found.extend(matching);
     }
     Ok(())
 }
@@ -154,58 +125,14 @@ fn of_pattern(text: &str) -> Result<Vec<Input>> {
     ensure!(root.is_dir(), "{text}: {} is no folder", root.display());
     let prefix = base.to_str().with_context(|| format!("{text} is not UTF-8"))?.to_string();
     let whole = |file: &str| if prefix.is_empty() { file.into() } else { joined(&prefix, file) };
-    let depth = (!text.contains("**")).then(|| Path::new(text).components().count() - base.components().count());
     let matches = |file: &str| {
         // The path itself, and each folder above it.
         let ends = file.match_indices('/').map(|(at, _)| at).chain([file.len()]);
         ends.into_iter().any(|end| pattern.is_match(whole(&file[..end])))
     };
-    // What the pattern does not mean was not passed over.
-    let (mut files, mut aside) = (Vec::new(), PassedOver::default());
-    let mut enter = |folder: &str, level: usize| depth.is_none_or(|depth| level < depth) || matches(folder);
-    walk(root, "", &mut Vec::new(), &mut enter, &mut |file| files.push(file), &mut aside)?;
-    files.retain(|file| matches(file));
-    files.sort_unstable();
-    Ok(files.into_iter().map(|file| Input { name: whole(&file), path: root.join(&file) }).collect())
-}
-
-/// Calls `take` with the path below `dir` of each picture in its tree. Names that begin with a dot are passed over; a link is
-/// what it leads to, a folder within itself is entered once; `enter` says whether to go into a folder at a level, from 1.
-fn walk(
-    dir: &Path,
-    prefix: &str,
-    above: &mut Vec<PathBuf>,
-    enter: &mut dyn FnMut(&str, usize) -> bool,
-    take: &mut dyn FnMut(String),
-    passed: &mut PassedOver,
-) -> Result<()> {
-    let real = dir.canonicalize().with_context(|| format!("cannot read the folder {}", dir.display()))?;
-    if above.contains(&real) {
-        return Ok(());
-    }
-    above.push(real);
-    let entries = std::fs::read_dir(dir).with_context(|| format!("cannot read the folder {}", dir.display()))?;
-    for entry in entries {
-        let entry = entry.with_context(|| format!("cannot read the folder {}", dir.display()))?;
-        let name = entry.file_name();
-        let Some(name) = name.to_str() else { bail!("{} has a name that is not UTF-8", entry.path().display()) };
-        if name.starts_with('.') {
-            continue;
-        }
-        let kind = entry.file_type().with_context(|| format!("cannot look at {}", entry.path().display()))?;
-        let path = format!("{prefix}{name}");
-        if kind.is_dir() || (kind.is_symlink() && entry.path().is_dir()) {
-            if enter(&path, above.len()) {
-                walk(&entry.path(), &format!("{path}/"), above, enter, take, passed)?;
-            }
-        } else if is_picture(name) && (kind.is_file() || kind.is_symlink()) {
-            take(path);
-        } else {
-            passed.add(if kind.is_file() || kind.is_symlink() { name } else { "x.device or pipe" });
-        }
-    }
-    above.pop();
-    Ok(())
+    // What else lies there is no concern of a pattern.
+    let files = walk(root)?.pictures.into_iter().filter(|file| matches(file));
+    Ok(files.map(|file| Input { name: whole(&file), path: root.join(&*file) }).collect())
 }
 
 #[cfg(test)]
@@ -261,10 +188,7 @@ mod tests {
         let dir = tree(&["empty/notes.txt"]);
         for (word, part) in [
             (dir.path().join("no.png"), "no.png: no such file or folder"),
-            (
-                dir.path().join("empty"),
-                "holds no picture (passed over 1 files that are no pictures by their name (1 .txt))",
-            ),
+            (dir.path().join("empty"), "holds no picture: expected files that end in"),
             (dir.path().join("*.png"), "no picture's path matches"),
             (dir.path().join("no/*.png"), "is no folder"),
             (dir.path().join("[.png"), "is no pattern"),
@@ -286,9 +210,8 @@ mod tests {
         let made = std::process::Command::new("mkfifo").arg(dir.path().join("pipe.png")).status();
         let found = find(&[dir.path().into()], &mut "".as_bytes()).unwrap();
         let names: Vec<&str> = found.iter().map(|input| input.name.as_str()).collect();
-        assert_eq!(names, ["a/broken.png", "a/x.png"]);
-        let inputs = Inputs(found);
-        assert!(inputs.read(0).unwrap_err().to_string().contains("cannot read the file") && inputs.read(1).is_ok());
+        assert_eq!(names, ["a/x.png"]);
+        assert!(Inputs(found).read(0).is_ok());
         if made.is_ok_and(|status| status.success()) {
             let pipe = Inputs(vec![Input { name: "p".into(), path: dir.path().join("pipe.png") }]);
             assert!(pipe.read(0).unwrap_err().to_string().contains("is no file"));

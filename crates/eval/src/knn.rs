@@ -53,7 +53,10 @@ impl<'a> Gallery<'a> {
     }
 
     /// For each query the `k` most similar gallery rows as (index, similarity), most similar first.
-    fn nearest(&self, queries: &[f32], k: usize) -> Result<Vec<Vec<(usize, f32)>>> {
+    ///
+    /// # Errors
+    /// When the queries' width differs from the gallery's.
+    pub fn nearest(&self, queries: &[f32], k: usize) -> Result<Vec<Vec<(usize, f32)>>> {
         let k = k.min(self.labels.len());
         let mut all = Vec::new();
         for chunk in queries.chunks(QUERIES * self.dim) {

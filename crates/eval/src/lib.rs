@@ -13,6 +13,7 @@ mod inputs;
 mod knn;
 mod output;
 mod probe;
+pub mod review;
 
 pub use apply::ApplyArgs;
 pub use calibration::{Bin, Calibration};

@@ -3,12 +3,14 @@
 use crate::describe::timm_has;
 use crate::facts::{Facts, RunFacts};
 use serde_json::Value as Json;
-use simclr_core::config::LabelAmount;
-use simclr_core::config::Stem;
+use simclr_core::config::{LabelAmount, MaxPool, Stem};
 use simclr_core::hub::RepoId;
 use simclr_core::stages::Method;
 use simclr_model::ModelSpec;
 use std::fmt::Write;
+
+/// Classes that the card names.
+const CLASSES: usize = 30;
 
 /// What a run saw: its name for people, and its place on the hub where it has one.
 fn dataset(run: &RunFacts) -> (String, Option<String>) {
@@ -129,9 +131,10 @@ fn network(facts: &Facts) -> String {
         (n, 0) => format!("{n} classes, on the encoder's features"),
         (n, k) => format!("{n} classes, on the output of layer {k} of the projection head (-1: the last)"),
     };
+    let names = classes(spec).map_or_else(String::new, |names| row("classes", &names));
     format!(
         "\n| | |\n|---|---|\n| network | {} |\n{stem}| projection head | {} layers, {} outputs |\n\
-         | classifier | {classifier} |\n| parameters | {} in the file, running statistics aside |\n\
+         | classifier | {classifier} |\n{names}| parameters | {} in the file, running statistics aside |\n\
          | images | {}x{}, {} channels, values in 0..1, not normalised by mean and deviation |\n",
         m.title(),
         m.proj_layers,
@@ -141,6 +144,20 @@ fn network(facts: &Facts) -> String {
         spec.image_size,
         spec.in_channels
     )
+}
+
+/// Names of the classes, where they say more than numbers; some of them where they are many.
+fn classes(spec: &ModelSpec) -> Option<String> {
+    let names = &spec.class_names;
+    if names.iter().enumerate().all(|(i, name)| *name == i.to_string()) {
+        return None;
+    }
+    let plain = |name: &String| name.replace('|', "\\|").replace(['\n', '\r'], " ");
+    let some = names.iter().take(CLASSES).map(plain).collect::<Vec<_>>().join(", ");
+    Some(match names.len().saturating_sub(CLASSES) {
+        0 => some,
+        more => format!("{some}, and {more} more: `class_names` in `config.json` has them all, in order"),
+    })
 }
 
 fn measured(run: &RunFacts) -> String {
@@ -229,7 +246,13 @@ fn loading(spec: &ModelSpec, repo: &RepoId) -> String {
          outputs = model(images)  # {}\n```\n",
         if spec.classes > 0 { "logits" } else { "features: it has no classifier" }
     );
-    if timm_has(spec) {
+    if timm_has(spec) && spec.model.max_pool == MaxPool::Torch {
+        let _ = write!(
+            out,
+            "\ntimm loads the same weights:\n\n```python\nimport timm\n\n\
+             model = timm.create_model(\"hf-hub:{repo}\", pretrained=True).eval()\n```\n",
+        );
+    } else if timm_has(spec) {
         let _ = write!(
             out,
             "\ntimm loads the same weights; its max pool stands one pixel elsewhere, which the second line mends:\n\n\
@@ -329,6 +352,23 @@ mod tests {
         assert!(card.contains("was not measured") && !card.contains("model-index"), "{card}");
         let bare = write(&Facts { run: None, ..facts("pretrain", Json::Null, json!({}), vec![]) }, &repo, "mit");
         assert!(bare.contains("not known here") && !bare.contains("CIFAR"), "{bare}");
+    }
+
+    #[test]
+    fn classes_are_named_and_many_are_shortened() {
+        let repo: RepoId = "me/net".parse().unwrap();
+        let mut facts = Facts { run: None, ..facts("pretrain", Json::Null, json!({}), vec![]) };
+        let with = |facts: &mut Facts, names: Vec<String>| {
+            facts.spec.classes = names.len();
+            facts.spec.class_names = names;
+            write(facts, &repo, "mit")
+        };
+        let card = with(&mut facts, vec!["cat".into(), "a|b".into()]);
+        assert!(card.contains("| classes | cat, a\\|b |\n"), "{card}");
+        let many = with(&mut facts, (0..100).map(|i| format!("kind {i}")).collect());
+        assert!(many.contains("kind 29, and 70 more") && !many.contains("kind 30"), "{many}");
+        let numbers = with(&mut facts, (0..3).map(|i| i.to_string()).collect());
+        assert!(!numbers.contains("| classes |"), "{numbers}");
     }
 
     #[test]

@@ -56,6 +56,9 @@ pub fn describe(spec: &ModelSpec) -> Json {
     });
     if let (Some(keys), Json::Object(more)) = (json.as_object_mut(), more) {
         keys.extend(more);
+        if classes > 0 && !spec.class_names.is_empty() {
+            keys.insert("label_names".into(), json!(spec.class_names));
+        }
     }
     json
 }
@@ -77,6 +80,17 @@ mod tests {
         let json = describe(&spec);
         assert_eq!((json["architecture"].as_str(), json["num_classes"].as_u64()), (Some("resnet50"), Some(10)));
         assert_eq!(ModelSpec::from_json(&json).unwrap(), spec);
+    }
+
+    #[test]
+    fn names_of_classes_are_there_for_everybody() {
+        let names: Vec<String> = (0..10).map(|class| format!("kind {class}")).collect();
+        let named = describe(&spec("{\"depth\": 50}", 64, 0).named(&names));
+        assert_eq!((&named["class_names"], &named["label_names"]), (&json!(names), &json!(names)));
+        assert_eq!(ModelSpec::from_json(&named).unwrap().class_names, names);
+        let on_the_head = describe(&spec("{\"depth\": 50}", 64, 1).named(&names));
+        assert_eq!(on_the_head.get("label_names"), None, "timm gets no classifier");
+        assert_eq!(describe(&spec("{\"depth\": 50}", 64, 0)).get("class_names"), None);
     }
 
     #[test]

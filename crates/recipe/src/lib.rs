@@ -75,11 +75,6 @@ pub fn run(args: &RecipeArgs) -> Result<()> {
     init_log();
     let place = place::of(args)?;
     let dataset = simclr_data::load(&place.data()).context("--images")?;
-    ensure!(
-        dataset.train.labeled() > 0,
-        "none of the {} pictures has a label: put some into a folder for each class, or name a table by --labels",
-        dataset.train.len()
-    );
     let seen = look(&dataset, &place.data())?;
     drop(dataset);
     let beside = args.out.with_file_name(layout::RECIPE);
@@ -187,5 +182,11 @@ fn tell(facts: &Facts, out: &Path) {
         println!("           {name:<30} {steps:>8} steps {:>12}", duration(seconds));
     }
     println!("           {:<30} {:>8}       {:>12}", "in all", "", duration(choice.seconds.iter().sum()));
+    if pictures.labeled == 0 {
+        println!(
+            "labels     none yet: pretraining alone runs, and {} will say which pictures to label first",
+            layout::NEXT_TO_LABEL
+        );
+    }
     println!("experiment {}", out.display());
 }

@@ -77,12 +77,19 @@ fn network(pictures: &Pictures, choice: &Choice) -> String {
          [model]\ndepth = {}\nwidth = {:?}\nstem = \"{stem}\"\n\n\
          # Two random views of each picture, which the network learns to tell from all others. What should not matter to\n\
          # you belongs here: set flip = false where left and right differ, a lower color_strength where colour tells classes.\n\
-         [augment]\nmin_area = 0.2\ncolor_strength = {colour}\nblur_probability = {blur}\n\n\
-         # The methods are compared on all labels that there are; \"10-per-class\" or a share would use fewer.\n\
-         [reproduce]\nlabels = [\"all\"]\n\n",
-        choice.speed.images_per_s, rung.depth, rung.width
+         [augment]\nmin_area = 0.25\ncolor_strength = {colour}\nblur_probability = {blur}\n\n\
+         {}\n\n",
+        choice.speed.images_per_s,
+        rung.depth,
+        rung.width,
+        if pictures.labeled == 0 { UNLABELED } else { LABELED }
     )
 }
+
+const LABELED: &str = "# The methods are compared on all labels that there are; \"10-per-class\" or a share would use fewer.\n\
+    [reproduce]\nlabels = [\"all\"]";
+const UNLABELED: &str = "# No picture has a label yet: pretraining alone runs, and next-to-label.csv says which to label first. With\n\
+    # labels the same command goes on.\n[reproduce]\nlabels = []";
 
 /// A table `training`: SGD at a rate for the batch.
 fn training(table: &str, steps: u64, batch: usize, rate: f64, decay: f64, checks: u64) -> String {
@@ -101,24 +108,40 @@ fn rate(batch: usize) -> f64 {
 }
 
 /// Of a batch of 128.
-const RATE: f64 = 0.3;
+const RATE: f64 = 0.15;
 
 fn pretraining(pictures: &Pictures, choice: &Choice) -> String {
     let [steps, ..] = choice.steps;
     let epochs = steps as f64 * choice.batch as f64 / pictures.train.max(1) as f64;
     format!(
         "# Step one, without labels: each picture is seen {epochs:.0} times, in about {}.\n\
-         [pretrain]\ntemperature = 0.3\n\n{}",
+         [pretrain]\ntemperature = 0.25\n\n{}",
         duration(choice.seconds[1]),
         training("pretrain", steps, choice.batch, rate(choice.batch), 1e-4, 3)
     )
 }
 
+/// Labels a class up to which the encoder stays as pretraining left it: so few would spoil more than they teach.
+const FEW: usize = 30;
+
+/// Smallest share of a picture that a crop keeps where labels are learned.
+fn crops(choice: &Choice) -> &'static str {
+    // Of a small picture a part seldom shows what it is.
+    if choice.rung.coarse() { "0.35" } else { "0.8" }
+}
+
 fn on_labels(pictures: &Pictures, choice: &Choice) -> String {
-    let ([tuned, scratch], batch) = (choice.labeled_steps, choice.labeled_batch);
+    let ([tuned, scratch], batch, crops) = (choice.labeled_steps, choice.labeled_batch, crops(choice));
+    let few = pictures.labeled <= FEW * pictures.classes.max(1);
+    let moved = match few {
+        true => {
+            "# Of so few a class the encoder is left as it is, and the head learns.\nproj_selector = 2\nfreeze_after = 4"
+        }
+        false => "proj_selector = 1",
+    };
     format!(
-        "# Step two, on the {} labels: about {}.\n[finetune]\nproj_selector = 1\nmin_area = 0.5\n\n{}\
-         # The same network from scratch, to compare with: about {}.\n[supervised]\nmin_area = 0.5\n\n{}",
+        "# Step two, on the {} labels: about {}.\n[finetune]\n{moved}\nmin_area = {crops}\n\n{}\
+         # The same network from scratch, to compare with: about {}.\n[supervised]\nmin_area = {crops}\n\n{}",
         pictures.labeled,
         duration(choice.seconds[2]),
         training("finetune", tuned, batch, 0.1, 5e-4, 2),
@@ -128,12 +151,12 @@ fn on_labels(pictures: &Pictures, choice: &Choice) -> String {
 }
 
 fn students(choice: &Choice) -> String {
-    let ([_, own, small], batch) = (choice.steps, choice.batch);
+    let ([_, own, small], batch, crops) = (choice.steps, choice.batch, crops(choice));
     format!(
         "# Step three: the same network learns its own predictions on all pictures, labeled or not: about {}.\n\
-         [distill.self]\ninit_from_teacher = true\ntemperature = 2.0\nmin_area = 0.5\n\n{}\
+         [distill.self]\ninit_from_teacher = true\ntemperature = 2.0\nmin_area = {crops}\n\n{}\
          # A quarter of its size learns from it, for use: about {}.\n\
-         [distill.small]\nteacher = \"self\"\ntemperature = 2.0\nmin_area = 0.5\n\
+         [distill.small]\nteacher = \"self\"\ntemperature = 2.0\nmin_area = {crops}\n\
          model = {{ depth = {}, width = {:?}, stem = \"{}\" }}\n\n{}\
          # Neighbours of a picture among the labeled ones.\n[eval]\nknn_k = 20\n",
         duration(choice.seconds[3]),

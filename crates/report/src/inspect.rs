@@ -1,5 +1,6 @@
-//! What a dataset holds: counts, classes, sizes, damaged files, the loader's speed, a sheet of views.
+//! What a dataset holds: where it was found, counts, classes, sizes, damaged files, copies, the loader's speed, a sheet of views.
 
+use crate::same;
 use anyhow::{Context, Result, ensure};
 use rayon::prelude::*;
 use serde_json::{Value as Json, json};
@@ -22,6 +23,8 @@ const SHOWN: (usize, usize) = (18, 3);
 const SIDE: usize = 64;
 /// Damaged files that are listed on the terminal.
 const LISTED: usize = 10;
+/// Classes that are named on the terminal; of more, half as many of the largest and of the smallest.
+const NAMED: usize = 20;
 
 /// Options of `inspect-data`.
 #[derive(clap::Args)]
@@ -53,11 +56,19 @@ pub fn run(args: &InspectArgs) -> Result<()> {
     init_log();
     let config = Config::load(&args.config, &args.set)?;
     let data = simclr_data::load(&config.data)?;
-    let mut found = json!({"dataset": data.name, "channels": data.train.channels(), "classes": data.classes.len()});
+    let mut found = json!({
+        "dataset": data.name, "channels": data.train.channels(), "classes": data.classes.len(),
+        "class_names": data.classes, "found": data.found,
+    });
     println!("dataset   {}, {} channels, {} classes", data.name, data.train.channels(), data.classes.len());
+    data.found.lines().iter().for_each(|line| println!("          {line}"));
+    let mut prints = Vec::new();
     for (name, pictures) in [("train", &data.train), ("test", &data.test)] {
-        found[name] = split(name, pictures, data.classes.len(), args.check)?;
+        let (json, of) = split(name, pictures, &data.classes, args.check)?;
+        found[name] = json;
+        prints.push(of);
     }
+    found["same"] = same::found(&data, &prints).tell();
     if let Some(out) = &args.out {
         std::fs::create_dir_all(out).with_context(|| format!("cannot make the folder {}", out.display()))?;
         let path = out.join(layout::SHEET);
@@ -73,22 +84,33 @@ pub fn run(args: &InspectArgs) -> Result<()> {
     Ok(())
 }
 
-/// Counts of a split, and what decoding some of it tells.
-fn split(name: &str, pictures: &Pictures, classes: usize, check: usize) -> Result<Json> {
+/// Counts of a split, and what decoding some of it tells: with the index of each picture that was decoded, its print.
+fn split(name: &str, pictures: &Pictures, classes: &[String], check: usize) -> Result<(Json, Vec<(usize, u64)>)> {
     let n = pictures.len();
     if n == 0 {
         println!("{name:<9} none");
-        return Ok(json!({"images": 0}));
+        return Ok((json!({"images": 0}), Vec::new()));
     }
-    let mut counts = vec![0usize; classes];
+    let mut counts = vec![0usize; classes.len()];
     (0..n).filter_map(|i| pictures.label(i)).for_each(|label| counts[label as usize] += 1);
     let (least, most) = (counts.iter().min().unwrap_or(&0), counts.iter().max().unwrap_or(&0));
     let labeled = pictures.labeled();
     println!("{name:<9} {n} images, {labeled} with a label, {least} to {most} a class");
+    if labeled > 0 {
+        println!("          {}", by_class(classes, &counts));
+    }
     let checked = if check == 0 { n } else { check.min(n) };
-    let size = |i: usize| pictures.with(i * n / checked, |image| (image.height, image.width));
-    let sizes = (0..checked).into_par_iter().map(size).collect::<Result<Vec<_>>>()?;
-    let (mut heights, mut widths): (Vec<usize>, Vec<usize>) = sizes.into_iter().flatten().unzip();
+    let see = |i: usize| {
+        let index = i * n / checked;
+        pictures.with(index, |image| (image.height, image.width, (index, same::print(image))))
+    };
+    let seen = (0..checked).into_par_iter().map(see).collect::<Result<Vec<_>>>()?;
+    let (mut heights, mut widths, mut prints) = (Vec::new(), Vec::new(), Vec::new());
+    for (height, width, print) in seen.into_iter().flatten() {
+        heights.push(height);
+        widths.push(width);
+        prints.push(print);
+    }
     let (heights, widths) = (spread(&mut heights), spread(&mut widths));
     let damaged = pictures.reasons();
     println!("          {checked} decoded: height {}, width {}, {} damaged", heights.1, widths.1, damaged.len());
@@ -96,11 +118,27 @@ fn split(name: &str, pictures: &Pictures, classes: usize, check: usize) -> Resul
     if damaged.len() > LISTED {
         println!("          and {} more", damaged.len() - LISTED);
     }
-    Ok(json!({
-        "images": n, "labeled": labeled, "per_class": {"least": least, "most": most}, "decoded": checked,
-        "height": heights.0, "width": widths.0,
+    let json = json!({
+        "images": n, "labeled": labeled, "per_class": {"least": least, "most": most}, "of_each_class": counts,
+        "decoded": checked, "height": heights.0, "width": widths.0,
         "damaged": damaged.iter().map(|(place, reason)| json!({"place": place, "reason": reason})).collect::<Vec<_>>(),
-    }))
+    });
+    Ok((json, prints))
+}
+
+/// Names of the classes with their counts: all, or the largest and the smallest.
+fn by_class(classes: &[String], counts: &[usize]) -> String {
+    let mut order: Vec<usize> = (0..classes.len()).collect();
+    let line = |order: &[usize]| {
+        order.iter().map(|i| format!("{} {}", classes[*i], counts[*i])).collect::<Vec<_>>().join(", ")
+    };
+    if order.len() <= NAMED {
+        return line(&order);
+    }
+    order.sort_by(|a, b| counts[*b].cmp(&counts[*a]).then(a.cmp(b)));
+    let (largest, rest) = order.split_at(NAMED / 2);
+    let smallest = &rest[rest.len() - NAMED / 2..];
+    format!("largest: {}; smallest: {}", line(largest), line(smallest))
 }
 
 /// Least, middle and largest, for a program and for people.
@@ -153,4 +191,19 @@ fn sheet(config: &Config, data: &Dataset) -> Result<Vec<u8>> {
     }
     ensure!(!tiles.is_empty(), "none of {shown} training images can be decoded");
     contact_sheet(&tiles, size, channels, 3 * SHOWN.1, (SIDE / size).max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_classes_are_told_by_their_ends() {
+        let names: Vec<String> = (0..40).map(|i| format!("c{i}")).collect();
+        let counts: Vec<usize> = (0..40).map(|i| i + 1).collect();
+        assert_eq!(by_class(&names[..2], &counts[..2]), "c0 1, c1 2");
+        let text = by_class(&names, &counts);
+        assert!(text.starts_with("largest: c39 40, c38 39,") && text.ends_with("c1 2, c0 1"), "{text}");
+        assert_eq!(text.matches(", ").count(), 18);
+    }
 }

@@ -8,14 +8,20 @@ mod chart;
 mod curves;
 mod html;
 pub mod inspect;
+mod mistakes;
 mod page;
 mod pictures;
 pub mod plan;
 mod results;
+pub mod review;
+mod same;
+mod shown;
+mod thumbnail;
 
 pub use results::{ResultRow, Results};
 
 use anyhow::{Context, Result};
+use review::Review;
 use simclr_core::config::Config;
 use simclr_core::run::layout;
 use std::path::{Path, PathBuf};
@@ -33,11 +39,15 @@ pub fn write(config: &Config, run: &Path) -> Result<PathBuf> {
     std::fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
     let json = serde_json::to_string_pretty(&results).context("writing the results")? + "\n";
     save(&folder.join(layout::RESULTS), &json)?;
+    // The pictures may be gone since the run: the page then says so in their place.
+    let data = simclr_data::load(&config.data);
     let page = page::Page {
         config,
         results: &results,
         curves: curves::read_all(&jobs)?,
-        pictures: pictures::Pictures::draw(config, run),
+        pictures: pictures::Pictures::draw(config, run, &data),
+        review: Review::read(run)?.map_or_else(String::new, |review| shown::html(&review, &data))
+            + &shown::found(&data),
     };
     let index = folder.join(layout::PAGE);
     save(&index, &page.html()?)?;

@@ -21,6 +21,8 @@ pub struct Page<'a> {
     pub curves: Vec<Curves>,
     /// Views and neighbours.
     pub pictures: Pictures,
+    /// Sections of what a review found; empty where there was none.
+    pub review: String,
 }
 
 impl Page<'_> {
@@ -40,6 +42,7 @@ impl Page<'_> {
             self.header(&name),
             self.table(),
             self.by_labels(),
+            self.review.clone(),
             self.learning(),
             self.pictures.html(),
             self.footer()?,

@@ -1,9 +1,8 @@
 //! Pictures of the report as inline PNGs: augmented views, and test images with their nearest training images.
 
 use crate::html::escape;
-use anyhow::{Context, Result, ensure};
-use base64::Engine;
-use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
+use crate::thumbnail::{self, uri};
+use anyhow::{Context, Result};
 use serde::Deserialize;
 use simclr_core::config::Config;
 use simclr_core::rng::{Purpose, Rng};
@@ -18,7 +17,7 @@ use std::path::Path;
 const EXAMPLES: usize = 6;
 const VIEWS: usize = 10;
 
-/// Longest side of a picture of a neighbour; bigger images are thinned, to keep the page light.
+/// Side that small views are drawn at, at least.
 const SIDE: usize = 64;
 
 /// The pictures that could be drawn, or why not.
@@ -37,9 +36,9 @@ struct Query {
 
 impl Pictures {
     /// Draws what there is. The images may be gone since the run: the page then says so in their place.
-    pub fn draw(config: &Config, run: &Path) -> Self {
-        match simclr_data::load(&config.data) {
-            Ok(data) => Self { views: views(config, &data), neighbours: neighbours(&data, run) },
+    pub fn draw(config: &Config, run: &Path, data: &Result<Dataset>) -> Self {
+        match data {
+            Ok(data) => Self { views: views(config, data), neighbours: neighbours(data, run) },
             Err(error) => {
                 let error = format!("{error:#}");
                 Self { views: Err(anyhow::anyhow!(error.clone())), neighbours: Err(anyhow::anyhow!(error)) }
@@ -68,10 +67,6 @@ impl Pictures {
             &self.neighbours,
         )
     }
-}
-
-fn uri(png: &[u8]) -> String {
-    format!("data:image/png;base64,{}", base64::engine::general_purpose::STANDARD.encode(png))
 }
 
 fn views(config: &Config, data: &Dataset) -> Result<String> {
@@ -107,7 +102,7 @@ fn neighbours(data: &Dataset, run: &Path) -> Result<String> {
         let _ = write!(
             out,
             "<tr><th><img alt=\"\" src=\"{}\"><span>{}</span></th>",
-            uri(&png(&data.test, q.query)?),
+            thumbnail::source(&data.test, q.query)?,
             class(q.label)
         );
         for (index, label, similarity) in q.neighbours {
@@ -115,37 +110,11 @@ fn neighbours(data: &Dataset, run: &Path) -> Result<String> {
             let _ = write!(
                 out,
                 "<td{same} title=\"similarity {similarity:.3}\"><img alt=\"\" src=\"{}\"><span>{}</span></td>",
-                uri(&png(&data.train, index)?),
+                thumbnail::source(&data.train, index)?,
                 class(label)
             );
         }
         out += "</tr>\n";
     }
     Ok(out + "</tbody></table></div>\n")
-}
-
-/// One image as PNG, thinned to at most [`SIDE`] pixels a side.
-fn png(images: &simclr_data::Pictures, index: usize) -> Result<Vec<u8>> {
-    ensure!(
-        index < images.len(),
-        "{} names image {index} of {}; was the run made of other data?",
-        layout::NEIGHBOURS,
-        images.len()
-    );
-    let picture = images.get(index)?;
-    let (h, w, c) = (picture.height, picture.width, picture.channels);
-    // Of more channels than can be drawn, the first ones.
-    let (color, drawn) = if c < 3 { (ExtendedColorType::L8, 1) } else { (ExtendedColorType::Rgb8, 3) };
-    let stride = h.max(w).div_ceil(SIDE);
-    let mut pixels = Vec::new();
-    for y in (0..h).step_by(stride) {
-        for x in (0..w).step_by(stride) {
-            pixels.extend_from_slice(&picture.data[(y * w + x) * c..][..drawn]);
-        }
-    }
-    let mut out = Vec::new();
-    PngEncoder::new(&mut out)
-        .write_image(&pixels, w.div_ceil(stride) as u32, h.div_ceil(stride) as u32, color)
-        .context("encoding a picture")?;
-    Ok(out)
 }

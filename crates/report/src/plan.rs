@@ -95,10 +95,11 @@ fn jobs_of(stages: &'static [Stage], config: &Config, out: &Path) -> Result<Vec<
     Ok(jobs)
 }
 
-/// Whether an experiment runs a stage: one that trains needs its table, one that measures what it measures.
+/// Whether an experiment runs a stage: one that trains needs its table, one that measures what it measures, and labels.
 fn runs(config: &Config, stage: &Stage) -> bool {
     match stage.work {
         Work::Train { .. } => config.has_table(stage.name),
+        Work::Measure if config.reproduce.labels.is_empty() => false,
         Work::Measure => stage.measured().and_then(stages::named).is_none_or(|other| runs(config, other)),
     }
 }
@@ -320,6 +321,11 @@ mod tests {
         let args = "--teacher out/labels-0.1/subset-1/distilled-self --student small --labels 0.1 --subset 1";
         assert_eq!(small.args.join(" "), args);
         assert_eq!(small.program, "simclr-distill");
+    }
+
+    #[test]
+    fn without_labels_pretraining_alone_runs() {
+        assert_eq!(ids(&jobs(&config(&["reproduce.labels=[]"]), Path::new("out")).unwrap()), ["pretrain"]);
     }
 
     #[test]

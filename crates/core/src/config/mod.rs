@@ -23,7 +23,7 @@ pub use crop::Crop;
 pub use data::{Corrupt, DataConfig, EachRange, LabelList, MAX_CHANNELS, MAX_PIXELS, Range, Truncated, Upload};
 pub use eval::{EvalConfig, LinearConfig, Resize};
 pub use experiment::Config;
-pub use model::{ModelConfig, Stem};
+pub use model::{MaxPool, ModelConfig, Stem};
 pub use named::Named;
 pub use resnet::{BASE_CHANNELS, Layout};
 pub use stages::{DistillConfig, FinetuneConfig, OnlineHead, PretrainConfig, ReproduceConfig};

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ReproduceConfig {
-    /// Amounts of labels, such as `0.01`, `"10-per-class"`, `"all"`.
+    /// Amounts of labels, such as `0.01`, `"10-per-class"`, `"all"`; with none pretraining alone is run.
     pub labels: Vec<LabelAmount>,
     /// Label subsets for each amount; figures are their mean.
     pub subsets: usize,

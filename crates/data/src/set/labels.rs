@@ -2,13 +2,14 @@
 //! images that a file names.
 
 use super::pictures::Pictures;
+use crate::matching::{Matcher, Meant, Place, tidied};
 use crate::name::stable_name;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use simclr_core::config::{DataConfig, LabelAmount, LabelList};
 use simclr_core::disk;
 use simclr_core::rng::{Purpose, Rng};
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The training images whose label may be used.
@@ -35,7 +36,7 @@ impl LabelSubset {
     /// depend on how they are stored.
     ///
     /// # Errors
-    /// When a class would be left empty, or the list names an image that is not there or has no label.
+    /// When the list names an image that is not there, has no label or may be one of several, or no image has a label.
     pub fn of(
         pictures: &Pictures,
         classes: usize,
@@ -59,20 +60,32 @@ impl LabelSubset {
     /// The amount of each class, one image at least. With one seed a smaller subset lies within a larger one.
     ///
     /// # Errors
-    /// When there is no such amount, or a class has no image at all.
+    /// When there is no such amount, or no image has a label.
     fn draw(labeled: impl Iterator<Item = (u32, u32)>, classes: usize, amount: LabelAmount, seed: u64) -> Result<Self> {
         amount.check("labels =")?;
         let mut by_class = vec![Vec::new(); classes];
         for (sample, label) in labeled {
             by_class[label as usize].push(sample);
         }
-        let mut indices = Vec::new();
-        for (class, members) in by_class.iter_mut().enumerate() {
-            if members.is_empty() {
-                bail!("class {class} has no training image at all: raise data.limit, or leave it out")
-            }
+        let (mut indices, mut fewer) = (Vec::new(), 0);
+        for (class, members) in by_class.iter_mut().enumerate().filter(|(_, members)| !members.is_empty()) {
+            fewer += usize::from(amount.misses(members.len()));
             Rng::stream(seed, Purpose::LabelSubset, &[class as u64]).shuffle(members);
             indices.extend_from_slice(&members[..amount.of_class(members.len())]);
+        }
+        let empty: Vec<usize> = (0..classes).filter(|class| by_class[*class].is_empty()).collect();
+        ensure!(!indices.is_empty(), "no training image has a label");
+        if fewer > 0 {
+            tracing::warn!(
+                "{}: {fewer} classes have too few labeled images for that; each gives what comes nearest",
+                amount.words()
+            );
+        }
+        if let Some(first) = empty.first() {
+            tracing::warn!(
+                "{} of {classes} classes have no labeled training image, such as number {first}",
+                empty.len()
+            );
         }
         indices.sort_unstable();
         Ok(Self { amount, seed, indices, list: None })
@@ -87,12 +100,15 @@ impl LabelSubset {
     }
 }
 
-/// Stable names of a list of images: one file name a line, with or without folders and ending; empty lines do not count.
+/// The names of a list of images: one file a line, with or without folders and ending; empty lines do not count.
+///
+/// # Errors
+/// When it is no text in UTF-8, or a line names no file.
 pub fn parse_list(bytes: &[u8]) -> Result<Vec<&str>> {
     let text = std::str::from_utf8(bytes).context("not a text file in UTF-8")?;
     let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim).filter(|line| !line.is_empty());
-    let names: Vec<&str> = lines.map(stable_name).collect();
-    if let Some(at) = names.iter().position(|name| name.is_empty()) {
+    let names: Vec<&str> = lines.collect();
+    if let Some(at) = names.iter().position(|name| stable_name(name).is_empty()) {
         bail!("line {} that is not empty names no file", at + 1)
     }
     if names.is_empty() {
@@ -104,20 +120,23 @@ pub fn parse_list(bytes: &[u8]) -> Result<Vec<&str>> {
 /// Indices of the images that a list names, ascending.
 fn listed(pictures: &Pictures, file: &Path) -> Result<Vec<u32>> {
     let bytes = std::fs::read(file).context("cannot read it")?;
-    let mut wanted: BTreeMap<&str, bool> = parse_list(&bytes)?.into_iter().map(|name| (name, false)).collect();
+    let wanted: BTreeSet<String> = parse_list(&bytes)?.into_iter().map(tidied).collect();
     let source = pictures.source();
-    let mut indices = Vec::with_capacity(wanted.len());
-    for index in 0..pictures.len() {
-        let name = source.name(index).context("the dataset's images have no names that a list could hold")?;
-        if let Some(found) = wanted.get_mut(name) {
-            if source.label(index).is_none() {
-                bail!("it names {name}, which has no label")
+    let nameless = || "the dataset's images have no names that a list could hold";
+    source.path(0).or(source.name(0)).with_context(nameless)?;
+    let places = [Place { source, base: "", range: 0..pictures.len() }];
+    let matcher = Matcher::new(&places, wanted.iter().map(String::as_str));
+    let (mut indices, mut missing) = (BTreeSet::new(), Vec::new());
+    for name in &wanted {
+        match matcher.find(name) {
+            Meant::One((_, index)) => {
+                ensure!(source.label(index).is_some(), "it names {name}, which has no label");
+                indices.insert(index as u32);
             }
-            *found = true;
-            indices.push(index as u32);
+            Meant::Nothing => missing.push(name.as_str()),
+            Meant::Several(several) => bail!("{name} may be {}: name it by its path", matcher.shown(&several)),
         }
     }
-    let missing: Vec<&str> = wanted.iter().filter(|(_, found)| !**found).map(|(name, _)| *name).collect();
     if !missing.is_empty() {
         bail!(
             "{} of its {} names are not among the training images, such as {}",
@@ -126,7 +145,7 @@ fn listed(pictures: &Pictures, file: &Path) -> Result<Vec<u32>> {
             missing[..missing.len().min(SHOWN)].join(", ")
         )
     }
-    Ok(indices)
+    Ok(indices.into_iter().collect())
 }
 
 #[cfg(test)]
@@ -155,16 +174,19 @@ mod tests {
         }
         let counted = LabelSubset::draw(numbered(&labels), 10, LabelAmount::PerClass(2), 3).unwrap();
         assert_eq!(counted.indices, small.indices, "two of each class, however they are asked for");
+        assert_eq!(choose(&labels, 10, 0.004, 3).unwrap().indices.len(), 10, "one of each at least");
     }
 
     #[test]
-    fn each_class_keeps_a_label() {
-        let labels = [0; 7];
-        assert_eq!(choose(&labels, 1, 0.01, 0).unwrap().indices.len(), 1);
-        assert_eq!(choose(&labels, 1, 1.0, 0).unwrap().indices, (0..7).collect::<Vec<_>>());
-        assert!(choose(&labels, 2, 1.0, 0).unwrap_err().to_string().contains("class 1 has no training"));
+    fn each_class_that_has_one_has_a_label() {
+        let labels: Vec<u32> = [vec![0; 200], vec![1; 20], vec![3; 1]].concat();
+        let subset = choose(&labels, 5, 0.01, 0).unwrap();
+        let of = |class: u32| subset.indices.iter().filter(|i| labels[**i as usize] == class).count();
+        assert_eq!([0, 1, 2, 3, 4].map(of), [2, 1, 0, 1, 0], "a class without an image is left out");
+        assert_eq!(choose(&[0; 7], 1, 1.0, 0).unwrap().indices, (0..7).collect::<Vec<_>>());
+        assert!(choose(&[], 2, 1.0, 0).unwrap_err().to_string().contains("no training image has a label"));
         for fraction in [0.0, -0.1, 1.1, f64::NAN] {
-            assert!(choose(&labels, 1, fraction, 0).is_err());
+            assert!(choose(&[0; 7], 1, fraction, 0).is_err());
         }
     }
 

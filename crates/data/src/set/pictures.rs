@@ -1,5 +1,7 @@
 //! The images of one split as pixels: decoded on demand, kept where there is room, damaged ones set aside.
 
+use super::chosen::Chosen;
+use super::limit::limited;
 use crate::access::{Source, Stored};
 use crate::decode::{Options, decode_into};
 use crate::image::{ImageRef, Images, Picture};
@@ -103,6 +105,23 @@ impl Pictures {
     /// Keeps the first `count` images.
     pub fn truncate(&mut self, count: usize) {
         self.len = self.len.min(count);
+    }
+
+    /// Keeps `count` images: those without a label in proportion, and of those with one as many of each of `classes` classes as
+    /// of any other, chosen by their names.
+    pub(crate) fn limit(&mut self, count: usize, classes: usize) {
+        if count < self.len {
+            let samples = limited(self.source.as_ref(), classes, count);
+            self.source = Arc::new(Chosen::new(self.source.clone(), samples));
+            self.len = count;
+        }
+    }
+
+    /// Whether labels ascend from the first image to the last that has one, through several classes: so the first images are
+    /// of one class.
+    pub(crate) fn is_sorted_by_class(&self) -> bool {
+        let labels: Vec<u32> = (0..self.len).filter_map(|i| self.label(i)).collect();
+        labels.is_sorted() && labels.first() != labels.last()
     }
 
     /// Class of an image; `None` where it has none.

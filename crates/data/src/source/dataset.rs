@@ -1,11 +1,13 @@
 //! What a dataset is: its entry in the table, and its two splits once it is open.
 
+use super::found::Found;
 use crate::set::Pictures;
 use anyhow::{Result, bail, ensure};
 use simclr_core::config::DataConfig;
 
 /// How images get their labels.
-const ADVICE: &str = "one folder a class, a .cls file beside each image of a tar shard, or a label column";
+const ADVICE: &str =
+    "one folder a class, a table by data.labels, a .cls file beside each image of a tar shard, or a label column";
 
 /// What is known of a dataset before it is opened: its entry in the table of [`crate::source`].
 #[derive(Debug)]
@@ -68,6 +70,9 @@ impl DatasetInfo {
             ("hub", config.hub.is_some()),
             ("train", config.train.is_some()),
             ("test", config.test.is_some()),
+            ("labels", config.labels.is_some()),
+            ("unlabeled", config.unlabeled.is_some()),
+            ("fold", config.fold.is_some()),
             ("lists", !config.lists.is_empty()),
         ];
         match keys.iter().find(|(_, set)| *set && !self.of_files) {
@@ -90,6 +95,8 @@ pub struct Dataset {
     pub train: Pictures,
     /// What is measured on; none where the dataset has no such split.
     pub test: Pictures,
+    /// What was found while it was opened.
+    pub found: Found,
 }
 
 impl Dataset {
@@ -113,7 +120,8 @@ impl Dataset {
     pub fn expect_test(&self, what: &str) -> Result<()> {
         ensure!(
             !self.test.is_empty(),
-            "{what} measures accuracy on test images, and the dataset has none: name them by data.test"
+            "{what} measures accuracy on test images, and the dataset has none: name them by data.test, or have a share of the \
+             labeled pictures held out by data.held_out"
         );
         ensure!(
             self.test.labeled() > 0,

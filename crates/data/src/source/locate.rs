@@ -1,5 +1,6 @@
 //! Which files of a folder or a hub's dataset make a split: patterns, and the usual names.
 
+use super::split_names;
 use anyhow::{Context, Result, bail, ensure};
 use globset::GlobBuilder;
 use simclr_core::config::DataConfig;
@@ -28,8 +29,8 @@ impl Split {
     /// Words that a path of the split holds, the best ones first.
     fn words(self) -> &'static [&'static [&'static str]] {
         match self {
-            Self::Train => &[&["train", "training"]],
-            Self::Test => &[&["val", "valid", "validation"], &["test"]],
+            Self::Train => &[split_names::TRAIN],
+            Self::Test => &split_names::TEST,
         }
     }
 }

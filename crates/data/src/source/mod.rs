@@ -3,19 +3,26 @@
 //! To add one: a file with a `pub const DATASET: DatasetInfo`, and its line here (or in [`memory`], for small images that
 //! are kept whole in memory).
 
+mod classes;
 mod dataset;
 mod files;
 pub mod folder;
+pub mod found;
+mod held_out;
 mod hub;
 pub mod locate;
 pub mod memory;
 pub mod parquet;
 mod read_at;
+mod split_names;
 mod splits;
 pub mod stl10;
+mod table;
 pub mod tar;
+pub mod walk;
 
 pub use dataset::{Count, Dataset, DatasetInfo};
+pub use found::Found;
 
 use anyhow::{Result, bail, ensure};
 use simclr_core::config::DataConfig;
@@ -58,15 +65,21 @@ pub fn help() -> String {
     format!("data.dataset is one of\n{}", datasets().map(line).collect::<String>())
 }
 
-/// Opens the dataset that the configuration names, with `data.limit` applied to the training split.
+/// Opens the dataset that the configuration names, with `data.limit` applied to the training split: of files, or where images
+/// are sorted by class, a random choice of all classes, else the first ones. What was found is said in the log.
 ///
 /// # Errors
 /// As [`find`], or when files are missing or malformed; the message says what to do.
 pub fn load(config: &DataConfig) -> Result<Dataset> {
-    let mut dataset = (find(config)?.open)(config)?;
+    let info = find(config)?;
+    ensure!(config.limit != Some(0), "data.limit = 0: must be at least 1; leave it out to use all images");
+    let mut dataset = (info.open)(config)?;
+    dataset.found.log();
     if let Some(limit) = config.limit {
-        ensure!(limit > 0, "data.limit = 0: must be at least 1; leave it out to use all images");
-        dataset.train.truncate(limit);
+        match info.of_files || dataset.train.is_sorted_by_class() {
+            true => dataset.train.limit(limit, dataset.classes.len()),
+            false => dataset.train.truncate(limit),
+        }
     }
     Ok(dataset)
 }

@@ -3,6 +3,7 @@
 //! The files are 3 GB: images are read where they stand, when they are asked for.
 
 use super::dataset::{Count, Dataset, DatasetInfo};
+use super::found::Found;
 use super::memory::channels;
 use super::read_at::read_at;
 use crate::access::{Source, Stored};
@@ -172,6 +173,7 @@ fn load(dir: Option<&Path>, config: &DataConfig) -> Result<Dataset> {
         classes: CLASSES.map(String::from).into(),
         train: Pictures::new(Arc::new(train), channels, config),
         test: Pictures::new(Arc::new(test), channels, config),
+        found: Found::default(),
     })
 }
 

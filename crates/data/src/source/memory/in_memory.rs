@@ -3,6 +3,7 @@
 use crate::decode::recoloured;
 use crate::image::Images;
 use crate::source::dataset::Dataset;
+use crate::source::found::Found;
 use anyhow::{Context, Result, bail, ensure};
 use simclr_core::config::DataConfig;
 
@@ -36,7 +37,7 @@ impl InMemory {
             Ok(Images { channels, data: recoloured(images.data, own, channels)?, ..images })
         };
         let (train, test) = (made(train)?, made(test)?);
-        Ok(Dataset { name, classes, train: train.into(), test: test.into() })
+        Ok(Dataset { name, classes, train: train.into(), test: test.into(), found: Found::default() })
     }
 }
 

@@ -4,12 +4,13 @@
 //! when a shard is opened, pictures where they stand when they are asked for. Nothing is ever unpacked, so names mean
 //! nothing to the file system: absolute ones and `..` do no harm, and links and devices are passed over.
 
+use super::classes::{Classes, Given, number_classes, resolve};
 use super::dataset::{Count, Dataset, DatasetInfo, OWN_IMAGES};
-use super::files::{Classes, Files, Store, number_classes};
+use super::files::{Files, Store};
 use super::read_at::read_at;
 use super::{locate, splits};
 use crate::name::{is_picture, is_wordnet, stable_name};
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use lru::LruCache;
 use rayon::prelude::*;
 use simclr_core::config::DataConfig;
@@ -89,6 +90,14 @@ impl Store for Shards {
         format!("{} in {}", self.names[index], self.paths[self.places[index].shard as usize].display())
     }
 
+    fn path(&self, index: usize) -> Option<&str> {
+        Some(&self.names[index])
+    }
+
+    fn file_size(&self, index: usize) -> Option<u64> {
+        Some(self.places[index].bytes.into())
+    }
+
     fn shards(&self) -> Vec<Range<u32>> {
         self.starts.windows(2).map(|edges| edges[0]..edges[1]).collect()
     }
@@ -98,11 +107,12 @@ impl Store for Shards {
 #[derive(Default)]
 struct Sample {
     picture: Option<(String, u64, u32)>,
-    cls: Option<u32>,
-    json: Option<u32>,
+    /// What its `.cls` says, where it has one.
+    cls: Option<Option<Given>>,
+    json: Option<Given>,
 }
 
-/// Opens shards, in this order. The label is a sample's `.cls`, else `label` of its `.json`; where no sample has one, the
+/// Opens shards, in this order. The label is a sample's `.cls`, else `label` of its `.json`, numbers or words; where no sample has one, the
 /// class is the folder that its path names, or the ImageNet class that its name starts with.
 ///
 /// # Errors
@@ -111,26 +121,27 @@ pub(crate) fn open(paths: Vec<PathBuf>) -> Result<Files> {
     let index = |path: &PathBuf| index(path).with_context(|| format!("in {}", path.display()));
     let shards = paths.par_iter().map(index).collect::<Result<Vec<_>>>()?;
     let (mut starts, mut places, mut members, mut labels) = (vec![0], Vec::new(), Vec::new(), Vec::new());
+    let mut stated = false;
     for (shard, samples) in shards.into_iter().enumerate() {
         for sample in samples {
             if let Some((path, offset, bytes)) = sample.picture {
                 places.push(Place { shard: shard as u32, bytes, offset });
                 members.push(path.into_boxed_str());
-                labels.push(sample.cls.or(sample.json));
+                stated |= sample.cls.is_some() || sample.json.is_some();
+                labels.push(sample.cls.flatten().or(sample.json));
             }
         }
         starts.push(u32::try_from(places.len()).context("more samples than 32 bits count")?);
     }
     ensure!(!places.is_empty(), "the tar files hold no picture: expected members that end in jpg, jpeg, png or webp");
     let names: Vec<Box<str>> = members.iter().map(|path| stable_name(path).into()).collect();
-    let (labels, classes) = if labels.iter().any(Option::is_some) {
-        (labels, Classes::Numbers)
-    } else {
-        classes_of_names(&members, &names)
+    let labels = match stated {
+        true => resolve(labels),
+        false => classes_of_names(&members, &names),
     };
     let names_of_members: Arc<[Box<str>]> = members.into();
     let store = Shards { paths, starts, places, names: names_of_members, open: Mutex::new(LruCache::new(OPEN)) };
-    Ok(Files { store: Box::new(store), names: Some(names), labels, classes })
+    Ok(Files::new(Box::new(store), Some(names), labels))
 }
 
 /// Classes from ImageNet's names (`n01440764_10026`), or else from folders, where there is more than one.
@@ -189,9 +200,9 @@ fn index(path: &Path) -> Result<Vec<Sample>> {
             let mut text = String::new();
             entry.read_to_string(&mut text).with_context(|| name.clone())?;
             if ending == "cls" {
-                sample.cls = Some(parse_cls(&text).with_context(|| name)?);
+                sample.cls = Some(Given::of_text(&text).with_context(|| name)?);
             } else {
-                sample.json = parse_json(&text).with_context(|| name)?;
+                sample.json = label_of_json(&text).with_context(|| name)?;
             }
         }
     }
@@ -208,25 +219,41 @@ fn split_name(name: &str) -> Option<(&str, &str)> {
     (dot > file).then(|| (&name[..dot], name.rsplit('.').next().unwrap_or_default()))
 }
 
-/// The class that a `.cls` member holds: a decimal number.
-pub fn parse_cls(text: &str) -> Result<u32> {
-    let text = text.trim();
-    text.parse().map_err(|_| {
-        let shown: String = text.chars().take(20).collect();
-        anyhow!("\"{shown}\" is no class: expected a number from 0 on")
-    })
+/// The number that a `.cls` member holds; `None` where it is a word, empty or negative.
+///
+/// # Errors
+/// When the number is so large that it can be no class.
+pub fn parse_cls(text: &str) -> Result<Option<u32>> {
+    Ok(number(Given::of_text(text)?))
 }
 
-/// The class that a `.json` member holds as `label`; `None` without one, or where it is negative, as unlabeled samples
-/// have it.
+/// The number that a `.json` member holds as `label`; `None` without one, or where it is a word or negative, as unlabeled
+/// samples have it.
+///
+/// # Errors
+/// When it is no JSON, or the number can be no class.
 pub fn parse_json(text: &str) -> Result<Option<u32>> {
+    Ok(number(label_of_json(text)?))
+}
+
+fn number(label: Option<Given>) -> Option<u32> {
+    match label? {
+        Given::Number(number) => Some(number),
+        Given::Word(_) => None,
+    }
+}
+
+/// The label of a `.json` member, a number or a word.
+fn label_of_json(text: &str) -> Result<Option<Given>> {
     let json: serde_json::Value = serde_json::from_str(text).context("not valid JSON")?;
     match &json["label"] {
-        serde_json::Value::Number(number) if number.as_i64().is_some_and(|n| n < 0) => Ok(None),
         serde_json::Value::Number(number) => {
-            let label = number.as_u64().and_then(|n| u32::try_from(n).ok());
-            Ok(Some(label.with_context(|| format!("label {number} is no class"))?))
+            let whole = number.as_i64().or(number.as_u64().map(|_| i64::MAX));
+            Given::of_number(
+                whole.with_context(|| format!("label {number} is no class: expected a whole number or a word"))?,
+            )
         }
+        serde_json::Value::String(word) => Given::of_text(word),
         _ => Ok(None),
     }
 }

@@ -133,19 +133,39 @@ fn sizes_beyond_the_file_are_errors() {
 }
 
 #[test]
-fn labels_that_are_no_numbers_name_their_member() {
+fn labels_that_can_be_none_name_their_member() {
     for (member, text, part) in [
-        ("a.cls", "cat", "\"cat\" is no class"),
-        ("a.cls", "-1", "is no class"),
-        ("a.cls", "", "is no class"),
+        ("a.cls", "4000000000", "can be no class"),
+        ("a.cls", "99999999999999999999", "can be no class"),
         ("a.json", "{", "not valid JSON"),
-        ("a.json", r#"{"label": 5000000000}"#, "is no class"),
+        ("a.json", r#"{"label": 5000000000}"#, "can be no class"),
+        ("a.json", r#"{"label": 1.5}"#, "is no class"),
     ] {
         let text = message(archive(&[("a.jpg", b"p"), (member, text.as_bytes())]));
         assert!(text.contains(part) && text.contains(member), "{text}");
     }
     assert_eq!(parse_json(r#"{"label": -1}"#).unwrap(), None);
     assert_eq!(parse_json("[1]").unwrap(), None);
+}
+
+#[test]
+fn words_are_classes_and_negative_numbers_no_label() {
+    let members: &[(&str, &[u8])] = &[
+        ("x/a.jpg", b"p"),
+        ("x/a.cls", b"dog\n"),
+        ("y/b.jpg", b"p"),
+        ("y/b.json", br#"{"label": "cat"}"#),
+        ("y/c.jpg", b"p"),
+        ("y/c.cls", b"-1"),
+        ("y/d.jpg", b"p"),
+        ("y/d.cls", b""),
+    ];
+    let (_dir, files) = opened(&[archive(members)]).unwrap();
+    assert_eq!(files.classes, Classes::Found(vec!["cat".into(), "dog".into()]));
+    assert_eq!(files.labels, [Some(1), Some(0), None, None]);
+    let (_dir, files) = opened(&[archive(&members[4..])]).unwrap();
+    assert_eq!(files.labels, [None, None], "folders are no classes where samples say that they have none");
+    assert_eq!((files.path(1), Source::file_size(&files, 1)), (Some("y/d.jpg"), Some(1)));
 }
 
 #[test]

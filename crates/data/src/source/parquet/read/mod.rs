@@ -3,15 +3,19 @@
 //!
 //! Labels and paths are read when a file is opened; pictures a row group at a time, when one of it is asked for.
 
+mod label;
+
 use crate::guard::guarded;
 use crate::name::stable_name;
-use crate::source::files::{Classes, Files, Store};
+use crate::source::classes::{Classes, Given, resolve};
+use crate::source::files::{Files, Store};
 use anyhow::{Context, Result, bail, ensure};
 use candle_datasets::hub::FileReader;
+use label::Label;
 use lru::LruCache;
 use parquet::basic::{ConvertedType, Type};
 use parquet::column::reader::get_typed_column_reader;
-use parquet::data_type::{ByteArray, ByteArrayType, DataType, Int32Type, Int64Type};
+use parquet::data_type::{ByteArray, ByteArrayType, DataType};
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use parquet::file::reader::SerializedFileReader;
 use parquet::schema::types::ColumnDescriptor;
@@ -22,8 +26,6 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-/// Names of the column of labels, the best one first; else it is the only column of whole numbers.
-const LABELS: [&str; 2] = ["label", "fine_label"];
 /// Where the hub's library writes what columns mean.
 pub(crate) const FEATURES: &str = "huggingface";
 
@@ -32,7 +34,7 @@ pub(crate) const FEATURES: &str = "huggingface";
 struct Columns {
     bytes: usize,
     path: Option<usize>,
-    label: Option<usize>,
+    label: Option<Label>,
 }
 
 /// A row group of one of the files.
@@ -162,26 +164,15 @@ impl Reader {
         let rows = u64::try_from(group.num_rows()).ok().filter(|rows| *rows <= self.bytes);
         Ok(rows.with_context(|| format!("a row group claims {} rows", group.num_rows()))? as usize)
     }
-
-    fn labels(&self, group: usize, column: usize) -> Result<Vec<Option<u32>>> {
-        let label = |value: Option<i64>| value.and_then(|v| u32::try_from(v).ok());
-        match self.metadata().row_group(group).column(column).column_type() {
-            Type::INT32 => {
-                Ok(self.values::<Int32Type>(group, column)?.into_iter().map(|v| label(v.map(i64::from))).collect())
-            }
-            _ => Ok(self.values::<Int64Type>(group, column)?.into_iter().map(label).collect()),
-        }
-    }
 }
 
-/// Finds the columns by type and name.
-fn columns(metadata: &ParquetMetaData) -> Result<Columns> {
+/// Finds the columns by type and name, or as the configuration names them.
+fn columns(metadata: &ParquetMetaData, config: &DataConfig) -> Result<Columns> {
     let schema = metadata.file_metadata().schema_descr();
     let plain: Vec<(usize, &ColumnDescriptor)> =
         schema.columns().iter().map(AsRef::as_ref).enumerate().filter(|(_, c)| c.max_rep_level() == 0).collect();
     let binary = |c: &ColumnDescriptor| c.physical_type() == Type::BYTE_ARRAY;
     let text = |c: &ColumnDescriptor| c.converted_type() == ConvertedType::UTF8;
-    let whole = |c: &ColumnDescriptor| matches!(c.physical_type(), Type::INT32 | Type::INT64);
     let parts = |c: &ColumnDescriptor| c.path().parts().to_vec();
     let nested = plain.iter().find(|(_, c)| binary(c) && c.path().parts().len() > 1 && c.name() == "bytes");
     let alone = plain.iter().find(|(_, c)| binary(c) && c.path().parts().len() == 1 && !text(c));
@@ -198,17 +189,23 @@ fn columns(metadata: &ParquetMetaData) -> Result<Columns> {
         own.len() > 1 && c.name() == "path" && own[..own.len() - 1] == other[..other.len() - 1]
     };
     let path = plain.iter().find(|(_, c)| binary(c) && beside(c)).map(|(i, _)| *i);
-    let numbers: Vec<_> = plain.iter().filter(|(_, c)| whole(c) && c.path().parts().len() == 1).collect();
-    let label = LABELS.iter().find_map(|name| numbers.iter().find(|(_, c)| c.name() == *name));
-    let label = label.or(if numbers.len() == 1 { numbers.first() } else { None }).map(|(i, _)| *i);
+    let flat: Vec<(usize, &ColumnDescriptor)> = plain.iter().filter(|(_, c)| parts(c).len() == 1).copied().collect();
+    let named = config.label_columns.as_ref().filter(|_| config.labels.is_none());
+    // A column of files may be named beside that of labels; the picture's own path need not be.
+    let path = match named.map(|[file, _]| flat.iter().find(|(_, c)| c.name() == file && text(c))) {
+        Some(Some((column, _))) => Some(*column),
+        _ => path,
+    };
+    let label =
+        label::find(&flat, named.map(|[_, label]| label.as_str()), &|name| class_names(metadata, name).is_some())?;
     Ok(Columns { bytes, path, label })
 }
 
-/// Names of the classes, as the hub's library writes them beside the schema.
-fn class_names(metadata: &ParquetMetaData, columns: &Columns) -> Option<Vec<String>> {
+/// Names of the classes of a column, as the hub's library writes them beside the schema.
+fn class_names(metadata: &ParquetMetaData, column: &str) -> Option<Vec<String>> {
     let file = metadata.file_metadata();
     let text = file.key_value_metadata()?.iter().find(|entry| entry.key == FEATURES)?.value.as_ref()?;
-    parse_class_names(text, file.schema_descr().column(columns.label?).name())
+    parse_class_names(text, column)
 }
 
 /// The names of a `ClassLabel` in the JSON that the hub's library writes: `info.features.LABEL.names`.
@@ -224,13 +221,16 @@ pub fn parse_class_names(text: &str, label: &str) -> Option<Vec<String>> {
 /// When one cannot be read, is no whole parquet file, or has no column of pictures; the message names it.
 pub(crate) fn open(paths: Vec<PathBuf>, config: &DataConfig) -> Result<Files> {
     let (mut files, mut groups) = (Vec::new(), Vec::new());
-    let (mut labels, mut names, mut classes) = (Vec::new(), Vec::new(), None);
+    let (mut labels, mut names, mut classes): (Vec<Option<Given>>, Vec<_>, _) = (Vec::new(), Vec::new(), None);
+    let mut guesses = Vec::new();
     for path in paths {
         let mut one = || -> Result<Columns> {
             let reader = Reader::open(&path)?;
             let metadata = reader.metadata();
-            let columns = columns(metadata)?;
-            let stated = class_names(metadata, &columns);
+            let columns = columns(metadata, config)?;
+            let column =
+                |label: &Label| metadata.file_metadata().schema_descr().column(label.column).name().to_string();
+            let stated = columns.label.as_ref().and_then(|label| class_names(metadata, &column(label)));
             if let (Some(ours), Some(theirs)) = (&classes, &stated) {
                 ensure!(ours == theirs, "it states other classes than the files before");
             }
@@ -240,8 +240,8 @@ pub(crate) fn open(paths: Vec<PathBuf>, config: &DataConfig) -> Result<Files> {
                 let (start, rows) = (labels.len(), reader.rows(group)?);
                 let end = u32::try_from(start + rows).context("more samples than 32 bits count")?;
                 let bytes = u64::try_from(group.column(columns.bytes).uncompressed_size()).unwrap_or(0);
-                match columns.label {
-                    Some(column) => labels.extend(reader.labels(number, column)?),
+                match &columns.label {
+                    Some(label) => labels.extend(label.read(&reader, number, start - first)?),
                     None => labels.resize(start + rows, None),
                 }
                 if let Some(column) = columns.path {
@@ -254,6 +254,7 @@ pub(crate) fn open(paths: Vec<PathBuf>, config: &DataConfig) -> Result<Files> {
                     groups.push(Group { file, number, before, rows: start as u32..end, bytes });
                 }
             }
+            guesses.extend(columns.label.as_ref().filter(|label| label.guessed).map(column));
             Ok(columns)
         };
         let columns = one().with_context(|| format!("in {}", path.display()))?;
@@ -263,9 +264,13 @@ pub(crate) fn open(paths: Vec<PathBuf>, config: &DataConfig) -> Result<Files> {
     let room = (config.parquet_cache as u64) << 20;
     warn_of_room(&groups, config, room);
     let names = useful(names, labels.len());
-    let classes = classes.map_or(Classes::Numbers, Classes::Stated);
+    if let Some(column) = guesses.first() {
+        label::forget_unlikely(&mut labels, column);
+    }
+    let (labels, meaning) = resolve(labels);
+    let classes = classes.map_or(meaning, Classes::Stated);
     let store = Groups { files, groups, kept: Mutex::new(LruCache::unbounded()), room };
-    Ok(Files { store: Box::new(store), names, labels, classes })
+    Ok(Files::new(Box::new(store), names, (labels, classes)))
 }
 
 /// Names that tell samples apart: where rows lack one, or most share theirs, samples go by their numbers.

@@ -110,9 +110,10 @@ fn few_groups_are_kept() {
         use rayon::prelude::*;
         (0..400usize).into_par_iter().for_each(|i| assert_eq!(picture(&files, i * 37 % 64), rows[i * 37 % 64].bytes));
     });
-    let (groups, columns) = (16, Columns { bytes: 0, path: Some(1), label: Some(2) });
+    let (groups, columns) = (16, super::columns(Reader::open(&paths[0]).unwrap().metadata(), &config).unwrap());
     let reader = Reader::open(&paths[0]).unwrap();
-    assert_eq!((reader.metadata().num_row_groups(), super::columns(reader.metadata()).unwrap()), (groups, columns));
+    assert_eq!((reader.metadata().num_row_groups(), columns.bytes, columns.path), (groups, 0, Some(1)));
+    assert_eq!(columns.label.map(|label| (label.column, label.guessed)), Some((2, false)));
     let store = Groups {
         files: vec![(paths[0].clone(), columns)],
         groups: (0..16u32)
