@@ -242,6 +242,37 @@ fn without_labels_pretraining_runs_and_the_other_stages_say_what_is_missing() {
 }
 
 #[test]
+fn pictures_of_five_channels_are_trained_on() {
+    let (desk, dir) = (Desk::new(), tempfile::tempdir().unwrap());
+    for (split, count) in [("train", 10u8), ("val", 4)] {
+        for i in 0..count {
+            let class = dir.path().join(format!("folder/{split}/{}", ["dim", "lit"][usize::from(i % 2)]));
+            std::fs::create_dir_all(&class).unwrap();
+            let text = "{'descr': '|u1', 'fortran_order': False, 'shape': (12, 10, 5), }\n";
+            let pixels: Vec<u8> = (0..600).map(|k| (k % 40) as u8 + i + 150 * (i % 2)).collect();
+            let file = [b"\x93NUMPY\x01\0".as_slice(), &(text.len() as u16).to_le_bytes(), text.as_bytes(), &pixels];
+            std::fs::write(class.join(format!("{split}{i}.npy")), file.concat()).unwrap();
+        }
+    }
+    let config = |more: &[&str]| experiment(&desk, dir.path(), "folder", more);
+    let five = ["data.channels=5", "eval.crop=\"whole\""];
+    simclr_pretrain::run(&desk.args("pretrained"), &config(&five)).unwrap();
+    let spec = std::fs::read_to_string(desk.path("pretrained/checkpoint/config.json")).unwrap();
+    assert!(spec.contains("\"in_channels\": 5"), "{spec}");
+    let from = desk.path("pretrained").display().to_string();
+    let args = FinetuneArgs { common: desk.args("finetuned"), from, labels: LabelAmount::ALL, subset: 0 };
+    simclr_finetune::run(&args, &config(&five)).unwrap();
+    let manifest = std::fs::read_to_string(desk.path("finetuned/manifest.json")).unwrap();
+    assert!(manifest.contains("\"whole\""), "{manifest}");
+
+    let message = format!("{:#}", simclr_pretrain::run(&desk.args("three"), &config(&[])).unwrap_err());
+    assert!(message.contains("it has 5 channels and data.channels asks for 3"), "{message}");
+    let on_device = ["data.channels=5", "augment.on_device=true"];
+    let message = format!("{:#}", simclr_pretrain::run(&desk.args("device"), &config(&on_device)).unwrap_err());
+    assert!(message.contains("augment.on_device") && message.contains("these have 5"), "{message}");
+}
+
+#[test]
 fn damaged_files_are_skipped_or_fatal_in_every_form() {
     let dir = synthetic();
     let bad = dir.path().join("folder/train/n01440000/n01440000_0.JPEG");

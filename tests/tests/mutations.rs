@@ -1,7 +1,9 @@
 //! Own parsers on damaged input: an error or a result, and no panic. The targets of `fuzz/` call the same functions.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+use simclr_core::config::{EachRange, Range, Truncated};
 use simclr_core::rng::{Purpose, Rng};
+use simclr_data::decode::{Options, decode};
 use simclr_data::source::memory::{cifar, idx};
 use simclr_data::source::{locate, parquet, stl10, tar};
 use simclr_data::{Images, parse_list};
@@ -35,6 +37,67 @@ fn accepted(seeds: &[&[u8]], rounds: usize, parse: impl Fn(&[u8]) -> bool) -> us
 /// Mutations reach both the errors and what comes after them.
 fn both(taken: usize, rounds: usize) {
     assert!(taken > 0 && taken < rounds, "{taken} of {rounds} were taken");
+}
+
+/// A TIFF of 3x4 pixels of two bytes, uncompressed.
+fn tiff() -> Vec<u8> {
+    let tags: [(u16, u16); 9] =
+        [(256, 4), (257, 3), (258, 16), (259, 1), (262, 1), (273, 122), (277, 1), (278, 3), (279, 24)];
+    let mut file = b"II*\0\x08\0\0\0\x09\0".to_vec();
+    for (tag, value) in tags {
+        file.extend([tag.to_le_bytes(), [3, 0], [1, 0], [0, 0], value.to_le_bytes(), [0, 0]].concat());
+    }
+    file.extend([0; 4]);
+    file.extend(0..24);
+    file
+}
+
+#[test]
+fn pictures() {
+    let rgb: Vec<u8> = (0..9 * 7 * 3).map(|i| (i * 5) as u8).collect();
+    let written = |format| {
+        let mut file = std::io::Cursor::new(Vec::new());
+        let picture = image::RgbImage::from_raw(9, 7, rgb.clone()).unwrap();
+        image::DynamicImage::from(picture).write_to(&mut file, format).unwrap();
+        file.into_inner()
+    };
+    let text = "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3, 3), }\n";
+    let npy = [b"\x93NUMPY\x01\0".as_slice(), &(text.len() as u16).to_le_bytes(), text.as_bytes(), &[7; 72]].concat();
+    let runs = [
+        b"BM\x4a\0\0\0\0\0\0\0\x3e\0\0\0\x28\0\0\0\x03\0\0\0\x02\0\0\0\x01\0\x08\0\x01\0\0\0\x0c\0\0\0".as_slice(),
+        &[0; 8],
+        &[2, 0, 0, 0, 0, 0, 0, 0, 9, 8, 7, 0, 1, 2, 3, 0],
+        &[3, 1, 0, 0, 0, 3, 1, 0, 1, 0, 0, 1],
+    ]
+    .concat();
+    let seeds = [
+        written(image::ImageFormat::Bmp),
+        runs,
+        written(image::ImageFormat::Gif),
+        written(image::ImageFormat::Pnm),
+        written(image::ImageFormat::Jpeg),
+        written(image::ImageFormat::Png),
+        b"P2 2 2 99 1 2 3 99".to_vec(),
+        tiff(),
+        npy,
+    ];
+    let options = Options {
+        max_pixels: 1 << 16,
+        range: Some(Range::Each(EachRange::MinMax)),
+        orientation: true,
+        truncated: Truncated::Keep,
+    };
+    for seed in &seeds {
+        let taken = accepted(&[seed], 2000, |bytes| match decode(bytes, 3, &options) {
+            Ok(picture) => {
+                assert_eq!(picture.data.len(), picture.height * picture.width * 3);
+                assert!(picture.data.len() <= 3 << 16);
+                true
+            }
+            Err(_) => false,
+        });
+        both(taken, 2000);
+    }
 }
 
 #[test]

@@ -18,6 +18,7 @@
 //! To add a format: a file with its `Format`, and its line here.
 
 mod common;
+mod dicom;
 mod foreign;
 mod format;
 mod jpeg;
@@ -48,6 +49,7 @@ static FORMATS: &[&Format] = &[
     &common::PNM,
     &tiff::FORMAT,
     &npy::FORMAT,
+    &dicom::FORMAT,
 ];
 
 /// What the names of pictures end in, in lower case; other files are no pictures.

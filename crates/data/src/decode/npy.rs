@@ -2,7 +2,7 @@
 
 use super::format::{Decoded, Format};
 use super::options::Wanted;
-use super::raster::{Raster, Samples};
+use super::raster::{Pick, Raster, Samples};
 use anyhow::{Context, Result, bail, ensure};
 use half::f16;
 use simclr_core::config::MAX_CHANNELS;
@@ -126,6 +126,7 @@ fn decode(bytes: &[u8], wanted: &Wanted<'_>, data: &mut Vec<u8>) -> Result<Decod
     let (size, channels) = ((layout.height, layout.width), layout.channels);
     wanted.options.check(size)?;
     ensure!((1..=MAX_CHANNELS).contains(&channels), "it has {channels} channels, and 1 to {MAX_CHANNELS} are possible");
+    Pick::of(channels, false, wanted.channels)?;
     let (order, kind) = header.descr.split_at_checked(1).context("its type is missing")?;
     let numbers = Numbers { bytes: &bytes[header.start..], layout, big: order == ">" };
     ensure!(matches!(order, "<" | ">" | "|" | "="), "its order of bytes is {order}");

@@ -68,6 +68,21 @@ pub(super) fn luma([r, g, b]: [u8; 3]) -> u8 {
     ((part(r, 299) + part(g, 587) + part(b, 114) + 500) / 1000) as u8
 }
 
+/// RGB of inks, of which 0 is none.
+pub(super) fn from_cmyk(inks: &[u8], channels: usize) -> Vec<u8> {
+    let left = |ink: u8, black: u8| ((u16::from(255 - ink) * u16::from(255 - black) + 127) / 255) as u8;
+    inks.chunks_exact(channels.max(4)).flat_map(|p| [0, 1, 2].map(|c| left(p[c], p[3]))).collect()
+}
+
+/// RGB of luma and chroma, as JPEG has them.
+pub(super) fn from_ycbcr(pixels: &[u8]) -> Vec<u8> {
+    let rgb = |[y, b, r]: &[u8; 3]| {
+        let (y, b, r) = (f32::from(*y), f32::from(*b) - 128.0, f32::from(*r) - 128.0);
+        [y + 1.402 * r, y - 0.344_136 * b - 0.714_136 * r, y + 1.772 * b].map(|v| v.clamp(0.0, 255.0).round() as u8)
+    };
+    pixels.as_chunks().0.iter().flat_map(rgb).collect()
+}
+
 impl Raster {
     /// Writes the bytes, `[H, W, asked]`.
     ///
@@ -153,10 +168,11 @@ fn scaled<T: Copy + Into<f64>>(
         None => full,
     };
     let of = |range: Option<[f64; 2]>| {
-        let range = range.map(|[black, white]| (black, if white > black { 255.0 / (white - black) } else { 0.0 }));
+        // All is black where nothing lies between.
+        let range = range.map(|[black, white]| (black, if white > black { white - black } else { f64::INFINITY }));
         move |v: T| match range {
             None => whole(v),
-            Some((black, scale)) => ((v.into() - black) * scale).clamp(0.0, 255.0).round() as u8,
+            Some((black, width)) => ((v.into() - black) * 255.0 / width).clamp(0.0, 255.0).round() as u8,
         }
     };
     convert(numbers, channels, pick, of(range), of(full), data);

@@ -2,7 +2,7 @@
 
 use super::format::{Decoded, Format};
 use super::options::Wanted;
-use super::raster::{Pick, Raster, Samples};
+use super::raster::{Pick, Raster, Samples, from_cmyk, from_ycbcr};
 use anyhow::{Context, Result, bail, ensure};
 use image::metadata::Orientation;
 use simclr_core::config::MAX_CHANNELS;
@@ -96,7 +96,7 @@ fn decode(bytes: &[u8], wanted: &Wanted<'_>, data: &mut Vec<u8>) -> Result<Decod
     let bits = decoder.colortype()?.bit_depth();
     let mut read = DecodingResult::U8(Vec::new());
     let layout = decoder.read_image_to_buffer(&mut read).map_err(supported)?;
-    let samples = numbers(read, &layout, size, bits)?;
+    let samples = numbers(read, &layout, size, (stored, bits))?;
     let samples = match (colours, samples) {
         (Colours::AsStored, samples) => samples,
         (Colours::Palette, Samples::U8(indices)) => looked_up(&indices, map.context("its palette is missing")?, bits)?,
@@ -153,12 +153,18 @@ fn with_meaning(bytes: &[u8], meaning: u16) -> Result<Vec<u8>> {
 }
 
 /// What was read, pixel by pixel.
-fn numbers(read: DecodingResult, layout: &BufferLayoutPreference, size: (usize, usize), bits: u8) -> Result<Samples> {
+fn numbers(
+    read: DecodingResult,
+    layout: &BufferLayoutPreference,
+    size: (usize, usize),
+    (channels, bits): (usize, u8),
+) -> Result<Samples> {
     let (pixels, planes) = (size.0 * size.1, layout.planes);
     Ok(match read {
         DecodingResult::U8(v) if bits < 8 => {
             ensure!(planes == 1, "planes of {bits} bits are not supported");
-            Samples::U8(unpacked(&v, size, layout.row_stride.map_or(0, usize::from), bits)?)
+            let stride = layout.row_stride.map_or(0, usize::from);
+            Samples::U8(unpacked(&v, (size.0, size.1 * channels), stride, bits)?)
         }
         DecodingResult::U8(v) => Samples::U8(interleaved(v, pixels, planes)),
         DecodingResult::I8(v) => Samples::I8(interleaved(v, pixels, planes)),
@@ -184,12 +190,11 @@ fn interleaved<T: Copy>(numbers: Vec<T>, pixels: usize, planes: usize) -> Vec<T>
 }
 
 /// Numbers of less than a byte, the first in the highest bits; each row begins with a byte.
-fn unpacked(bytes: &[u8], (height, width): (usize, usize), stride: usize, bits: u8) -> Result<Vec<u8>> {
+fn unpacked(bytes: &[u8], (height, numbers): (usize, usize), stride: usize, bits: u8) -> Result<Vec<u8>> {
     let bits = usize::from(bits);
     ensure!(matches!(bits, 1 | 2 | 4), "{bits} bits a number are not supported");
     ensure!(stride > 0 && bytes.len() >= stride * height, "it breaks off before its end");
-    // As many numbers a row as there are of a pixel: more channels than one make longer rows.
-    let numbers = stride * 8 / bits / width * width;
+    ensure!(stride * 8 >= numbers * bits, "its rows are too short");
     let mask = ((1u16 << bits) - 1) as u8;
     let at = |row: &[u8], i: usize| row[i * bits / 8] >> (8 - bits - i * bits % 8) & mask;
     Ok(bytes
@@ -206,19 +211,4 @@ fn looked_up(indices: &[u8], map: Vec<u16>, bits: u8) -> Result<Samples> {
     let shift = if map.iter().all(|v| *v < 256) { 0 } else { 8 };
     let colour = |i: &u8| [0, 1, 2].map(|c| (map[c * colours + usize::from(*i)] >> shift) as u8);
     Ok(Samples::U8(indices.iter().flat_map(colour).collect()))
-}
-
-/// RGB of inks, of which 0 is none.
-fn from_cmyk(inks: &[u8], channels: usize) -> Vec<u8> {
-    let left = |ink: u8, black: u8| ((u16::from(255 - ink) * u16::from(255 - black) + 127) / 255) as u8;
-    inks.chunks_exact(channels.max(4)).flat_map(|p| [0, 1, 2].map(|c| left(p[c], p[3]))).collect()
-}
-
-/// RGB of luma and chroma, as JPEG has them.
-fn from_ycbcr(pixels: &[u8]) -> Vec<u8> {
-    let rgb = |[y, b, r]: &[u8; 3]| {
-        let (y, b, r) = (f32::from(*y), f32::from(*b) - 128.0, f32::from(*r) - 128.0);
-        [y + 1.402 * r, y - 0.344_136 * b - 0.714_136 * r, y + 1.772 * b].map(|v| v.clamp(0.0, 255.0).round() as u8)
-    };
-    pixels.as_chunks().0.iter().flat_map(rgb).collect()
 }

@@ -223,7 +223,8 @@ impl Loader {
                 return Ok((sample, left));
             }
         }
-        bail!("none of the {n} images can be decoded; their names stand in the log")
+        let first = self.pictures.reasons().into_iter().next().unwrap_or_default();
+        bail!("none of the {n} images can be decoded; the log names them all. The first is {}: {}", first.0, first.1)
     }
 }
 

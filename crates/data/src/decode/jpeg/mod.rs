@@ -8,7 +8,7 @@ mod frame;
 
 use super::format::{Decoded, Format};
 use super::options::{Options, Wanted};
-use super::raster::{Pick, Raster, Samples, luma};
+use super::raster::{Pick, Raster, Samples, from_cmyk, luma};
 use anyhow::{Context, Result, anyhow, ensure};
 use frame::Frame;
 use image::metadata::Orientation;
@@ -135,15 +135,9 @@ fn unusual(bytes: &[u8], precision: u8, ends: bool, wanted: &Wanted<'_>, data: &
             (1, Samples::U16(pixels.as_chunks().0.iter().map(|pair| u16::from_ne_bytes(*pair)).collect()))
         }
         PixelFormat::RGB24 => (3, Samples::U8(pixels)),
-        PixelFormat::CMYK32 => (3, Samples::U8(cmyk(&pixels))),
+        PixelFormat::CMYK32 => (3, Samples::U8(from_cmyk(&pixels, 4))),
     };
     let full = (9..16).contains(&precision).then(|| [0.0, f64::from((1u32 << precision) - 1)]);
     Raster { channels, alpha: false, full, samples }.write(wanted, data)?;
     Ok(Decoded { size, orientation: upright(decoder.exif_data(), wanted.options) })
-}
-
-/// RGB of what Adobe's programs store, inverted: `c k / 255`.
-fn cmyk(pixels: &[u8]) -> Vec<u8> {
-    let product = |c: u8, k: u8| ((u16::from(c) * u16::from(k) + 127) / 255) as u8;
-    pixels.as_chunks::<4>().0.iter().flat_map(|[c, m, y, k]| [c, m, y].map(|c| product(*c, *k))).collect()
 }

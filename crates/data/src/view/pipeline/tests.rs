@@ -18,7 +18,7 @@ fn view(maker: &ViewMaker, channels: usize, side: usize, draw: u64) -> Vec<f32> 
 
 #[test]
 fn views_are_in_range_reproducible_and_random() {
-    for channels in [1, 3] {
+    for channels in [1, 2, 3, 5] {
         for maker in
             [ViewMaker::contrastive(&AugmentConfig::default(), 40).unwrap(), ViewMaker::labeled(0.2, 0.5, true, 24)]
         {
@@ -74,6 +74,44 @@ fn evaluation_crops_large_views_only_and_draws_nothing() {
     // 0.875 of 64 is 56: the crop itself, from (4, 4).
     let first = (4 * 64 + 4) * 3;
     assert!((cropped[0] - (first * first * 31 % 251) as f32 / 255.0).abs() < 1e-6);
+}
+
+#[test]
+fn what_stands_at_an_end_of_a_strip_is_seen_in_whole_views_alone() {
+    let (height, width) = (40, 400);
+    let strip: Vec<u8> = (0..height * width).flat_map(|i| [if i % width < 40 { 250 } else { 100 }; 3]).collect();
+    let image = ImageRef { height, width, channels: 3, data: &strip };
+    let seen = |crop: Crop, size: usize| {
+        let mut out = vec![0.0; size * size * 3];
+        let config = EvalConfig { crop, ..EvalConfig::default() };
+        ViewMaker::eval(&config, size).view(image, &Rng::stream(0, Purpose::Test, &[]), &mut out);
+        out.chunks(3).filter(|pixel| pixel[0] > 0.9).count() as f32 / (size * size) as f32
+    };
+    for size in [32, 64] {
+        assert_eq!(seen(Crop::default(), size), 0.0);
+        assert!((0.08..0.12).contains(&seen(Crop::Whole, size)), "{}", seen(Crop::Whole, size));
+    }
+}
+
+#[test]
+fn channels_that_are_no_colours_are_jittered_each_by_itself() {
+    let config = AugmentConfig {
+        min_area: 1.0,
+        color_probability: 1.0,
+        blur_probability: 0.0,
+        flip: false,
+        ..AugmentConfig::default()
+    };
+    let maker = ViewMaker::contrastive(&config, 16).unwrap();
+    // All channels are the same, so that a common factor would leave them so.
+    let data: Vec<u8> = (0..16 * 16).flat_map(|i| [(60 + i / 4) as u8; 5]).collect();
+    let mut out = vec![0.0; data.len()];
+    let image = ImageRef { height: 16, width: 16, channels: 5, data: &data };
+    maker.view(image, &Rng::stream(0, Purpose::Test, &[]), &mut out);
+    let channel = |c: usize| out.iter().skip(c).step_by(5).copied().collect::<Vec<f32>>();
+    for c in 1..5 {
+        assert_ne!(channel(0), channel(c), "channel {c}");
+    }
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! Tests of decoding: formats, colour spaces, limits, hostile bytes.
 #![allow(clippy::unwrap_used)]
 
+mod formats;
+mod pixels;
+
 use super::raster::luma;
 use super::*;
 use image::codecs::jpeg::JpegEncoder;
