@@ -9,7 +9,7 @@ use simclr_core::config::{Config, DataConfig};
 use simclr_data_tools::synth::Size;
 use simclr_tests::{assert_close, device};
 use std::path::Path;
-use training::pretrain;
+use training::{extend, finished, pretrain};
 
 const STEPS: u64 = 6;
 
@@ -74,6 +74,38 @@ fn bits_do_not_depend_on_threads_or_interruptions() {
         ("five threads", on(5, "five", &[])),
         ("stopped after a saved state, between two, and before the first", on(2, "stopped", &[1, 2, 5])),
     ] {
+        assert_eq!(one.1, other.1, "{what}: logged figures");
+        assert!(one.0 == other.0, "{what}: weights");
+    }
+}
+
+/// Six steps and then four more, by a schedule of ten: on any number of threads, and interrupted within the four.
+#[test]
+fn nor_where_a_finished_run_is_trained_further() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut longer = experiment();
+    longer.pretrain.training.length = serde_json::from_value(json!({"steps": STEPS + 4})).unwrap();
+    let on = |threads: usize, name: &str, stops: &[u64]| {
+        let out = dir.path().join(name);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            finished(&out, &experiment(), &device());
+            extend(&out, &longer, stops.first().copied(), &device());
+            for stop in stops.iter().skip(1).map(|stop| Some(*stop)).chain((!stops.is_empty()).then_some(None)) {
+                pretrain(&out, &longer, stop, &device());
+            }
+        });
+        let kept = std::fs::read(out.join("before-extend-6/checkpoint/model.safetensors")).unwrap();
+        (traces(&out), kept)
+    };
+    let (one, kept) = on(1, "one", &[]);
+    let losses: Vec<_> = one.1.iter().filter(|line| line.contains_key("loss")).collect();
+    assert_eq!(losses.len() as u64, STEPS + 4, "each step once");
+    let short = traced(&dir.path().join("short"), &experiment(), 1, &[]);
+    assert!(kept == short.0, "what the shorter run came to is kept");
+    assert_eq!(short.1[..], one.1[..short.1.len()], "and what it measured");
+    for (what, stops) in [("the same again", &[][..]), ("stopped before a state", &[7]), ("twice", &[8, 9])] {
+        let (other, _) = on(3, what, stops);
         assert_eq!(one.1, other.1, "{what}: logged figures");
         assert!(one.0 == other.0, "{what}: weights");
     }

@@ -11,12 +11,15 @@ use candle_core::{Device, Tensor};
 use desk::Desk;
 use hub::{Hub, WRITER};
 use shell::{Shell, done};
-use simclr_core::config::ModelConfig;
+use simclr_core::config::{MaxPool, ModelConfig};
 use simclr_core::params::Kind;
 use simclr_core::rng::{Purpose, Rng};
 use simclr_core::run::checkpoint;
+use simclr_model::torch::{Options, import};
 use simclr_model::{ModelSpec, SimClr};
 use simclr_publish::describe;
+use simclr_stage::Checkpoint;
+use simclr_tests::assert_close;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -116,6 +119,10 @@ fn the_same_outputs_in_python() {
         ("101 wide", ModelSpec::new(&model(101, 0.1, 0.0, 0.0), 3, 64, 10, 0)),
         ("152", ModelSpec::new(&model(152, 0.0625, 0.0625, 0.0), 3, 64, 10, 0)),
         ("200", ModelSpec::new(&model(200, 0.0625, 0.0, 0.0), 3, 64, 10, 0)),
+        (
+            "50 torch pool",
+            ModelSpec::new(&ModelConfig { max_pool: MaxPool::Torch, ..eighth(50, 0.0, 0.0) }, 3, 64, 10, 0),
+        ),
         ("50 timm", ModelSpec::new(&model(50, 1.0, 0.0, 0.0), 3, 64, 10, 0)),
         ("50 timm, head", ModelSpec::new(&model(50, 1.0, 0.0, 0.0), 1, 64, 10, 1)),
     ];
@@ -124,6 +131,30 @@ fn the_same_outputs_in_python() {
     }
     let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("../python/simclr_resnet.py");
     passed(test, Command::new(python).arg(script("networks.py")).arg(root.path()).arg(module).output().unwrap());
+}
+
+/// Networks of torchvision and timm, imported, give PyTorch's outputs.
+#[test]
+fn imported_networks_give_the_outputs_of_pytorch() {
+    let test = "imported_networks_give_the_outputs_of_pytorch";
+    let Some(python) = python(test, "torch, torchvision, safetensors") else { return };
+    let root = tempfile::tempdir().unwrap();
+    passed(test, Command::new(python).arg(script("imports.py")).arg(root.path()).output().unwrap());
+    let mut folders: Vec<_> = std::fs::read_dir(root.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    folders.sort();
+    assert!(folders.len() >= 9, "{folders:?}");
+    for folder in folders {
+        let name = folder.file_name().unwrap().to_string_lossy().into_owned();
+        let options = Options { normalized: name.contains("normalized"), ..Options::default() };
+        let imported = import(&folder.join("weights.safetensors"), &folder.join("imported"), options).unwrap();
+        assert!(name.contains(&imported.spec.model.depth.to_string()), "{name}: {imported}");
+        let model = Checkpoint::load(&folder.join("imported")).unwrap().model().unwrap();
+        let expected = candle_core::safetensors::load(folder.join("expected.safetensors"), &Device::Cpu).unwrap();
+        let images = || std::iter::once(Ok(expected["images"].clone()));
+        let rows = |name: &str| expected[name].flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_close(&format!("{name}, features"), &model.features(images(), 0).unwrap(), &rows("features"), 1e-4);
+        assert_close(&format!("{name}, logits"), &model.predict(images()).unwrap(), &rows("logits"), 1e-4);
+    }
 }
 
 #[test]

@@ -57,6 +57,9 @@ impl ProjectionHead {
         match selector {
             -1 => Ok(self.layers.len()),
             k if k >= 0 && k as usize <= self.layers.len() => Ok(k as usize),
+            k if self.layers.is_empty() => {
+                bail!("proj_selector = {k}: this network has no projection head; use 0, the encoder")
+            }
             k => bail!("proj_selector = {k}: this head has {} layers; use 0 to {0} or -1", self.layers.len()),
         }
     }

@@ -97,21 +97,24 @@ impl Checkpoint {
         if differing.is_empty() {
             return Ok(());
         }
-        let shown = differing.iter().take(3);
-        let differences: Vec<_> =
-            shown.clone().map(|k| format!("model.{k} is {} there and {} here", own[*k], wanted[*k])).collect();
-        let set: Vec<_> =
-            shown.filter(|k| !own[**k].is_null()).map(|k| format!("--set model.{k}={}", own[*k])).collect();
-        let stem = match differing.iter().any(|key| *key == "stem") {
+        let plain = |value: &Json| value.as_str().map_or_else(|| value.to_string(), String::from);
+        let first = &differing[..differing.len().min(3)];
+        let differences: Vec<_> = first
+            .iter()
+            .map(|key| format!("model.{key} is {} there and {} here", plain(&own[*key]), plain(&wanted[*key])))
+            .collect();
+        let settable = first.iter().filter(|key| !own[**key].is_null());
+        let set: Vec<_> = settable.map(|key| format!("model.{key}={}", plain(&own[*key]))).collect();
+        let stem = match first.iter().any(|key| *key == "stem") {
             true => format!(
-                ". The stem follows from data.image_size, {} here, where model.stem is \"auto\": up to 32 pixels it is \"cifar\", and \
-                 the stem of ImageNet makes an eighth of small pictures' sides before the first group; larger pictures suit it better",
+                ". (Where model.stem is \"auto\" it follows from data.image_size, {} here: up to 32 pixels it is cifar. The ImageNet \
+                 stem leaves a quarter of a picture's side to the first group, so that larger pictures suit it better)",
                 spec.image_size
             ),
             false => String::new(),
         };
         bail!(
-            "{}: a {} of another shape than the experiment's network: {}. To begin with it, {}{stem}",
+            "{}: {} of another shape than the experiment's network: {}. To begin with it, set {}{stem}",
             self.path,
             self.spec.model.title(),
             differences.join("; "),

@@ -242,3 +242,41 @@ fn a_run_that_stopped_early_goes_on() {
         assert_eq!(metrics(&out), metrics(&dir.path().join("whole")), "{stop}");
     }
 }
+
+/// Steps with a loss in all files of events.
+fn shown(out: &Path) -> Vec<u64> {
+    let mut steps = Vec::new();
+    for path in std::fs::read_dir(out).unwrap().map(|entry| entry.unwrap().path()) {
+        if !path.file_name().unwrap().to_string_lossy().starts_with(layout::EVENTS) {
+            continue;
+        }
+        let bytes = std::fs::read(path).unwrap();
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            let length = u64::from_le_bytes(rest[..8].try_into().unwrap()) as usize;
+            let data = &rest[12..12 + length];
+            // Behind the wall time: the step, one byte up to 127.
+            if data.windows(10).any(|window| window == b"total_loss") {
+                steps.push(u64::from(data[10]));
+            }
+            rest = &rest[16 + length..];
+        }
+    }
+    steps.sort();
+    steps
+}
+
+#[test]
+fn tensorboard_shows_each_step_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (out, training) = (dir.path().join("run"), training(OptimizerConfig::sgd()));
+    for stop in [Some(2), Some(5), Some(8), None] {
+        go(&mut Regression::new(), &out, &training, stop).unwrap();
+        assert_eq!(shown(&out), (1..=stop.unwrap_or(10)).collect::<Vec<_>>(), "{stop:?}");
+    }
+    let out = dir.path().join("extended");
+    let of = eight(&out);
+    extend(&out, &of(16), Some(13));
+    go(&mut Regression::new(), &out, &of(16), None).unwrap();
+    assert_eq!(shown(&out), (1..=16).collect::<Vec<_>>());
+}

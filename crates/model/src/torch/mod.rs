@@ -5,5 +5,7 @@
 mod architecture;
 mod import;
 mod shortcut;
+#[cfg(test)]
+mod tests;
 
 pub use import::{Imported, Options, import};

@@ -42,7 +42,8 @@ fn check<T: Map>((n, h, w, c): Shape4, k: usize, stride: usize, padding: PoolPad
 
 #[test]
 fn as_on_the_cpu() {
-    let windows = [(3, 2, PoolPadding::Same), (2, 2, PoolPadding::Valid), (3, 1, PoolPadding::Same)];
+    let windows =
+        [(3, 2, PoolPadding::Same), (2, 2, PoolPadding::Valid), (3, 1, PoolPadding::Same), (3, 2, PoolPadding::Around)];
     for shape in [(2, 7, 7, 3), (1, 8, 6, 5), (3, 5, 9, 8), (1, 3, 2, 1), (2, 6, 5, 16)] {
         for (k, stride, padding) in windows {
             for max in [true, false] {
