@@ -138,7 +138,8 @@ class SimClrResNet(nn.Module):
         else:
             self.conv1 = conv(inputs, base, 7, 2) if imagenet else conv(inputs, base, 3)
         self.bn1 = nn.BatchNorm2d(base)
-        self.maxpool = MaxPoolSame() if imagenet else nn.Identity()
+        torch_pool = config.get("max_pool") == "torch"
+        self.maxpool = nn.Identity() if not imagenet else nn.MaxPool2d(3, 2, 1) if torch_pool else MaxPoolSame()
         channels = base
         for group, count in enumerate(BLOCKS[config["depth"]]):
             blocks = []

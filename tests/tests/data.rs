@@ -124,7 +124,7 @@ fn idx_and_parquet_give_identical_tensors() {
     }
     let open = |dataset: &str| {
         let at = DataConfig { dir: Some(dir.path().into()), ..DataConfig::new(dataset, 16) };
-        let of_files = DataConfig { channels: 1, shuffle_buffer: 0, ..at.clone() };
+        let of_files = DataConfig { channels: Some(1), shuffle_buffer: 0, ..at.clone() };
         simclr_data::load(if dataset == "parquet" { &of_files } else { &at }).unwrap()
     };
     let (idx, parquet) = (open("fashion-mnist"), open("parquet"));

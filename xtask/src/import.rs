@@ -1,4 +1,4 @@
-//! `import-tf`: builds `simclr-import-tf` and hands its arguments on.
+//! `import-tf` and `import-torch`: build the program of that name and hand its arguments on.
 
 use crate::workspace::{Extras, hand_on};
 use anyhow::Result;
@@ -17,6 +17,24 @@ pub struct Args {
 /// When the build or the import fails.
 pub fn run(args: &Args) -> Result<()> {
     hand_on("simclr-model", "simclr-import-tf", Extras::Without, &args.arguments)
+}
+
+/// The weights, `--out DIR`, and everything else that `simclr-import-torch` takes; `--help` is its own, too.
+#[derive(clap::Args)]
+#[command(disable_help_flag = true, override_usage = "cargo xtask import-torch FILE --out DIR")]
+pub struct TorchArgs {
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
+/// Builds and imports; the hub's client is built in only where the weights are there.
+///
+/// # Errors
+/// When the build or the import fails.
+pub fn run_torch(args: &TorchArgs) -> Result<()> {
+    let hub = args.arguments.iter().any(|argument| argument.starts_with("hf:"));
+    let extras = if hub { Extras::With } else { Extras::Without };
+    hand_on("simclr-model", "simclr-import-torch", extras, &args.arguments)
 }
 
 #[cfg(test)]

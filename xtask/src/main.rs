@@ -48,6 +48,8 @@ enum Command {
     Bench(bench::Args),
     /// Turn a TensorFlow checkpoint (TF1, TF2 or SavedModel) into one of this project: PREFIX --out DIR
     ImportTf(import::Args),
+    /// Turn a ResNet of torchvision or timm (.safetensors) into a checkpoint of this project: FILE --out DIR
+    ImportTorch(import::TorchArgs),
     /// Put a checkpoint on the Hugging Face hub: RUN_OR_CHECKPOINT --repo OWNER/NAME [--dry-run]
     Publish(publish::Args),
     /// Write a synthetic ImageNet as folders, tar shards and parquet files: --out DIR [--images N] [--classes N]
@@ -74,6 +76,7 @@ fn main() -> ExitCode {
         Command::New(args) => reproduce::new(&args),
         Command::Bench(args) => bench::run(&args),
         Command::ImportTf(args) => import::run(&args),
+        Command::ImportTorch(args) => import::run_torch(&args),
         Command::Publish(args) => publish::run(&args),
         Command::SynthImagenet(args) => synth::run(&args),
         Command::Parity => parity::run(),

@@ -10,8 +10,8 @@ const GAP: usize = 2;
 /// Examples of each class on the sheet of textures.
 const EXAMPLES: usize = 12;
 
-/// PNG bytes of `tiles` (`[size, size, channels]` in 0..=1; 1 or 3 channels), `columns` a row, each pixel drawn
-/// `scale` times `scale` large, with a thin white gap between.
+/// PNG bytes of `tiles` (`[size, size, channels]` in 0..=1; of more channels than three the first three are drawn, of two the
+/// first), `columns` a row, each pixel drawn `scale` times `scale` large, with a thin white gap between.
 ///
 /// # Errors
 /// When a tile has another length, or there is nothing to draw.
@@ -23,7 +23,8 @@ pub fn contact_sheet(
     scale: usize,
 ) -> Result<Vec<u8>> {
     ensure!(!tiles.is_empty() && size > 0 && columns > 0 && scale > 0, "a contact sheet needs tiles of some size");
-    ensure!(channels == 1 || channels == 3, "tiles have 1 or 3 channels, not {channels}");
+    ensure!(channels > 0, "tiles of no channels");
+    let drawn = if channels < 3 { 1 } else { 3 };
     for (i, tile) in tiles.iter().enumerate() {
         let expected = size * size * channels;
         ensure!(tile.len() == expected, "tile {i} has {} numbers, expected {expected}", tile.len());
@@ -39,7 +40,7 @@ pub fn contact_sheet(
                 let source = ((y / scale) * size + x / scale) * channels;
                 let target = ((top + y) * width + left + x) * 3;
                 for c in 0..3 {
-                    pixels[target + c] = (tile[source + c % channels].clamp(0.0, 1.0) * 255.0).round() as u8;
+                    pixels[target + c] = (tile[source + c % drawn].clamp(0.0, 1.0) * 255.0).round() as u8;
                 }
             }
         }

@@ -5,7 +5,7 @@ use crate::inputs::{self, Inputs};
 use anyhow::{Result, ensure};
 use candle_core::Tensor;
 use simclr_core::cli::{DeviceChoice, Progress, ProgressMode, compute_with};
-use simclr_core::config::{Config, Corrupt, DataConfig, EachRange, EvalConfig, Range, Resize, Truncated};
+use simclr_core::config::{Config, Corrupt, Crop, DataConfig, EachRange, EvalConfig, Range, Resize, Truncated};
 use simclr_core::run::{checkpoint, layout};
 use simclr_data::{Pictures, ViewMaker, eval_batches};
 use simclr_model::SimClr;
@@ -34,10 +34,11 @@ pub struct ApplyArgs {
     #[arg(long, value_name = "PIXELS")]
     pub image_size: Option<usize>,
 
-    /// Central crop's share of the shorter side; views of at most 32 pixels are not cropped [default: that of the network's
-    /// experiment where its config.toml is there, else 0.875]
+    /// What of a picture is shown: a share of its shorter side, "center" (0.875 of it) or "whole", which is squeezed to a
+    /// square; views of at most 32 pixels show all of the central square [default: that of the network's experiment where its
+    /// config.toml is there, else center]
     #[arg(long, value_name = "SHARE")]
-    pub crop: Option<f32>,
+    pub crop: Option<Crop>,
 
     /// Whose bicubic resize: tf2, or tf1 for checkpoints that were imported from the authors' TF1 code [default: that of the
     /// network's experiment, else tf2]
@@ -142,9 +143,6 @@ impl ApplyArgs {
     pub fn load(&self) -> Result<Network> {
         ensure!(self.batch > 0, "--batch 0: must be at least 1");
         ensure!(self.image_size != Some(0), "--image-size 0: must be at least 1");
-        if let Some(crop) = self.crop {
-            ensure!(crop > 0.0 && crop <= 1.0, "--crop {crop}: must be in (0, 1]");
-        }
         compute_with(self.threads)?;
         let loaded = Checkpoint::load(&self.checkpoint)?;
         let weights = checkpoint::find(&self.checkpoint)?;

@@ -15,6 +15,7 @@ pub mod outline;
 mod pass;
 mod spec;
 pub mod tensorflow;
+pub mod torch;
 
 pub use backbone::Backbone;
 pub use encoder::Encoder;

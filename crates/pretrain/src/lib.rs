@@ -8,7 +8,7 @@ mod task;
 pub use estimate::estimate;
 pub use task::Pretrain;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Map, json};
 use simclr_core::cli::CommonArgs;
 use simclr_core::config::Config;
@@ -16,7 +16,8 @@ use simclr_core::rng::Purpose;
 use simclr_core::train::Schedule;
 use simclr_data::{Loader, ViewMaker};
 use simclr_model::SimClr;
-use simclr_stage::{Launch, Plan, Setup, launch, used_parameters};
+use simclr_stage::{Checkpoint, Launch, Plan, Setup, launch, used_parameters};
+use std::path::Path;
 
 /// Prints the estimate of the experiment's pretraining; an epoch has `images`, or those of the dataset.
 ///
@@ -44,13 +45,26 @@ const COLOURS: usize = 3;
 /// # Errors
 /// When the data, the folder or training fails.
 pub fn run(args: &CommonArgs, config: &Config) -> Result<()> {
+    run_from(args, config, None)
+}
+
+/// As [`run`], beginning with the encoder of a checkpoint where there is one, and its projection head as far as shapes agree.
+///
+/// # Errors
+/// As [`run`], and when the checkpoint is not of the experiment's network.
+pub fn run_from(args: &CommonArgs, config: &Config, from: Option<&Path>) -> Result<()> {
+    let checkpoint = from.map(Checkpoint::load).transpose()?;
     let (table, training) = (&config.pretrain, &config.pretrain.training);
     let start = Launch::new(args, config, "pretrain").table("model", &config.model).table("augment", &config.augment);
+    let start = match &checkpoint {
+        None => start,
+        Some(checkpoint) => start.input("checkpoint", &checkpoint.sha256),
+    };
     launch(
         start.table("pretrain", table),
         training,
         "pretrain".into(),
-        |_, device| plan(config, Setup::open(config, device, config.seed, |_| Ok(()))?),
+        |_, device| plan(config, Setup::open(config, device, config.seed, |_| Ok(()))?, checkpoint.as_ref()),
         |model, outcome| {
             let figures: Map<_, _> = outcome.metrics.iter().map(|(k, v)| (format!("online_{k}"), json!(v))).collect();
             let mut result = json!({"params": used_parameters(model), "loss": outcome.last_loss});
@@ -62,11 +76,11 @@ pub fn run(args: &CommonArgs, config: &Config) -> Result<()> {
     )
 }
 
-/// What pretraining trains, on images that are open.
+/// What pretraining trains, on images that are open, from scratch or from the weights of `checkpoint`.
 ///
 /// # Errors
-/// When the objective or a transform is none, or memory is short.
-pub fn plan(config: &Config, setup: Setup<'_>) -> Result<Plan<Pretrain>> {
+/// When the objective or a transform is none, the weights do not fit, or memory is short.
+pub fn plan(config: &Config, setup: Setup<'_>, checkpoint: Option<&Checkpoint>) -> Result<Plan<Pretrain>> {
     let (table, training) = (&config.pretrain, &config.pretrain.training);
     let classes = if setup.train.labeled() > 0 { setup.classes } else { 0 };
     if classes == 0 {
@@ -74,9 +88,19 @@ pub fn plan(config: &Config, setup: Setup<'_>) -> Result<Plan<Pretrain>> {
     }
     let (examples, seed) = (setup.train.len(), setup.seed);
     let schedule = Schedule::new(training, examples);
-    let model = setup.place(SimClr::new(&setup.spec(&config.model, classes, 0), seed)?)?;
+    let model = SimClr::new(&setup.spec(&config.model, classes, 0), seed)?;
+    if let Some(checkpoint) = checkpoint {
+        let (layers, taken) = (model.spec.model.proj_layers, checkpoint.begin(&model)?);
+        tracing::info!("begins with a trained encoder, and {taken} of {layers} layers of the head; the rest is fresh");
+    }
+    let model = setup.place(model)?;
     let given = objective::Given { config: table, model: &model, seed, steps: schedule.total };
     let objective = objective::choose(&given)?;
+    let channels = setup.train.channels();
+    ensure!(
+        !config.augment.on_device || matches!(channels, 1 | 3),
+        "augment.on_device = true: a GPU distorts pictures of 1 or 3 channels, and these have {channels}: set it to false"
+    );
     let maker = ViewMaker::contrastive(&config.augment, setup.size())?;
     let (samples, sizes) = ((0..examples as u32).collect(), (objective.views(), training.batch));
     let loader = Loader::new(setup.train.clone(), samples, maker, sizes, (seed, Purpose::Contrastive))

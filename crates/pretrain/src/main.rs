@@ -2,6 +2,7 @@
 
 use clap::Parser;
 use simclr_core::cli::{CommonArgs, exit_with};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -18,6 +19,11 @@ struct Args {
     #[command(flatten)]
     common: CommonArgs,
 
+    /// Begin with these weights instead of random ones: a run folder, a checkpoint folder, a model.safetensors or
+    /// hf://OWNER/NAME[@REV]. The encoder must be of the experiment's shape; of the projection head is taken what fits
+    #[arg(long, value_name = "CHECKPOINT", conflicts_with = "estimate")]
+    from: Option<PathBuf>,
+
     /// Print what a step takes on a GPU, in time and memory, from first principles, and what fits; nothing is trained
     #[arg(long)]
     estimate: bool,
@@ -31,6 +37,6 @@ fn main() -> ExitCode {
     let args = Args::parse();
     exit_with(args.common.prepare().and_then(|config| match args.estimate {
         true => simclr_pretrain::print_estimate(&config, args.images),
-        false => simclr_pretrain::run(&args.common, &config),
+        false => simclr_pretrain::run_from(&args.common, &config, args.from.as_deref()),
     }))
 }

@@ -3,8 +3,7 @@
 use crate::describe::timm_has;
 use crate::facts::{Facts, RunFacts};
 use serde_json::Value as Json;
-use simclr_core::config::LabelAmount;
-use simclr_core::config::Stem;
+use simclr_core::config::{LabelAmount, MaxPool, Stem};
 use simclr_core::hub::RepoId;
 use simclr_core::stages::Method;
 use simclr_model::ModelSpec;
@@ -247,7 +246,13 @@ fn loading(spec: &ModelSpec, repo: &RepoId) -> String {
          outputs = model(images)  # {}\n```\n",
         if spec.classes > 0 { "logits" } else { "features: it has no classifier" }
     );
-    if timm_has(spec) {
+    if timm_has(spec) && spec.model.max_pool == MaxPool::Torch {
+        let _ = write!(
+            out,
+            "\ntimm loads the same weights:\n\n```python\nimport timm\n\n\
+             model = timm.create_model(\"hf-hub:{repo}\", pretrained=True).eval()\n```\n",
+        );
+    } else if timm_has(spec) {
         let _ = write!(
             out,
             "\ntimm loads the same weights; its max pool stands one pixel elsewhere, which the second line mends:\n\n\

@@ -33,7 +33,7 @@ pub fn measure(config: &Config, device: &Device, rung: Rung) -> Result<Speed> {
         anyhow::bail!("a fresh folder held a finished run")
     };
     let setup = Setup::open(config, device, config.seed, |_| Ok(()))?;
-    let mut plan = simclr_pretrain::plan(config, setup)?;
+    let mut plan = simclr_pretrain::plan(config, setup, None)?;
     let options = TrainOptions {
         training: &config.pretrain.training,
         examples: plan.examples,

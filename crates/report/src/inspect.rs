@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use rayon::prelude::*;
 use serde_json::{Value as Json, json};
 use simclr_core::cli::{compute_with, init_log, threads};
-use simclr_core::config::{Config, EvalConfig};
+use simclr_core::config::{Config, Crop, EvalConfig};
 use simclr_core::disk;
 use simclr_core::rng::{Purpose, Rng};
 use simclr_core::run::layout;
@@ -172,7 +172,7 @@ fn loader_rate(config: &Config, data: Dataset) -> Result<f64> {
 /// Some training images, spread over the set: each as it is, its shorter side cropped to a square, then two views.
 fn sheet(config: &Config, data: &Dataset) -> Result<Vec<u8>> {
     let (size, channels, n) = (config.data.image_size, data.train.channels(), data.train.len());
-    let plain = ViewMaker::eval(&EvalConfig { crop: 1.0, ..EvalConfig::default() }, size);
+    let plain = ViewMaker::eval(&EvalConfig { crop: Crop::Center(1.0), ..EvalConfig::default() }, size);
     let random = ViewMaker::contrastive(&config.augment, size)?;
     let (mut tiles, shown) = (Vec::new(), SHOWN.0.min(n));
     for index in (0..shown).map(|i| i * n / shown) {

@@ -1,12 +1,13 @@
 //! Checkpoints between stages: what a network is built and filled from.
 
 use crate::classes::order_of;
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use candle_core::{Device, Tensor};
-use simclr_core::params::{Match, Part};
+use serde_json::{Value as Json, json};
+use simclr_core::params::{Match, Param, Part};
 use simclr_core::run::checkpoint::{self, Loaded};
 use simclr_model::{ModelSpec, SimClr};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// A checkpoint in memory.
@@ -26,7 +27,15 @@ impl Checkpoint {
     /// When files are missing or malformed.
     pub fn load(path: &Path) -> Result<Self> {
         let Loaded { tensors, sha256, config } = checkpoint::load(path)?;
-        let spec = ModelSpec::from_json(&config).with_context(|| path.display().to_string())?;
+        let spec = ModelSpec::from_json(&config).with_context(|| {
+            let foreign = ["architecture", "architectures", "num_features"].iter().any(|key| config.get(key).is_some());
+            let hint = if foreign {
+                ": another library's; `cargo xtask import-torch` turns its ResNets into checkpoints"
+            } else {
+                ""
+            };
+            format!("{}{hint}", path.display())
+        })?;
         Ok(Self { spec, sha256, tensors, path: path.display().to_string() })
     }
 
@@ -48,13 +57,80 @@ impl Checkpoint {
         model.store.load_map(&self.tensors, matching).with_context(|| format!("loading {}", self.path))
     }
 
+    /// Gives `model` the encoder of this checkpoint, and of its projection head the first layers, as far as shapes agree;
+    /// the rest of the head and the classifier keep their numbers. Gives how many layers of the head that were.
+    ///
+    /// # Errors
+    /// When the encoders are not of one shape: the message names the keys that differ.
+    pub fn begin(&self, model: &SimClr) -> Result<usize> {
+        self.expect_encoder(&model.spec)?;
+        let given = self.model()?;
+        let fits = |p: &Param| given.store.by_name(&p.name).is_some_and(|own| own.tensor.dims() == p.tensor.dims());
+        let layers = (1..=model.spec.model.proj_layers).take_while(|k| {
+            let part = Part::HeadLayer(*k);
+            let count = |model: &SimClr| model.store.iter().filter(|p| p.part == part).count();
+            count(model) == count(&given) && model.store.iter().filter(|p| p.part == part).all(fits)
+        });
+        let layers = layers.count();
+        let taken = |part: Part| part.in_encoder() || matches!(part, Part::HeadLayer(k) if k <= layers);
+        let mut tensors = given.store.save_map()?;
+        tensors.retain(|name, _| model.store.by_name(name).is_some_and(|p| taken(p.part)));
+        let matching = Match { may_lack: |part| !part.in_encoder(), leave: Part::in_classifier };
+        model.store.load_map(&tensors, matching).with_context(|| format!("loading {}", self.path))?;
+        Ok(layers)
+    }
+
+    /// Checks that the encoder of `spec` has the shape of this one.
+    fn expect_encoder(&self, spec: &ModelSpec) -> Result<()> {
+        self.expect_channels(spec.in_channels)?;
+        let tables = [&self.spec.model, &spec.model].map(|model| {
+            let mut table = serde_json::to_value(model).unwrap_or_default();
+            // What is left out at its default, so that it can be named.
+            table["max_pool"] = json!(model.max_pool);
+            table
+        });
+        let [own, wanted] = &tables;
+        let head = ["proj_layers", "proj_dim"];
+        let keys: BTreeSet<&String> = tables.iter().filter_map(Json::as_object).flat_map(|t| t.keys()).collect();
+        let differing: Vec<_> =
+            keys.into_iter().filter(|key| !head.contains(&key.as_str()) && own[*key] != wanted[*key]).collect();
+        if differing.is_empty() {
+            return Ok(());
+        }
+        let shown = differing.iter().take(3);
+        let differences: Vec<_> =
+            shown.clone().map(|k| format!("model.{k} is {} there and {} here", own[*k], wanted[*k])).collect();
+        let set: Vec<_> =
+            shown.filter(|k| !own[**k].is_null()).map(|k| format!("--set model.{k}={}", own[*k])).collect();
+        let stem = match differing.iter().any(|key| *key == "stem") {
+            true => format!(
+                ". The stem follows from data.image_size, {} here, where model.stem is \"auto\": up to 32 pixels it is \"cifar\", and \
+                 the stem of ImageNet makes an eighth of small pictures' sides before the first group; larger pictures suit it better",
+                spec.image_size
+            ),
+            false => String::new(),
+        };
+        bail!(
+            "{}: a {} of another shape than the experiment's network: {}. To begin with it, {}{stem}",
+            self.path,
+            self.spec.model.title(),
+            differences.join("; "),
+            set.join(" ")
+        )
+    }
+
     /// Checks that images of the experiment fit the network.
     ///
     /// # Errors
     /// When the number of channels differs.
     pub fn expect_channels(&self, channels: usize) -> Result<()> {
         let own = self.spec.in_channels;
-        ensure!(own == channels, "{} takes images of {own} channels, the dataset has {channels}", self.path);
+        ensure!(
+            own == channels,
+            "{} takes images of {own} channels, the dataset has {channels}; set data.channels = {own} where the pictures may be \
+             read so, or take a checkpoint of {channels} channels",
+            self.path
+        );
         Ok(())
     }
 

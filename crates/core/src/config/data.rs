@@ -14,6 +14,8 @@ const SHUFFLE_BUFFER: usize = 4096;
 const PARQUET_CACHE: usize = 1024;
 /// Share of the labeled pictures that is held out, where `data.held_out` is not set and there are no test pictures.
 const HELD_OUT: f64 = 0.2;
+/// Channels that files of pictures are decoded to, where `data.channels` is not set.
+const COLOUR: usize = 3;
 /// Most channels of a picture.
 pub const MAX_CHANNELS: usize = 16;
 /// Least and most parts of `data.fold`.
@@ -55,16 +57,17 @@ pub struct DataConfig {
     /// `[k, K]`: hold out the `k`-th of `K` equal parts of the labeled pictures instead, counted from 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fold: Option<[usize; 2]>,
-    /// Channels that pictures are decoded to: 3 for colour, 1 for gray, up to 16 for arrays and TIFF files that have them.
-    #[serde(default = "three", skip_serializing_if = "is_three")]
-    pub channels: usize,
+    /// Channels of the pictures: 3 for colour, 1 for gray, up to 16 for arrays and TIFF files that have them. Where it is
+    /// missing files are decoded to colour, and datasets of other kinds have what they have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channels: Option<usize>,
     /// Which numbers of pictures of more than 8 bits become black and white; all that their type holds where it is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range: Option<Range>,
     /// Turn pictures upright as their EXIF orientation says. The reference does not.
     #[serde(default, skip_serializing_if = "is_false")]
     pub orientation: bool,
-    /// What becomes of a JPEG that breaks off before its end.
+    /// What becomes of a JPEG or PNG that breaks off before its end.
     #[serde(default, skip_serializing_if = "Truncated::is_corrupt")]
     pub on_truncated: Truncated,
     /// Side of the views in pixels.
@@ -138,14 +141,14 @@ pub enum EachRange {
     MinMax,
 }
 
-/// What becomes of a JPEG that breaks off before its end.
+/// What becomes of a JPEG or PNG that breaks off before its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Truncated {
     /// It cannot be decoded.
     #[default]
     Corrupt,
-    /// What can be decoded is kept; the rest stays as the decoder leaves it.
+    /// What can be decoded is kept; the rest is gray, of a PNG black.
     Keep,
 }
 
@@ -182,12 +185,6 @@ impl Corrupt {
 
 fn two() -> usize {
     2
-}
-fn three() -> usize {
-    3
-}
-fn is_three(n: &usize) -> bool {
-    *n == three()
 }
 fn shuffle_buffer() -> usize {
     SHUFFLE_BUFFER
@@ -234,7 +231,7 @@ impl DataConfig {
             unlabeled: None,
             held_out: HELD_OUT,
             fold: None,
-            channels: three(),
+            channels: None,
             range: None,
             orientation: false,
             on_truncated: Truncated::Corrupt,
@@ -251,6 +248,11 @@ impl DataConfig {
         }
     }
 
+    /// Channels that files of pictures are decoded to.
+    pub fn file_channels(&self) -> usize {
+        self.channels.unwrap_or(COLOUR)
+    }
+
     /// The list of labeled images for an amount of labels, where there is one.
     pub fn list(&self, amount: LabelAmount) -> Option<&LabelList> {
         self.lists.iter().find(|list| list.labels == amount)
@@ -259,10 +261,9 @@ impl DataConfig {
     /// Checks every value that its type does not.
     pub(super) fn check(&self) -> Result<()> {
         at_least_one("data.image_size", self.image_size)?;
-        if !(1..=MAX_CHANNELS).contains(&self.channels) {
+        if let Some(channels) = self.channels.filter(|n| !(1..=MAX_CHANNELS).contains(n)) {
             bail!(
-                "data.channels = {}: must be 1 (gray), 3 (colour), or what the files hold, up to {MAX_CHANNELS}",
-                self.channels
+                "data.channels = {channels}: must be 1 (gray), 3 (colour), or what the files hold, up to {MAX_CHANNELS}"
             )
         }
         if !(0.0..1.0).contains(&self.held_out) {

@@ -1,5 +1,6 @@
 //! The table `[eval]` of an experiment file.
 
+use super::crop::Crop;
 use crate::value::{at_least_one, not_negative, positive, share};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -10,8 +11,8 @@ use serde::{Deserialize, Serialize};
 pub struct EvalConfig {
     /// Images a forward pass.
     pub batch: usize,
-    /// Central crop's share of the shorter side; images of at most 32 pixels are not cropped.
-    pub crop: f32,
+    /// What of an image is shown.
+    pub crop: Crop,
     /// Whose bicubic resize makes the evaluation view.
     pub resize: Resize,
     /// Neighbours of the weighted k-NN.
@@ -26,7 +27,7 @@ impl Default for EvalConfig {
     fn default() -> Self {
         Self {
             batch: 256,
-            crop: 0.875,
+            crop: Crop::default(),
             resize: Resize::Tf2,
             knn_k: 50,
             knn_temperature: 0.1,
@@ -74,7 +75,9 @@ impl EvalConfig {
     pub(super) fn check(&self) -> Result<()> {
         at_least_one("eval.batch", self.batch)?;
         at_least_one("eval.knn_k", self.knn_k)?;
-        share("eval.crop", f64::from(self.crop))?;
+        if let Crop::Center(kept) = self.crop {
+            share("eval.crop", f64::from(kept))?;
+        }
         positive("eval.knn_temperature", self.knn_temperature)?;
         at_least_one("eval.linear.batch", self.linear.batch)?;
         at_least_one("eval.linear.views", self.linear.views)?;

@@ -4,6 +4,7 @@
 //! `supervised` and of each student) override their stage for one amount.
 
 mod augment;
+mod crop;
 mod data;
 mod eval;
 mod experiment;
@@ -18,10 +19,11 @@ pub use crate::amount::LabelAmount;
 pub use crate::optim::OptimizerConfig;
 pub use crate::value::{not_negative as check_not_negative, share as check_share};
 pub use augment::AugmentConfig;
+pub use crop::Crop;
 pub use data::{Corrupt, DataConfig, EachRange, LabelList, MAX_CHANNELS, MAX_PIXELS, Range, Truncated, Upload};
 pub use eval::{EvalConfig, LinearConfig, Resize};
 pub use experiment::Config;
-pub use model::{ModelConfig, Stem};
+pub use model::{MaxPool, ModelConfig, Stem};
 pub use named::Named;
 pub use resnet::{BASE_CHANNELS, Layout};
 pub use stages::{DistillConfig, FinetuneConfig, OnlineHead, PretrainConfig, ReproduceConfig};

@@ -6,7 +6,7 @@ use crate::value::at_least_one;
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 
-/// The shape of a network. Keys up to `stem` are those of a ResNet: any other backbone has its keys in its own table.
+/// The shape of a network. Keys up to `max_pool` are those of a ResNet: any other backbone has its keys in its own table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelConfig {
@@ -28,6 +28,9 @@ pub struct ModelConfig {
     /// `cifar` (3x3, no pool), `imagenet` (7x7 or three 3x3, max pool) or `auto` (by image size, up to 32 is cifar).
     #[serde(default)]
     pub stem: Stem,
+    /// How the max pool of the ImageNet stem is padded.
+    #[serde(default, skip_serializing_if = "MaxPool::is_default")]
+    pub max_pool: MaxPool,
     /// Layers of the projection head.
     #[serde(default = "three")]
     pub proj_layers: usize,
@@ -57,6 +60,24 @@ pub enum Stem {
     Imagenet,
 }
 
+/// How a 3x3 max pool of stride 2 is padded. On maps of an odd size the two are the same; on those of an even size the windows
+/// of one lie a pixel beside those of the other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MaxPool {
+    /// As TensorFlow's SAME, and so the reference: an odd cell of padding stands at the end.
+    #[default]
+    Tensorflow,
+    /// A cell at each side, as in the ResNets of torchvision and timm.
+    Torch,
+}
+
+impl MaxPool {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 fn resnet() -> Named {
     Named::new(RESNET)
 }
@@ -80,7 +101,17 @@ impl ModelConfig {
     /// A ResNet of this depth, all else at its default.
     pub fn resnet(depth: usize) -> Self {
         let (width, proj_layers, proj_dim) = (one(), three(), proj_dim());
-        Self { backbone: resnet(), depth, width, sk_ratio: 0.0, se_ratio: 0.0, stem: Stem::Auto, proj_layers, proj_dim }
+        Self {
+            backbone: resnet(),
+            depth,
+            width,
+            sk_ratio: 0.0,
+            se_ratio: 0.0,
+            stem: Stem::Auto,
+            max_pool: MaxPool::Tensorflow,
+            proj_layers,
+            proj_dim,
+        }
     }
 
     /// Any backbone but a ResNet, all else at its default.
@@ -134,6 +165,7 @@ impl ModelConfig {
             ("sk_ratio", self.sk_ratio != plain.sk_ratio),
             ("se_ratio", self.se_ratio != plain.se_ratio),
             ("stem", self.stem != plain.stem),
+            ("max_pool", self.max_pool != plain.max_pool),
         ];
         match own.iter().find(|(_, set)| *set) {
             Some((name, _)) => bail!(

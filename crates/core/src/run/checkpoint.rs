@@ -34,6 +34,21 @@ pub fn save_tensors(dir: &Path, tensors: &BTreeMap<String, Tensor>, config: &Jso
     write_tensors(&dir.join(MODEL), tensors, ("format", "pt"))
 }
 
+/// Checks that a checkpoint may be written into `out`.
+///
+/// # Errors
+/// When a checkpoint or a run is there.
+pub fn refuse_to_overwrite(out: &Path) -> Result<()> {
+    for held in [out.join(MODEL), out.join(CONFIG), out.join(CHECKPOINT)] {
+        ensure!(
+            !held.exists(),
+            "{} is there already, and nothing that exists is overwritten: choose another --out, or move it away",
+            held.display()
+        );
+    }
+    Ok(())
+}
+
 /// The weights file that `path` means: the file itself, that of a checkpoint or run folder, or that of
 /// `hf://OWNER/NAME[@REV][/FILE]`, which is downloaded into the hub's cache.
 ///

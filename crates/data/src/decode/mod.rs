@@ -35,6 +35,7 @@ use crate::image::Picture;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use format::Format;
 use options::Wanted;
+use raster::{Raster, Samples};
 use simclr_core::config::MAX_CHANNELS;
 
 /// The formats, told by their first bytes.
@@ -99,6 +100,20 @@ pub fn decode_into(bytes: &[u8], channels: usize, options: &Options, data: &mut 
 pub fn size(bytes: &[u8]) -> Result<(usize, usize)> {
     let format = format_of(bytes)?;
     guarded(|| (format.size)(bytes)).with_context(|| named(format))
+}
+
+/// Bytes `[.., from]` as `[.., to]`: gray to three equal channels, colour to its brightness.
+///
+/// # Errors
+/// When the numbers of channels are other ones.
+pub(crate) fn recoloured(data: Vec<u8>, from: usize, to: usize) -> Result<Vec<u8>> {
+    if from == to {
+        return Ok(data);
+    }
+    let mut made = Vec::new();
+    let pixels = Raster { channels: from, alpha: false, full: None, samples: Samples::U8(data) };
+    pixels.write(&Wanted { channels: to, options: &Options::default() }, &mut made)?;
+    Ok(made)
 }
 
 fn named(format: &Format) -> String {

@@ -69,9 +69,9 @@ pub(crate) fn of_files(
     }
     notes(&train, test.as_ref(), &classes, &mut found);
     let train: Arc<dyn Source> = Arc::new(train);
-    let pictures = |source: Arc<dyn Source>| Pictures::new(source, config.channels, config);
+    let pictures = |source: Arc<dyn Source>| Pictures::new(source, config.file_channels(), config);
     let of = |samples: Vec<u32>| pictures(Arc::new(Chosen::new(train.clone(), samples)));
-    let nothing = Images { height: 1, width: 1, channels: config.channels, data: vec![], labels: vec![] };
+    let nothing = Images { height: 1, width: 1, channels: config.file_channels(), data: vec![], labels: vec![] };
     let fold = config.fold.map_or(String::new(), |[part, parts]| format!("data.fold = [{part}, {parts}]"));
     let labeled = !classes.is_empty();
     ensure!(

@@ -4,8 +4,10 @@
 
 use super::dataset::{Count, Dataset, DatasetInfo};
 use super::found::Found;
+use super::memory::channels;
 use super::read_at::read_at;
 use crate::access::{Source, Stored};
+use crate::decode::recoloured;
 use crate::image::Picture;
 use crate::set::Pictures;
 use anyhow::{Context, Result, bail, ensure};
@@ -93,6 +95,7 @@ struct Stl10 {
     parts: Vec<Part>,
     labels: Vec<u32>,
     len: usize,
+    channels: usize,
 }
 
 impl Stl10 {
@@ -130,11 +133,12 @@ impl Source for Stl10 {
         let (part, at) = self.find(index);
         let mut planes = vec![0; BYTES];
         read_at(&part.file, &mut planes, (at * BYTES) as u64).context("cannot read the image")?;
-        Ok(Stored::Read(Picture { height: SIDE, width: SIDE, channels: 3, data: pixels(&planes) }))
+        let data = recoloured(pixels(&planes), 3, self.channels)?;
+        Ok(Stored::Read(Picture { height: SIDE, width: SIDE, channels: self.channels, data }))
     }
 }
 
-fn split(dir: &Path, name: &str, unlabeled: Option<&str>) -> Result<Stl10> {
+fn split(dir: &Path, name: &str, unlabeled: Option<&str>, channels: usize) -> Result<Stl10> {
     let images = Part::open(dir.join(format!("{name}_X.bin")))?;
     let path = dir.join(format!("{name}_y.bin"));
     let labels = std::fs::read(&path).with_context(|| format!("cannot read {}: {ADVICE}", path.display()))?;
@@ -144,7 +148,7 @@ fn split(dir: &Path, name: &str, unlabeled: Option<&str>) -> Result<Stl10> {
         parts.push(Part::open(dir.join(name))?);
     }
     let len = parts.iter().map(|part| part.images).sum();
-    Ok(Stl10 { parts, labels, len })
+    Ok(Stl10 { parts, labels, len, channels })
 }
 
 /// Opens it in `dir` or the archive's folder within. Pretraining sees the labeled and the unlabeled images, whose file
@@ -161,13 +165,14 @@ fn load(dir: Option<&Path>, config: &DataConfig) -> Result<Dataset> {
     if !found {
         tracing::warn!("{} has no {unlabeled}: pretraining sees the labeled images alone", dir.display());
     }
-    let train = split(dir, "train", found.then_some(unlabeled))?;
-    let test = split(dir, "test", None)?;
+    let channels = channels(3, DATASET.name, config)?;
+    let train = split(dir, "train", found.then_some(unlabeled), channels)?;
+    let test = split(dir, "test", None, channels)?;
     Ok(Dataset {
         name: "stl10".into(),
         classes: CLASSES.map(String::from).into(),
-        train: Pictures::new(Arc::new(train), 3, config),
-        test: Pictures::new(Arc::new(test), 3, config),
+        train: Pictures::new(Arc::new(train), channels, config),
+        test: Pictures::new(Arc::new(test), channels, config),
         found: Found::default(),
     })
 }

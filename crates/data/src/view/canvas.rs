@@ -50,7 +50,7 @@ impl<'a> Canvas<'a> {
         self.side
     }
 
-    /// 1 (grey) or 3 (RGB).
+    /// 1 (grey), 3 (RGB), or what the files hold.
     pub fn channels(&self) -> usize {
         self.image.channels
     }

@@ -12,7 +12,7 @@ use simclr_ops::Distortion;
 /// The table's entry of [`Grayscale`].
 pub static TRANSFORM: TransformInfo = TransformInfo { name: "grayscale", is_crop: false, read: read::<Grayscale> };
 
-/// Drops the colour of a share of the views (Chen et al. 2020, appendix A). Images of one channel have none.
+/// Drops the colour of a share of the views (Chen et al. 2020, appendix A). Images of other than three channels have none.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Grayscale {

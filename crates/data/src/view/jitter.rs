@@ -13,7 +13,8 @@ use simclr_ops::{ColorOp, Distortion};
 pub static TRANSFORM: TransformInfo = TransformInfo { name: "jitter", is_crop: false, read: read::<Jitter> };
 
 /// Changes brightness, contrast, saturation and hue of a share of the views, in random order ("v2" of the reference; Chen et
-/// al. 2020, appendix A).
+/// al. 2020, appendix A). Gray has neither saturation nor hue; nor have images of other channels than gray and RGB, each of
+/// which is changed by draws of its own.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Jitter {
@@ -40,9 +41,15 @@ impl Transform for Jitter {
     }
 
     fn apply(&self, view: &mut Canvas<'_>, rng: &mut Rng) {
-        if let Some(ops) = self.draw(rng) {
-            let channels = view.channels();
-            color::jitter(view.planes(), channels, &ops);
+        let Some(ops) = self.draw(rng) else { return };
+        let (channels, pixels) = (view.channels(), view.side() * view.side());
+        if matches!(channels, 1 | 3) {
+            return color::jitter(view.planes(), channels, &ops);
+        }
+        // Other channels are of different things: each has its own brightness and contrast.
+        for (channel, plane) in view.planes().chunks_exact_mut(pixels).enumerate() {
+            let ops = if channel == 0 { ops } else { color::draw(self.strength, rng) };
+            color::jitter(plane, 1, &ops);
         }
     }
 

@@ -19,6 +19,7 @@ pub mod rotate;
 pub mod solarize;
 mod transform;
 pub mod vertical_flip;
+pub mod whole;
 
 pub use canvas::Canvas;
 pub use pipeline::ViewMaker;
@@ -29,6 +30,7 @@ pub use transform::{OnGpu, Part, Transform, TransformInfo};
 pub static TRANSFORMS: &[&TransformInfo] = &[
     &random_crop::TRANSFORM,
     &central_crop::TRANSFORM,
+    &whole::TRANSFORM,
     &flip::TRANSFORM,
     &vertical_flip::TRANSFORM,
     &rotate::TRANSFORM,

@@ -9,8 +9,9 @@ use super::jitter::Jitter;
 use super::pipeline::ViewMaker;
 use super::random_crop::RandomCrop;
 use super::transform::Transform;
+use super::whole::Whole;
 use anyhow::{Result, bail};
-use simclr_core::config::{AugmentConfig, EvalConfig, Named};
+use simclr_core::config::{AugmentConfig, Crop, EvalConfig, Named};
 
 /// Where a list of one's own stands in the experiment file.
 const KEY: &str = "augment.transforms";
@@ -81,11 +82,16 @@ impl ViewMaker {
         Self::new(transforms, size)
     }
 
-    /// The evaluation view: a central crop of a share of the shorter side (none up to 32 pixels), bicubic, clipped. It
-    /// draws nothing.
+    /// The evaluation view: a central crop of a share of the shorter side (all of it up to 32 pixels), or the whole image,
+    /// bicubic, clipped. It draws nothing.
     pub fn eval(config: &EvalConfig, size: usize) -> Self {
-        let share = if size <= NO_CROP_SIDE { 1.0 } else { config.crop };
-        Self::new(vec![Box::new(CentralCrop { share, resize: config.resize })], size)
+        let resize = config.resize;
+        let shown: Box<dyn Transform> = match config.crop {
+            Crop::Center(_) if size <= NO_CROP_SIDE => Box::new(CentralCrop { share: 1.0, resize }),
+            Crop::Center(share) => Box::new(CentralCrop { share, resize }),
+            Crop::Whole => Box::new(Whole { resize }),
+        };
+        Self::new(vec![shown], size)
     }
 }
 
@@ -110,7 +116,7 @@ mod tests {
     #[test]
     fn mistakes_name_the_place_in_the_list() {
         for (list, want) in [
-            (r#"["crop", "flop"]"#, "augment.transforms[1] = \"flop\": must be one of crop, central_crop, flip"),
+            (r#"["crop", "flop"]"#, "augment.transforms[1] = \"flop\": must be one of crop, central_crop, whole, flip"),
             (
                 r#"["crop", {"name": "jitter", "strenght": 1}]"#,
                 "unknown key augment.transforms[1].strenght; did you mean strength?",

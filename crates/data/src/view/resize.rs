@@ -66,13 +66,11 @@ pub struct Scratch {
     line: Vec<f32>,
     rows: [Vec<f32>; ROWS],
     row: Vec<f32>,
+    plane: Vec<u8>,
 }
 
 /// Resizes `rect` of a uint8 image to `height` x `width` and scales it to 0..1 (overshoot is not clipped); mirrored left
 /// to right when `flip`. `out` is `[C, height, width]`.
-///
-/// # Panics
-/// When the image has neither 1 nor 3 channels.
 pub fn bicubic(
     image: ImageRef<'_>,
     rect: Rect,
@@ -89,7 +87,20 @@ pub fn bicubic(
     match image.channels {
         1 => passes::<1, 1, 4>(image, rect, scratch, out),
         3 => passes::<3, 4, 13>(image, rect, scratch, out),
-        other => panic!("an image has 1 or 3 channels, not {other}"),
+        channels => {
+            // Each channel by itself, as a gray picture.
+            let (at, mut plane) = (Rect { y: 0, x: 0, ..rect }, std::mem::take(&mut scratch.plane));
+            for (channel, out) in out.chunks_exact_mut(height * width).enumerate() {
+                plane.clear();
+                for y in rect.y..rect.y + rect.height {
+                    let row = &image.data[(y * image.width + rect.x) * channels..][..rect.width * channels];
+                    plane.extend(row.iter().skip(channel).step_by(channels));
+                }
+                let image = ImageRef { height: rect.height, width: rect.width, channels: 1, data: &plane };
+                passes::<1, 1, 4>(image, at, scratch, out);
+            }
+            scratch.plane = plane;
+        }
     }
 }
 
@@ -102,7 +113,7 @@ fn passes<const C: usize, const LANES: usize, const SPAN: usize>(
     scratch: &mut Scratch,
     out: &mut [f32],
 ) {
-    let Scratch { across, down, line, rows, row } = scratch;
+    let Scratch { across, down, line, rows, row, .. } = scratch;
     let (length, width, plane) = (rect.width * C, across.len(), across.len() * down.len());
     line.resize(length + 2 * MARGIN * C + LANES - C, 0.0);
     rows.iter_mut().chain([&mut *row]).for_each(|row| row.resize(width * LANES, 0.0));
@@ -175,7 +186,7 @@ mod tests {
     #[test]
     fn the_same_size_is_the_same_picture_in_planes() {
         let whole = Rect { y: 0, x: 0, height: 7, width: 5 };
-        for channels in [1, 3] {
+        for channels in [1, 2, 3, 5] {
             let data: Vec<u8> = (0..35 * channels).map(|i| (i * 37 % 256) as u8).collect();
             let byte = |y: usize, x: usize, k: usize| f32::from(data[(y * 5 + x) * channels + k]) / 255.0;
             for flip in [false, true] {

@@ -62,7 +62,7 @@ pub struct Imported {
 /// When files are missing or damaged, variables are missing or of unknown meaning, shapes fit no network, or `out` holds a
 /// checkpoint already. Nothing is written then.
 pub fn import(path: &Path, out: &Path, options: Options) -> Result<Imported> {
-    refuse_to_overwrite(out)?;
+    checkpoint::refuse_to_overwrite(out)?;
     let prefix = prefix_of(path)?;
     let bundle = Bundle::open(&prefix)?;
     let objects = bundle.has(GRAPH);
@@ -92,17 +92,6 @@ pub fn import(path: &Path, out: &Path, options: Options) -> Result<Imported> {
     config["source"] = json!({ "format": imported.format, "checkpoint": imported.name, "global_step": step });
     checkpoint::save_tensors(out, &tensors, &config)?;
     Ok(imported)
-}
-
-fn refuse_to_overwrite(out: &Path) -> Result<()> {
-    for held in [out.join(layout::MODEL), out.join(layout::CONFIG), out.join(layout::CHECKPOINT)] {
-        ensure!(
-            !held.exists(),
-            "{} is there already, and nothing that exists is overwritten: choose another --out, or move it away",
-            held.display()
-        );
-    }
-    Ok(())
 }
 
 /// The prefix that `path` means: itself, that of the file it names, or that of the SavedModel (or the only checkpoint) in

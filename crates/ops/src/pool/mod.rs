@@ -21,6 +21,8 @@ pub enum PoolPadding {
     /// TensorFlow's SAME: `ceil(size / stride)` outputs, the odd cell of padding at the end. Padding never wins a
     /// maximum and does not count in an average.
     Same,
+    /// `k / 2` cells at each side, as PyTorch's networks pad. Padding never wins a maximum and does not count in an average.
+    Around,
     /// `k - 1` zero rows and columns at the end, before a VALID pool; they count in an average.
     ZerosAtEnd,
 }
@@ -38,6 +40,10 @@ fn window(x: &Value, k: usize, stride: usize, padding: PoolPadding) -> Result<Wi
             let out = size.div_ceil(stride);
             Ok((out, ((out - 1) * stride + k).saturating_sub(size) / 2))
         }
+        PoolPadding::Around if size + 2 * (k / 2) < k => {
+            bail!("pooling: a window of {k} does not fit an image of {h}x{w}")
+        }
+        PoolPadding::Around => Ok(((size + 2 * (k / 2) - k) / stride + 1, k / 2)),
         PoolPadding::ZerosAtEnd => Ok(((size - 1) / stride + 1, 0)),
     };
     let ((oh, before_h), (ow, before_w)) = (along(h)?, along(w)?);

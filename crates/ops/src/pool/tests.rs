@@ -17,7 +17,7 @@ fn pools() {
     };
     for (h, w) in [(6, 6), (7, 5)] {
         let x = distinct(h, w);
-        for padding in [PoolPadding::Valid, PoolPadding::Same] {
+        for padding in [PoolPadding::Valid, PoolPadding::Same, PoolPadding::Around] {
             check("max pool", std::slice::from_ref(&x), &|t, v| max_pool2d(t, &v[0], 3, 2, padding));
         }
         for (k, s) in [(2, 2), (2, 1), (3, 2)] {
@@ -34,4 +34,8 @@ fn pools() {
     let even = constant(&Tensor::arange(0f32, 16., &Device::Cpu).unwrap().reshape((1, 4, 4, 1)).unwrap());
     let max = flat(max_pool2d(&t, &even, 3, 2, PoolPadding::Same).unwrap().tensor());
     assert_eq!(max, [10.0, 11.0, 14.0, 15.0], "on an even size SAME pads at the end alone");
+    let around = flat(max_pool2d(&t, &even, 3, 2, PoolPadding::Around).unwrap().tensor());
+    assert_eq!(around, [5.0, 7.0, 13.0, 15.0], "and PyTorch at both");
+    let odd = [PoolPadding::Same, PoolPadding::Around].map(|p| flat(max_pool2d(&t, &x, 3, 2, p).unwrap().tensor()));
+    assert_eq!(odd[0], odd[1], "on an odd size they agree");
 }

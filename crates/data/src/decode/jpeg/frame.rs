@@ -48,6 +48,13 @@ impl Frame {
         bytes[self.scan..].windows(2).rev().any(|pair| pair == [0xff, 0xd9])
     }
 
+    /// Where the last segment begins that stands after the first scan's header, be it whole or not.
+    pub fn last_segment(&self, bytes: &[u8]) -> Option<usize> {
+        let begins = |pair: &[u8]| pair[0] == 0xff && !matches!(pair[1], 0 | 0xff | 0xd0..=0xd7);
+        let found = bytes[self.scan + 2..].windows(2).rposition(begins)?;
+        Some(self.scan + 2 + found)
+    }
+
     /// Whether its entropy is coded by arithmetic.
     pub fn is_arithmetic(&self) -> bool {
         matches!(self.process, 0xc9..=0xcb | 0xcd..=0xcf)

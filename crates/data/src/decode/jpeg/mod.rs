@@ -9,12 +9,13 @@ mod frame;
 use super::format::{Decoded, Format};
 use super::options::{Options, Wanted};
 use super::raster::{Pick, Raster, Samples, luma};
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use frame::Frame;
 use image::metadata::Orientation;
 use jpeg_decoder::PixelFormat;
 use std::borrow::Cow;
 use zune_jpeg::JpegDecoder;
+use zune_jpeg::errors::DecodeErrors;
 use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
@@ -41,9 +42,15 @@ fn size(bytes: &[u8]) -> Result<(usize, usize)> {
 }
 
 fn headers(decoder: &mut JpegDecoder<ZCursor<&[u8]>>) -> Result<(usize, usize)> {
-    decoder.decode_headers().map_err(|e| anyhow!("{e:?}"))?;
+    decoder.decode_headers().map_err(|error| said(&error))?;
     let info = decoder.info().context("no header")?;
     Ok((usize::from(info.height), usize::from(info.width)))
+}
+
+/// The decoder's message, in one line.
+fn said(error: &DecodeErrors) -> anyhow::Error {
+    let words = format!("{error:?}");
+    anyhow!(words.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 fn decode(bytes: &[u8], wanted: &Wanted<'_>, data: &mut Vec<u8>) -> Result<Decoded> {
@@ -61,7 +68,7 @@ fn decode(bytes: &[u8], wanted: &Wanted<'_>, data: &mut Vec<u8>) -> Result<Decod
     }
     let keep = wanted.options.keeps_truncated();
     let ends = frame.as_ref().is_some_and(|frame| frame.has_end(bytes));
-    if let Some(frame) = frame.filter(|frame| frame.is_lossless() || !frame.has_usual_sampling()) {
+    if let Some(frame) = frame.as_ref().filter(|frame| frame.is_lossless() || !frame.has_usual_sampling()) {
         return unusual(bytes, frame.precision, ends, wanted, data);
     }
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), decoder_options());
@@ -89,7 +96,12 @@ fn decode(bytes: &[u8], wanted: &Wanted<'_>, data: &mut Vec<u8>) -> Result<Decod
         Ok(()) => {}
         // Its rows are written as they are decoded.
         Err(_) if keep && !ends && data.iter().any(|v| *v != MISSING) => {}
-        Err(error) => bail!("{error:?}"),
+        Err(error) => {
+            // It may break off within the header of one of several scans: those before it are whole.
+            let whole = frame.filter(|_| keep && !ends).and_then(|frame| frame.last_segment(bytes));
+            let Some(whole) = whole else { return Err(said(&error)) };
+            return decode(&[&bytes[..whole], &END].concat(), wanted, data);
+        }
     }
     if planes > wanted.channels {
         *data = data.chunks_exact(3).map(|p| luma([p[0], p[1], p[2]])).collect();

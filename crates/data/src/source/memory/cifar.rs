@@ -44,7 +44,7 @@ pub const CIFAR10: DatasetInfo = DatasetInfo {
     classes: Some(10),
     hub: Some("uoft-cs/cifar10"),
     of_files: false,
-    open: |config| load(TEN, config.dir.as_deref())?.checked(),
+    open: |config| load(TEN, config.dir.as_deref())?.checked(config),
 };
 
 /// CIFAR-100 with its fine labels.
@@ -58,7 +58,7 @@ pub const CIFAR100: DatasetInfo = DatasetInfo {
     classes: Some(100),
     hub: Some("uoft-cs/cifar100"),
     of_files: false,
-    open: |config| load(HUNDRED, config.dir.as_deref())?.checked(),
+    open: |config| load(HUNDRED, config.dir.as_deref())?.checked(config),
 };
 
 /// The files of CIFAR-10.

@@ -18,7 +18,7 @@ pub const DATASET: DatasetInfo = DatasetInfo {
     classes: Some(10),
     hub: Some(HUB_ID),
     of_files: false,
-    open: |config| load(config.dir.as_deref())?.checked(),
+    open: |config| load(config.dir.as_deref())?.checked(config),
 };
 
 const CLASSES: [&str; 10] =

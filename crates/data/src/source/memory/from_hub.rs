@@ -18,7 +18,7 @@ pub(super) fn load(id: &str, channels: usize) -> Result<[Images; 2]> {
     let hub = Hub::new(id)?;
     let names = hub.list()?;
     ensure!(names.len() == 2, "{id} has {} parquet files, expected 2", names.len());
-    let config = DataConfig { channels, ..DataConfig::new("parquet", 1) };
+    let config = DataConfig { channels: Some(channels), ..DataConfig::new("parquet", 1) };
     let mut splits = Vec::new();
     for path in hub.fetch(&names)? {
         splits.push(parquet::open(vec![path], &config)?);
@@ -35,7 +35,7 @@ pub(super) fn load(id: &str, channels: usize) -> Result<[Images; 2]> {
 /// # Errors
 /// When one cannot be decoded, has no label, or differs in size.
 fn in_memory(files: Files, config: &DataConfig) -> Result<Images> {
-    let pictures = Pictures::new(Arc::new(files), config.channels, config);
+    let pictures = Pictures::new(Arc::new(files), config.file_channels(), config);
     let labels = pictures.all_labels("training")?;
     let first = pictures.get(0).context("the first picture")?;
     let (height, width, channels) = (first.height, first.width, first.channels);
@@ -63,7 +63,8 @@ mod tests {
     }
 
     fn opened(rows: &[Row]) -> (tempfile::TempDir, Files, DataConfig) {
-        let (dir, config) = (tempfile::tempdir().unwrap(), DataConfig { channels: 1, ..DataConfig::new("parquet", 1) });
+        let (dir, config) =
+            (tempfile::tempdir().unwrap(), DataConfig { channels: Some(1), ..DataConfig::new("parquet", 1) });
         let path = dir.path().join("0000.parquet");
         write_parquet(&path, rows, 1, &[]).unwrap();
         let files = parquet::open(vec![path], &config).unwrap();

@@ -19,7 +19,7 @@ pub const DATASET: DatasetInfo = DatasetInfo {
     classes: None,
     hub: None,
     of_files: false,
-    open: |config| dataset(config.dir.as_deref())?.checked(),
+    open: |config| dataset(config.dir.as_deref())?.checked(config),
 };
 
 /// What a file of images begins with.

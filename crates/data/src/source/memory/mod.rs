@@ -10,6 +10,7 @@ mod in_memory;
 pub mod textures;
 
 pub use in_memory::InMemory;
+pub(super) use in_memory::channels;
 
 use super::dataset::DatasetInfo;
 

@@ -5,7 +5,7 @@ use super::*;
 use crate::view::central_crop::CentralCrop;
 use crate::view::flip::Flip;
 use crate::view::{blur, color};
-use simclr_core::config::{AugmentConfig, EvalConfig, Resize};
+use simclr_core::config::{AugmentConfig, Crop, EvalConfig, Resize};
 use simclr_core::rng::Purpose;
 
 fn view(maker: &ViewMaker, channels: usize, side: usize, draw: u64) -> Vec<f32> {
@@ -67,7 +67,7 @@ fn a_view_is_what_its_distortion_makes_of_it() {
 
 #[test]
 fn evaluation_crops_large_views_only_and_draws_nothing() {
-    let (config, uncropped) = (EvalConfig::default(), EvalConfig { crop: 1.0, ..EvalConfig::default() });
+    let (config, uncropped) = (EvalConfig::default(), EvalConfig { crop: Crop::Center(1.0), ..EvalConfig::default() });
     let whole = view(&ViewMaker::eval(&config, 32), 3, 64, 0);
     assert_eq!(whole, view(&ViewMaker::eval(&uncropped, 32), 3, 64, 1));
     let cropped = view(&ViewMaker::eval(&config, 56), 3, 64, 0);

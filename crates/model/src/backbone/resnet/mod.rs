@@ -12,7 +12,7 @@ use crate::spec::ModelSpec;
 use anyhow::Result;
 use block::{Block, Style};
 use candle_core::DType;
-use simclr_core::config::{BASE_CHANNELS, Layout, Stem};
+use simclr_core::config::{BASE_CHANNELS, Layout, MaxPool, Stem};
 use simclr_core::params::Part;
 use simclr_ops::{PoolPadding, Value, global_avg_pool, max_pool2d};
 use std::rc::Rc;
@@ -20,7 +20,7 @@ use std::rc::Rc;
 /// A ResNet: a stem and four groups of residual blocks.
 pub struct ResNet {
     stem: Vec<(Conv, BatchNorm)>,
-    max_pool: bool,
+    max_pool: Option<PoolPadding>,
     groups: Vec<Vec<Rc<Block>>>,
     features: usize,
 }
@@ -60,7 +60,11 @@ impl ResNet {
             }
             groups.push(group);
         }
-        Ok(Self { stem, max_pool: imagenet, groups, features: channels })
+        let padding = match m.max_pool {
+            MaxPool::Tensorflow => PoolPadding::Same,
+            MaxPool::Torch => PoolPadding::Around,
+        };
+        Ok(Self { stem, max_pool: imagenet.then_some(padding), groups, features: channels })
     }
 }
 
@@ -86,8 +90,8 @@ impl Backbone for ResNet {
         for (conv, bn) in &self.stem {
             x = bn.relu(pass, &conv.forward(pass, &x)?)?;
         }
-        if self.max_pool {
-            x = max_pool2d(pass.tape, &x, 3, 2, PoolPadding::Same)?;
+        if let Some(padding) = self.max_pool {
+            x = max_pool2d(pass.tape, &x, 3, 2, padding)?;
         }
         see(&x);
         for group in &self.groups {
@@ -104,7 +108,7 @@ impl Backbone for ResNet {
             conv.outline(&mut outline);
             outline.norm(false, true);
         }
-        if self.max_pool {
+        if self.max_pool.is_some() {
             outline.pool(2);
         }
         for block in self.groups.iter().flatten() {

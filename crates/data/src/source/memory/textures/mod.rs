@@ -23,7 +23,7 @@ pub const DATASET: DatasetInfo = DatasetInfo {
     classes: Some(NAMES.len()),
     hub: None,
     of_files: false,
-    open: |_| load().checked(),
+    open: |config| load().checked(config),
 };
 
 /// Side of a picture in pixels.
