@@ -109,6 +109,28 @@ fn numbered_classes_keep_their_names_to_the_prediction() {
     eval("of twelve", "many").unwrap();
 }
 
+/// A folder was renamed while a run stood still: its classifier's outputs would mean other classes.
+#[test]
+fn a_run_goes_on_with_its_own_classes() {
+    let desk = Desk::new();
+    pictures(&desk.path("few"), &["a", "b", "c"], 4);
+    let dir = format!("data.dir={}", desk.path("few").display());
+    let set = ["data.dataset=folder", &dir, "data.limit=1000"];
+    desk.finetune("scratch", (1.0, 0), "run", &set).unwrap();
+    assert_eq!(json(&desk.path("run/classes.json")), serde_json::json!(["a", "b", "c"]));
+    std::fs::remove_file(desk.path("run/result.json")).unwrap();
+    for split in ["train", "val"] {
+        std::fs::rename(desk.path("few").join(split).join("c"), desk.path("few").join(split).join("d")).unwrap();
+    }
+    let common = simclr_core::cli::CommonArgs { resume: true, ..desk.args("run") };
+    let (from, labels, subset) = ("scratch".to_string(), simclr_core::config::LabelAmount::ALL, 0);
+    let args = simclr_finetune::FinetuneArgs { common, from, labels, subset };
+    let message = format!("{:#}", simclr_finetune::run(&args, &desk.config(&set).unwrap()).unwrap_err());
+    for part in ["run began with other classes", "the dataset lacks 1 of them (c)", "lacks 1 of them (d)"] {
+        assert!(message.contains(part), "{message}");
+    }
+}
+
 #[test]
 fn a_review_calibrates_and_tells_what_to_label() {
     let desk = Desk::new();
