@@ -46,7 +46,7 @@ pub struct ApplyArgs {
     pub resize: Option<Resize>,
 
     /// Turn pictures upright as their EXIF orientation says: on or off (as the reference)
-    #[arg(long, value_name = "ON_OFF", default_value = "on", value_parser = on_off)]
+    #[arg(long, value_name = "ON_OFF", default_value = "on", value_parser = on_off, action = clap::ArgAction::Set)]
     pub orientation: bool,
 
     /// A JPEG that breaks off: keep what can be decoded, or corrupt to leave it out [default: that of the network's

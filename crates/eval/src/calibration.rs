@@ -16,6 +16,8 @@ pub const BINS: usize = 15;
 const RANGE: (f64, f64) = (0.02, 50.0);
 /// Steps of the search at most.
 const STEPS: usize = 100;
+/// Likelihoods that differ by less are the same one.
+const FLAT: f64 = 1e-9;
 /// Rows of one piece of a sum.
 const PIECE: usize = 512;
 
@@ -110,7 +112,9 @@ fn temperature(logits: &[f32], classes: usize, labels: &[u32]) -> f64 {
         }
     }
     let best = (low + high) / 2.0;
-    if best - ends.0 < 1e-3 || ends.1 - best < 1e-3 || at(best) > at(0.0) { 1.0 } else { libm::exp(-best) }
+    // As good at an end of the range: there is no maximum within it, or all is flat.
+    let unbounded = best - ends.0 < 1e-3 || at(ends.1) <= at(best) + FLAT || at(best) > at(0.0);
+    if unbounded { 1.0 } else { libm::exp(-best) }
 }
 
 /// Mean negative log-likelihood of the labels, logits multiplied by `inverse`.
@@ -231,7 +235,8 @@ mod tests {
         assert_eq!(Calibration::beside(&weights, "a").unwrap(), None);
         let kept = Calibration::fit(&[1.0, 0.0, 1.0, 0.0, 1.0, 0.0], 2, &[0, 0, 1], "a").unwrap();
         disk::write_json(&dir.path().join(layout::CALIBRATION), &serde_json::json!(kept)).unwrap();
-        assert_eq!(Calibration::beside(&weights, "a").unwrap(), Some(kept));
+        let found = Calibration::beside(&weights, "a").unwrap().unwrap();
+        assert!((found.temperature - kept.temperature).abs() < 1e-9 && found.examples == 3, "{found:?}");
         assert_eq!(Calibration::beside(&weights, "b").unwrap(), None);
         std::fs::write(dir.path().join(layout::CALIBRATION), "{}").unwrap();
         assert!(Calibration::beside(&weights, "a").unwrap_err().to_string().contains("holds no calibration"));

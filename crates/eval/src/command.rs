@@ -6,7 +6,7 @@ use crate::evaluate::{self, EvalArgs};
 use crate::review::{ReviewArgs, review};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use simclr_core::cli::init_log;
+use simclr_core::cli::{init_log, say};
 use simclr_core::config::Config;
 use simclr_publish::PublishArgs;
 use simclr_report::inspect::{self, InspectArgs};
@@ -106,8 +106,10 @@ fn more(command: More) -> Result<()> {
             review(&args)?;
         }
         More::InspectData(args) => inspect::run(&args)?,
-        More::Plan(e) => println!("{}", plan::json(&Config::load(&e.config, &e.set)?, &e.run)?),
-        More::Report(e) => println!("{}", simclr_report::write(&Config::load(&e.config, &e.set)?, &e.run)?.display()),
+        More::Plan(e) => say(format_args!("{}", plan::json(&Config::load(&e.config, &e.set)?, &e.run)?)),
+        More::Report(e) => {
+            say(format_args!("{}", simclr_report::write(&Config::load(&e.config, &e.set)?, &e.run)?.display()))
+        }
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use crate::knn::Gallery;
 use crate::probe::{Features, Probe, standardise, training};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Map, json};
-use simclr_core::cli::{CommonArgs, device_name};
+use simclr_core::cli::{CommonArgs, device_name, say};
 use simclr_core::config::{Config, Dtype};
 use simclr_core::disk;
 use simclr_core::rng::Purpose;
@@ -83,7 +83,7 @@ pub fn run(args: &EvalArgs, config: &Config) -> Result<()> {
         result["top5"] = json!(accuracy.top5);
     }
     result["seconds"] = json!(clock.elapsed().as_secs_f64());
-    println!("{result}");
+    say(format_args!("{result}"));
     run.finish(&result)
 }
 

@@ -4,7 +4,7 @@ use crate::same;
 use anyhow::{Context, Result, ensure};
 use rayon::prelude::*;
 use serde_json::{Value as Json, json};
-use simclr_core::cli::{compute_with, init_log, threads};
+use simclr_core::cli::{compute_with, init_log, say, threads};
 use simclr_core::config::{Config, Crop, EvalConfig};
 use simclr_core::disk;
 use simclr_core::rng::{Purpose, Rng};
@@ -60,8 +60,8 @@ pub fn run(args: &InspectArgs) -> Result<()> {
         "dataset": data.name, "channels": data.train.channels(), "classes": data.classes.len(),
         "class_names": data.classes, "found": data.found,
     });
-    println!("dataset   {}, {} channels, {} classes", data.name, data.train.channels(), data.classes.len());
-    data.found.lines().iter().for_each(|line| println!("          {line}"));
+    say(format_args!("dataset   {}, {} channels, {} classes", data.name, data.train.channels(), data.classes.len()));
+    data.found.lines().iter().for_each(|line| say(format_args!("          {line}")));
     let mut prints = Vec::new();
     for (name, pictures) in [("train", &data.train), ("test", &data.test)] {
         let (json, of) = split(name, pictures, &data.classes, args.check)?;
@@ -73,10 +73,14 @@ pub fn run(args: &InspectArgs) -> Result<()> {
         std::fs::create_dir_all(out).with_context(|| format!("cannot make the folder {}", out.display()))?;
         let path = out.join(layout::SHEET);
         disk::write(&path, &sheet(&config, &data)?)?;
-        println!("sheet     {}", path.display());
+        say(format_args!("sheet     {}", path.display()));
     }
     let rate = loader_rate(&config, data)?;
-    println!("loader    {rate:.0} images/s: two views of {} pixels, {} threads", config.data.image_size, threads());
+    say(format_args!(
+        "loader    {rate:.0} images/s: two views of {} pixels, {} threads",
+        config.data.image_size,
+        threads()
+    ));
     found["loader"] = json!({"images_per_s": rate, "image_size": config.data.image_size, "threads": threads()});
     if let Some(out) = &args.out {
         disk::write_json(&out.join(layout::INSPECTED), &found)?;
@@ -88,16 +92,16 @@ pub fn run(args: &InspectArgs) -> Result<()> {
 fn split(name: &str, pictures: &Pictures, classes: &[String], check: usize) -> Result<(Json, Vec<(usize, u64)>)> {
     let n = pictures.len();
     if n == 0 {
-        println!("{name:<9} none");
+        say(format_args!("{name:<9} none"));
         return Ok((json!({"images": 0}), Vec::new()));
     }
     let mut counts = vec![0usize; classes.len()];
     (0..n).filter_map(|i| pictures.label(i)).for_each(|label| counts[label as usize] += 1);
     let (least, most) = (counts.iter().min().unwrap_or(&0), counts.iter().max().unwrap_or(&0));
     let labeled = pictures.labeled();
-    println!("{name:<9} {n} images, {labeled} with a label, {least} to {most} a class");
+    say(format_args!("{name:<9} {n} images, {labeled} with a label, {least} to {most} a class"));
     if labeled > 0 {
-        println!("          {}", by_class(classes, &counts));
+        say(format_args!("          {}", by_class(classes, &counts)));
     }
     let checked = if check == 0 { n } else { check.min(n) };
     let see = |i: usize| {
@@ -113,10 +117,15 @@ fn split(name: &str, pictures: &Pictures, classes: &[String], check: usize) -> R
     }
     let (heights, widths) = (spread(&mut heights), spread(&mut widths));
     let damaged = pictures.reasons();
-    println!("          {checked} decoded: height {}, width {}, {} damaged", heights.1, widths.1, damaged.len());
-    damaged.iter().take(LISTED).for_each(|(place, reason)| println!("          {place}: {reason}"));
+    say(format_args!(
+        "          {checked} decoded: height {}, width {}, {} damaged",
+        heights.1,
+        widths.1,
+        damaged.len()
+    ));
+    damaged.iter().take(LISTED).for_each(|(place, reason)| say(format_args!("          {place}: {reason}")));
     if damaged.len() > LISTED {
-        println!("          and {} more", damaged.len() - LISTED);
+        say(format_args!("          and {} more", damaged.len() - LISTED));
     }
     let json = json!({
         "images": n, "labeled": labeled, "per_class": {"least": least, "most": most}, "of_each_class": counts,

@@ -138,7 +138,7 @@ fn reliability(held: &HeldOut) -> String {
     format!(
         "<section><h2>Calibration</h2>\n<p>Probabilities, here and of <code>classify</code>, are those of the network at a \
          temperature of {:.3}, fitted on the {} held-out pictures. The expected calibration error ({} bins, on the same \
-         pictures) is {:.1} % with it and {:.1} % without.</p>\n<div class=\"charts\">{}</div></section>\n",
+         pictures) is {:.1} % with it and {:.1} % without.</p>\n<div class=\"one\">{}</div></section>\n",
         of.temperature,
         of.examples,
         of.bins.len(),

@@ -1,6 +1,7 @@
 //! Pictures of a dataset that are the same to the pixel, and those of them that stand in both splits.
 
 use serde_json::{Value as Json, json};
+use simclr_core::cli::say;
 use simclr_data::{Dataset, ImageRef};
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -64,19 +65,22 @@ impl Same {
     /// Prints it, and gives it as JSON.
     pub fn tell(&self) -> Json {
         if self.copies == 0 {
-            println!("copies    none among {} decoded pictures", self.compared);
+            say(format_args!("copies    none among {} decoded pictures", self.compared));
         } else {
-            println!("copies    {} of {} decoded pictures are there already, to the pixel", self.copies, self.compared);
+            say(format_args!(
+                "copies    {} of {} decoded pictures are there already, to the pixel",
+                self.copies, self.compared
+            ));
             if self.leaks > 0 {
-                println!(
+                say(format_args!(
                     "          {} test pictures are training pictures, too: accuracy on them is too good",
                     self.leaks
-                );
+                ));
             }
             if self.disagree > 0 {
-                println!("          {} pictures have several labels", self.disagree);
+                say(format_args!("          {} pictures have several labels", self.disagree));
             }
-            self.pairs.iter().take(LISTED).for_each(|[a, b]| println!("          {a} = {b}"));
+            self.pairs.iter().take(LISTED).for_each(|[a, b]| say(format_args!("          {a} = {b}")));
         }
         json!({
             "compared": self.compared, "copies": self.copies, "leaks": self.leaks, "disagree": self.disagree,

@@ -68,7 +68,7 @@ fn tiles<'a>(data: &Result<Dataset>, tiles: impl Iterator<Item = Tile<'a>>) -> S
         lines.iter().for_each(|line| {
             let _ = write!(out, "<span>{line}</span>");
         });
-        let _ = writeln!(out, "<small title=\"{file}\">{file}</small></li>");
+        let _ = writeln!(out, "<small title=\"{file}\"><bdi>{file}</bdi></small></li>");
     }
     out + "</ul>\n"
 }
@@ -115,12 +115,15 @@ fn gallery(review: &Review, data: &Result<Dataset>) -> String {
             rest.len()
         );
     }
-    for drawer in drawers {
+    let none: Vec<String> =
+        drawers.iter().filter(|drawer| drawer.count == 0).map(|drawer| escape(review.class(drawer.class))).collect();
+    if !none.is_empty() {
+        let _ = write!(about, " None was taken for: {}.", none.join(", "));
+    }
+    for drawer in drawers.into_iter().filter(|drawer| drawer.count > 0) {
         let name = escape(review.class(drawer.class));
         let _ = writeln!(body, "<h3>{name} <small>{}</small></h3>", drawer.count);
-        if !drawer.shown.is_empty() {
-            body += &tiles(data, drawer.shown.iter().map(|guess| guessed(review, guess, 1)));
-        }
+        body += &tiles(data, drawer.shown.iter().map(|guess| guessed(review, guess, 1)));
     }
     section("Pictures by predicted class", &about, &body)
 }

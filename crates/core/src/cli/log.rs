@@ -31,6 +31,11 @@ impl Write for Discreet {
     }
 }
 
+/// Prints a line on the standard output, where nobody need be reading any more: `| head` has seen enough.
+pub fn say(line: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
+}
+
 /// Prints an error once, on stderr, and turns it into the exit code of `main`.
 pub fn exit_with(result: Result<()>) -> ExitCode {
     match result {

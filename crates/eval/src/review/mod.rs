@@ -21,7 +21,7 @@ use label::{Pool, doubt};
 use look::{Eye, Seen};
 use prints::{duplicates, some_of};
 use serde_json::json;
-use simclr_core::cli::{DeviceChoice, Progress, ProgressMode, compute_with};
+use simclr_core::cli::{DeviceChoice, Progress, ProgressMode, compute_with, say};
 use simclr_core::config::Config;
 use simclr_core::disk;
 use simclr_core::run::{checkpoint, layout};
@@ -96,13 +96,13 @@ pub fn review(args: &ReviewArgs) -> Result<()> {
     let config = Config::load(&args.config, &args.set)?;
     let found = find(args, &config)?;
     disk::write_json(&args.run.join(layout::REVIEW), &json!(found))?;
-    println!(
+    say(format_args!(
         "{} looked at {} pictures without label; {} to label next: {}",
         found.network,
         found.unlabeled,
         found.next.len(),
         args.run.join(layout::NEXT_TO_LABEL).display()
-    );
+    ));
     Ok(())
 }
 
