@@ -7,6 +7,7 @@ use anyhow::Result;
 use desk::Desk;
 use serde_json::{Value as Json, json};
 use simclr_core::cli::CommonArgs;
+use simclr_core::config::LabelAmount;
 use simclr_core::params::Part;
 use simclr_core::run::checkpoint;
 use simclr_distill::DistillArgs;
@@ -54,7 +55,10 @@ fn every_stage_is_trained_further() {
             extending(&desk, out),
             if from == "scratch" { from.into() } else { desk.path(from).display().to_string() },
         );
-        simclr_finetune::run(&FinetuneArgs { common, from, labels: 0.5, subset: 0 }, &desk.config(&[set])?)
+        simclr_finetune::run(
+            &FinetuneArgs { common, from, labels: LabelAmount::Share(0.5), subset: 0 },
+            &desk.config(&[set])?,
+        )
     };
     let checkpoints = ["finetuned", "supervised", "small"]
         .map(|run| std::fs::read(desk.path(run).join("checkpoint/model.safetensors")).unwrap());
@@ -66,7 +70,7 @@ fn every_stage_is_trained_further() {
     let distill = |teacher: &str, common: CommonArgs| {
         let (teacher, student) = (desk.path(teacher), student.clone());
         simclr_distill::run(
-            &DistillArgs { common, teacher, student, labels: 0.5, subset: 0 },
+            &DistillArgs { common, teacher, student, labels: LabelAmount::Share(0.5), subset: 0 },
             &desk.config(&set).unwrap(),
         )
     };

@@ -156,7 +156,7 @@ fn a_review_calibrates_and_tells_what_to_label() {
         image::RgbImage::from_fn(20, 20, |x, y| image::Rgb([(9 * x) as u8, (7 * y) as u8, 99])).save(&picture).unwrap();
         let (out, network) = (desk.path(out), network.to_str().unwrap());
         let line = ["classify", "--checkpoint", network, "--images", picture.to_str().unwrap(), "--progress", "off"];
-        tool(&[&line, &["--top", "2", "--out", out.to_str().unwrap()], raw].concat()).unwrap();
+        tool(&[&line[..], &["--top", "2", "--out", out.to_str().unwrap()][..], raw].concat()).unwrap();
         let text = std::fs::read_to_string(out).unwrap();
         text.lines().nth(1).unwrap().split(',').filter_map(|cell| cell.parse().ok()).collect()
     };

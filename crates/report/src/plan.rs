@@ -3,7 +3,8 @@
 use anyhow::{Context, Result, bail};
 use serde::{Serialize, Serializer};
 use simclr_core::config::{Config, LabelAmount, Layout, ModelConfig, TrainingConfig};
-use simclr_core::run::layout;
+use simclr_core::disk;
+use simclr_core::run::layout::{self, RECIPE};
 use simclr_core::stages::{self, Arg, Each, FINETUNED, Method, STAGES, Stage, Work};
 use std::path::{Path, PathBuf};
 
@@ -68,7 +69,7 @@ fn jobs_of(stages: &'static [Stage], config: &Config, out: &Path) -> Result<Vec<
     // The loader has the true numbers; an estimate of work does with those of the table.
     simclr_data::check(config)?;
     let data = simclr_data::source::find(&config.data)?;
-    let (train, test) = (data.train.estimate(), data.test.estimate());
+    let (train, test) = counted(out).unwrap_or((data.train.estimate(), data.test.estimate()));
     let train = config.data.limit.map_or(train, |limit| limit.min(train));
     let plan = Planner { config, out, train, test, classes: data.classes.unwrap_or(CLASSES) };
     let students = students_in_order(config)?;
@@ -93,6 +94,14 @@ fn jobs_of(stages: &'static [Stage], config: &Config, out: &Path) -> Result<Vec<
         }
     }
     Ok(jobs)
+}
+
+/// Training and test pictures as they were counted for an experiment of somebody's own pictures, or for one fold of it.
+fn counted(out: &Path) -> Option<(usize, usize)> {
+    let facts =
+        [Some(out), out.parent()].into_iter().flatten().find_map(|dir| disk::read_json(&dir.join(RECIPE)).ok())?;
+    let count = |name: &str| facts["pictures"][name].as_u64().map(|n| n as usize);
+    Some((count("train")?, count("test")?))
 }
 
 /// Whether an experiment runs a stage: one that trains needs its table, one that measures what it measures, and labels.
