@@ -170,7 +170,7 @@ fn a_review_calibrates_and_tells_what_to_label() {
     );
     assert_eq!(classify("raw.csv", &["--raw"]), before, "calibration changes nothing that is not asked for");
     let temperature = calibration["temperature"].as_f64().unwrap();
-    let (calibrated, odds) = (classify("after.csv", &[]), |p: &[f64]| (p[0] / p[1]).ln());
+    let (calibrated, odds) = (classify("after.csv", &[]), |p: &[f64]| libm::log(p[0] / p[1]));
     assert!((odds(&calibrated) * temperature - odds(&before)).abs() < 0.02, "{calibrated:?} {before:?} {temperature}");
     // Each picture that has no label and each held-out one, once; the next to label among the first.
     let predictions = std::fs::read_to_string(experiment.join("predictions.csv")).unwrap();
