@@ -3,6 +3,8 @@
 #[cfg(not(feature = "dicom"))]
 mod absent;
 #[cfg(feature = "dicom")]
+mod lengths;
+#[cfg(feature = "dicom")]
 mod read;
 #[cfg(all(test, feature = "dicom"))]
 mod tests;

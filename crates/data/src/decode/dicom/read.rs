@@ -1,5 +1,6 @@
 //! DICOM: the first frame, in the units of its modality, such as Hounsfield's.
 
+use super::lengths;
 use crate::decode::format::Decoded;
 use crate::decode::options::Wanted;
 use crate::decode::raster::{Pick, Raster, Samples, from_ycbcr};
@@ -22,10 +23,12 @@ fn stated(object: &DefaultDicomObject) -> Result<(usize, usize)> {
 }
 
 pub(super) fn size(bytes: &[u8]) -> Result<(usize, usize)> {
+    lengths::check(bytes)?;
     stated(&OpenFileOptions::new().read_until(tags::PIXEL_DATA).from_reader(bytes)?)
 }
 
 pub(super) fn decode(bytes: &[u8], wanted: &Wanted<'_>, data: &mut Vec<u8>) -> Result<Decoded> {
+    lengths::check(bytes)?;
     let object = OpenFileOptions::new().from_reader(bytes)?;
     let size = stated(&object)?;
     wanted.options.check(size)?;
