@@ -99,7 +99,12 @@ impl<'a> Setup<'a> {
                 "{} began with other classes than the dataset has now: {}. Choose another --out",
                 run.dir().display(),
                 match order_of((begun.len(), &begun), &self.class_names) {
-                    Ok(_) => "the same names in another order".to_string(),
+                    Ok(Some(_)) => "the same names in another order".to_string(),
+                    // Numbers are no names to tell networks apart by, but a run's own must stay.
+                    Ok(None) => {
+                        let pair = begun.iter().zip(&self.class_names).find(|(a, b)| a != b);
+                        pair.map_or_else(String::new, |(a, b)| format!("\"{b}\" stands where \"{a}\" stood"))
+                    }
                     Err(error) => format!("it {error}"),
                 }
             );
