@@ -2,8 +2,9 @@
 //! files). Nothing in it is ever overwritten by another run.
 
 use super::checkpoint;
-use super::extend::{self, EXTENDED, Extend, Finished};
+use super::extend::{self, Extend, Finished};
 use super::layout::{BEST, CHECKPOINT, EXPERIMENT, MANIFEST, METRICS, MODEL, RESULT, STATE, before_extend};
+use super::manifest::{Same, same};
 use super::tensorboard::EventWriter;
 use crate::config::Config;
 use crate::disk;
@@ -218,36 +219,6 @@ impl Drop for Run {
     }
 }
 
-/// How the run in a folder relates to the one that was asked for.
-enum Same {
-    /// It is that run.
-    Run,
-    /// It is one of another length: how they differ, in words.
-    ButLength(String),
-}
-
-/// Holds the manifest that was found against the one that was asked for.
-fn same(dir: &Path, found: &Json, wanted: &Json) -> Result<Same> {
-    let differences = |found: &Json, wanted: &Json| {
-        let mut differences = Vec::new();
-        differ("stage", &found["stage"], &wanted["stage"], &mut differences);
-        // Stages differ in everything else, too: only runs of one stage are worth comparing.
-        if differences.is_empty() {
-            differ("", found, wanted, &mut differences);
-        }
-        differences
-    };
-    let all = differences(found, wanted);
-    let shown = all[..all.len().min(5)].join("; ");
-    if all.is_empty() {
-        Ok(Same::Run)
-    } else if differences(&extend::without_length(found), &extend::without_length(wanted)).is_empty() {
-        Ok(Same::ButLength(shown))
-    } else {
-        bail!("{} holds another run: {shown}. Choose another --out", dir.display())
-    }
-}
-
 /// Writes another manifest in the place of one, and gives the lock on it.
 fn replace(path: &Path, manifest: &Json) -> Result<File> {
     let mut held = None;
@@ -305,26 +276,6 @@ fn forget_memory(tables: &mut Json) {
             }
             table => forget_memory(table),
         }
-    }
-}
-
-/// Collects the dotted paths where two manifests differ, with both values.
-fn differ(path: &str, found: &Json, wanted: &Json, out: &mut Vec<String>) {
-    match (found, wanted) {
-        (Json::Object(a), Json::Object(b)) => {
-            for key in a.keys().chain(b.keys().filter(|k| !a.contains_key(*k))) {
-                // The hash repeats what `config` says, another version may compute the same numbers, and who asks for a run
-                // of some length need not know in how many pieces it was trained.
-                if path.is_empty() && ["config_sha256", "version", EXTENDED].contains(&key.as_str()) {
-                    continue;
-                }
-                let dot = if path.is_empty() { "" } else { "." };
-                let value = |map: &Map<String, Json>| map.get(key).cloned().unwrap_or_default();
-                differ(&format!("{path}{dot}{key}"), &value(a), &value(b), out);
-            }
-        }
-        _ if found != wanted => out.push(format!("{path} is {found} there and {wanted} here")),
-        _ => {}
     }
 }
 

@@ -5,6 +5,7 @@ pub mod checkpoint;
 mod extend;
 mod folder;
 pub mod layout;
+mod manifest;
 mod tensorboard;
 
 pub use best::Best;
