@@ -19,6 +19,8 @@ pub struct Place {
     pub unlabeled: Option<String>,
     /// Pictures to measure on.
     pub test: Option<String>,
+    /// Channels of the pictures, where they were named.
+    pub channels: Option<usize>,
     /// The share to hold out, where it is not the usual one.
     pub held_out: Option<f64>,
 }

@@ -43,6 +43,10 @@ pub struct RecipeArgs {
     #[arg(long, value_name = "DIR_OR_SHARE")]
     pub test: Option<String>,
 
+    /// Channels of each picture, where they are neither colour nor gray: up to 16, as arrays and TIFF files have them
+    #[arg(long, value_name = "N")]
+    pub channels: Option<usize>,
+
     /// About how long all stages may take together
     #[arg(long, value_name = "HOURS", default_value_t = 1.0)]
     pub hours: f64,

@@ -57,7 +57,11 @@ pub fn look(dataset: &Dataset, data: &DataConfig) -> Result<Seen> {
     let (mut sides, grays): (Vec<usize>, Vec<bool>) = seen.into_iter().flatten().unzip();
     ensure!(!sides.is_empty(), "none of the {count} pictures that were looked at can be decoded");
     sides.sort_unstable();
-    let channels = if grays.iter().all(|gray| *gray) && train.channels() == 3 { 1 } else { train.channels() };
+    let channels = if data.channels.is_none() && grays.iter().all(|gray| *gray) && train.channels() == 3 {
+        1
+    } else {
+        train.channels()
+    };
     let pictures = Pictures {
         train: train.len(),
         labeled: train.labeled(),

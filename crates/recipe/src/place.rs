@@ -37,6 +37,7 @@ pub fn of(args: &RecipeArgs) -> Result<Place> {
         labels: labels.transpose()?,
         unlabeled: unlabeled.transpose()?,
         test,
+        channels: args.channels,
         held_out,
     })
 }
@@ -68,6 +69,7 @@ impl Place {
             unlabeled: self.unlabeled.clone().map(PathBuf::from),
             test: self.test.clone(),
             held_out: self.held_out.unwrap_or(usual.held_out),
+            channels: self.channels,
             orientation: true,
             on_truncated: Truncated::Keep,
             ..usual

@@ -57,7 +57,8 @@ fn data(place: &Place, pictures: &Pictures, choice: &Choice) -> String {
         pictures.side, choice.rung.size
     );
     if pictures.channels != 3 {
-        let _ = writeln!(out, "# All that were looked at are gray.\nchannels = {}", pictures.channels);
+        let why = if place.channels.is_none() { "# All that were looked at are gray.\n" } else { "" };
+        let _ = writeln!(out, "{why}channels = {}", pictures.channels);
     }
     // A photo says itself which way is up.
     out += "orientation = true\n# A JPEG that was cut short keeps the rows that are there.\non_truncated = \"keep\"\n";

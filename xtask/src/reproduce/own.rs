@@ -24,6 +24,9 @@ pub struct Own {
     /// Pictures to measure on: a folder, or a share of the labeled ones to hold out [default: the usual folders, else 0.2]
     #[arg(long, value_name = "DIR_OR_SHARE", requires = "images")]
     pub test: Option<String>,
+    /// Channels of each picture, where they are neither colour nor gray
+    #[arg(long, value_name = "N", requires = "images")]
+    pub channels: Option<usize>,
     /// About how long all may take [default: 1]
     #[arg(long, value_name = "HOURS", requires = "images")]
     pub hours: Option<f64>,
@@ -91,6 +94,9 @@ impl Own {
         }
         if let Some(test) = &self.test {
             command.args(["--test", test]);
+        }
+        if let Some(channels) = self.channels {
+            command.args(["--channels", &channels.to_string()]);
         }
         let runs = self.folds.unwrap_or(1).max(1) as f64;
         command.args(["--hours", &(self.hours.unwrap_or(1.0) / runs).to_string()]);
