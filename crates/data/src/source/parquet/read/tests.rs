@@ -5,6 +5,8 @@ use super::*;
 use crate::access::{Source, Stored};
 use crate::source::parquet::write::{Row, write_parquet};
 use simclr_core::rng::{Purpose, Rng};
+use std::fs::File;
+use std::path::Path;
 
 fn rows(count: usize) -> Vec<Row> {
     let row = |i: usize| Row {
