@@ -68,24 +68,27 @@ pub(crate) fn of_files(
         ));
     }
     notes(&train, test.as_ref(), &classes, &mut found);
+    if test.is_some() && config.held_out != DataConfig::new("folder", 1).held_out {
+        found.notes.push(format!("data.held_out = {} has no effect: there are test pictures", config.held_out));
+    }
     let train: Arc<dyn Source> = Arc::new(train);
     let pictures = |source: Arc<dyn Source>| Pictures::new(source, config.file_channels(), config);
     let of = |samples: Vec<u32>| pictures(Arc::new(Chosen::new(train.clone(), samples)));
     let nothing = Images { height: 1, width: 1, channels: config.file_channels(), data: vec![], labels: vec![] };
-    let fold = config.fold.map_or(String::new(), |[part, parts]| format!("data.fold = [{part}, {parts}]"));
-    let labeled = !classes.is_empty();
-    ensure!(
-        config.fold.is_none() || (labeled && test.is_none()),
-        "{fold} is for labeled pictures without a test split: {}",
-        { if labeled { "there are test pictures, too; put them with the others" } else { "none has a label" } }
-    );
-    let (train, test) = match (test, held_out::part(train.as_ref(), &classes, config)) {
-        (Some(test), _) => (pictures(train), pictures(Arc::new(test))),
-        (None, Some((parted, about))) => {
-            found.held_out = Some(about);
-            (of(parted.train), of(parted.held_out))
-        }
-        (None, None) => (pictures(train), nothing.into()),
+    if let Some([part, parts]) = config.fold {
+        let fold = format!("data.fold = [{part}, {parts}] is for labeled pictures without a test split");
+        ensure!(!classes.is_empty(), "{fold}: none has a label");
+        ensure!(test.is_none(), "{fold}: there are test pictures, too; put them with the others");
+    }
+    let (train, test) = match test {
+        Some(test) => (pictures(train), pictures(Arc::new(test))),
+        None => match held_out::part(train.as_ref(), &classes, config) {
+            Some((parted, about)) => {
+                found.held_out = Some(about);
+                (of(parted.train), of(parted.held_out))
+            }
+            None => (pictures(train), nothing.into()),
+        },
     };
     Ok(Dataset { name: config.dataset.clone(), classes, train, test, found })
 }

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::access::{Source, Stored};
+use crate::access::Stored;
 use std::collections::BTreeMap;
 
 fn tree(files: &str) -> tempfile::TempDir {

@@ -9,6 +9,7 @@ use crate::access::Source;
 use crate::matching::{At, Matcher, Meant, Place};
 use crate::name::stable_name;
 use anyhow::{Context, Result, bail, ensure};
+#[cfg(feature = "parquet")]
 pub(crate) use read::{LABELS, plain};
 use read::{Row, Table};
 use simclr_core::config::DataConfig;

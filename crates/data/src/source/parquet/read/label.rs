@@ -1,6 +1,6 @@
 //! The column of labels of a parquet file: which one it is, and what it says.
 
-use super::Reader;
+use super::reader::Reader;
 use crate::source::classes::Given;
 use crate::source::table::{LABELS, plain};
 use anyhow::{Context, Result};
@@ -53,7 +53,9 @@ pub(super) fn find(
     let by = |is: &dyn Fn(&ColumnDescriptor) -> bool| columns.iter().find(|(_, c)| fits(c) && is(c));
     let of_the_hub = || OF_THE_HUB.iter().find_map(|name| by(&|c| whole(c) && c.name() == *name));
     let usual = || LABELS.iter().find_map(|name| by(&|c| plain(c.name()) == *name));
-    if let Some(found) = of_the_hub().or_else(usual).or_else(|| by(&|c| whole(c) && has_names(c.name()))) {
+    let mut stated = columns.iter().filter(|(_, c)| whole(c) && has_names(c.name()));
+    let stated = stated.next().filter(|_| stated.next().is_none());
+    if let Some(found) = of_the_hub().or(stated).or_else(usual) {
         return Ok(Some(label(found, false)));
     }
     let mut numbers = columns.iter().filter(|(_, c)| whole(c));

@@ -4,26 +4,23 @@
 //! Labels and paths are read when a file is opened; pictures a row group at a time, when one of it is asked for.
 
 mod label;
+mod reader;
 
-use crate::guard::guarded;
 use crate::name::stable_name;
 use crate::source::classes::{Classes, Given, resolve};
 use crate::source::files::{Files, Store};
 use anyhow::{Context, Result, bail, ensure};
-use candle_datasets::hub::FileReader;
 use label::Label;
 use lru::LruCache;
 use parquet::basic::{ConvertedType, Type};
-use parquet::column::reader::get_typed_column_reader;
-use parquet::data_type::{ByteArray, ByteArrayType, DataType};
-use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
-use parquet::file::reader::SerializedFileReader;
+use parquet::data_type::{ByteArray, ByteArrayType};
+use parquet::file::metadata::ParquetMetaData;
 use parquet::schema::types::ColumnDescriptor;
+use reader::Reader;
 use simclr_core::config::DataConfig;
 use std::collections::HashSet;
-use std::fs::File;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Where the hub's library writes what columns mean.
@@ -104,65 +101,6 @@ impl Store for Groups {
 
     fn shards(&self) -> Vec<Range<u32>> {
         self.groups.iter().map(|group| group.rows.clone()).collect()
-    }
-}
-
-/// One file, its footer read and checked.
-struct Reader {
-    inner: SerializedFileReader<File>,
-    bytes: u64,
-}
-
-impl Reader {
-    fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).context("cannot read it")?;
-        let bytes = file.metadata().context("cannot look at it")?.len();
-        ensure!(bytes > 0, "the file is empty");
-        // The reader trusts what footers say of sizes.
-        guarded(|| Ok(Self { inner: SerializedFileReader::new(file)?, bytes })).context("no whole parquet file")
-    }
-
-    fn metadata(&self) -> &ParquetMetaData {
-        self.inner.metadata()
-    }
-
-    /// One value a row of a column that does not repeat.
-    fn values<T: DataType>(&self, group: usize, column: usize) -> Result<Vec<Option<T::T>>> {
-        let read = || -> Result<Vec<Option<T::T>>> {
-            let about = self.metadata().row_group(group);
-            let rows = self.rows(about)?;
-            let chunk = about.column(column);
-            let (start, length) = chunk.byte_range();
-            ensure!(
-                start.checked_add(length).is_some_and(|end| end <= self.bytes),
-                "a column claims {length} bytes, but the file ends before"
-            );
-            let most = chunk.column_descr().max_def_level();
-            let reader = self.inner.get_row_group(group)?;
-            let mut reader = get_typed_column_reader::<T>(reader.get_column_reader(column)?);
-            let (mut values, mut levels) = (Vec::new(), Vec::new());
-            let mut done = 0;
-            while done < rows {
-                let (records, _, _) = reader.read_records(rows - done, Some(&mut levels), None, &mut values)?;
-                ensure!(records > 0, "a column ends after {done} of {rows} rows");
-                done += records;
-            }
-            if most == 0 {
-                return Ok(values.into_iter().map(Some).collect());
-            }
-            let mut values = values.into_iter();
-            let value = |level: i16| if level == most { values.next() } else { None };
-            Ok(levels.into_iter().map(value).collect())
-        };
-        let values = guarded(read).with_context(|| format!("row group {group} cannot be read"))?;
-        ensure!(values.len() == self.rows(self.metadata().row_group(group))?, "row group {group} has too few values");
-        Ok(values)
-    }
-
-    /// Rows of a group; a picture takes more than a byte of the file.
-    fn rows(&self, group: &RowGroupMetaData) -> Result<usize> {
-        let rows = u64::try_from(group.num_rows()).ok().filter(|rows| *rows <= self.bytes);
-        Ok(rows.with_context(|| format!("a row group claims {} rows", group.num_rows()))? as usize)
     }
 }
 
@@ -268,7 +206,11 @@ pub(crate) fn open(paths: Vec<PathBuf>, config: &DataConfig) -> Result<Files> {
         label::forget_unlikely(&mut labels, column);
     }
     let (labels, meaning) = resolve(labels);
-    let classes = classes.map_or(meaning, Classes::Stated);
+    // Names are stated for numbers; words are their own names.
+    let classes = match (classes, meaning) {
+        (Some(names), Classes::Numbers) => Classes::Stated(names),
+        (_, meaning) => meaning,
+    };
     let store = Groups { files, groups, kept: Mutex::new(LruCache::unbounded()), room };
     Ok(Files::new(Box::new(store), names, (labels, classes)))
 }

@@ -5,6 +5,8 @@ use super::*;
 use crate::access::{Source, Stored};
 use crate::source::parquet::write::{Row, write_parquet};
 use simclr_core::rng::{Purpose, Rng};
+use std::fs::File;
+use std::path::Path;
 
 fn rows(count: usize) -> Vec<Row> {
     let row = |i: usize| Row {
@@ -110,7 +112,7 @@ fn few_groups_are_kept() {
         use rayon::prelude::*;
         (0..400usize).into_par_iter().for_each(|i| assert_eq!(picture(&files, i * 37 % 64), rows[i * 37 % 64].bytes));
     });
-    let (groups, columns) = (16, super::columns(Reader::open(&paths[0]).unwrap().metadata(), &config).unwrap());
+    let (groups, columns) = (16, columns(Reader::open(&paths[0]).unwrap().metadata(), &config).unwrap());
     let reader = Reader::open(&paths[0]).unwrap();
     assert_eq!((reader.metadata().num_row_groups(), columns.bytes, columns.path), (groups, 0, Some(1)));
     assert_eq!(columns.label.map(|label| (label.column, label.guessed)), Some((2, false)));
@@ -210,13 +212,13 @@ fn with_columns(columns: &[(&str, Values)]) -> (tempfile::TempDir, PathBuf) {
         let mut column = group.next_column().unwrap().unwrap();
         match values {
             Values::Whole(values) => {
-                drop(column.typed::<Int64Type>().write_batch(values, Some(&[1; 10]), None).unwrap())
+                let _ = column.typed::<Int64Type>().write_batch(values, Some(&[1; 10]), None).unwrap();
             }
             Values::Points(values) => {
-                drop(column.typed::<DoubleType>().write_batch(values, Some(&[1; 10]), None).unwrap())
+                let _ = column.typed::<DoubleType>().write_batch(values, Some(&[1; 10]), None).unwrap();
             }
             Values::Truths(values) => {
-                drop(column.typed::<BoolType>().write_batch(values, Some(&[1; 10]), None).unwrap())
+                let _ = column.typed::<BoolType>().write_batch(values, Some(&[1; 10]), None).unwrap();
             }
             Values::Words(words) => {
                 let levels: Vec<i16> = words.iter().map(|word| i16::from(!word.is_empty())).collect();
