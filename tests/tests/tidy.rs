@@ -81,6 +81,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("stage", &["ops", "core", "data", "model"]),
     ("report", &["core", "data", "data-tools"]),
     ("publish", &["core", "data", "model"]),
+    ("recipe", &["alloc", "ops", "core", "data", "stage", "pretrain"]),
     ("eval", &["alloc", "ops", "core", "data", "model", "stage", "report", "publish"]),
     ("xtask", &["align", "emulator"]),
 ];

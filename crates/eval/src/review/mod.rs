@@ -10,6 +10,7 @@
 mod clusters;
 pub mod label;
 mod look;
+mod names;
 mod network;
 mod prints;
 mod tables;
@@ -19,6 +20,7 @@ use crate::knn::Gallery;
 use anyhow::{Context, Result, ensure};
 use label::{Pool, doubt};
 use look::{Eye, Seen};
+use names::{Judged, Names};
 use prints::{duplicates, some_of};
 use serde_json::json;
 use simclr_core::cli::{DeviceChoice, Progress, ProgressMode, compute_with, say};
@@ -26,9 +28,9 @@ use simclr_core::config::Config;
 use simclr_core::disk;
 use simclr_core::run::{checkpoint, layout};
 use simclr_core::stages::{self, PRETRAIN};
-use simclr_data::{Dataset, Pictures, ViewMaker};
+use simclr_data::ViewMaker;
 use simclr_report::plan;
-use simclr_report::review::{Drawer, Duplicates, Guess, HeldOut, Reliability, Review, Shown, Split};
+use simclr_report::review::{Drawer, Duplicates, HeldOut, Reliability, Review, Shown, Split};
 use simclr_stage::Checkpoint;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -78,13 +80,6 @@ pub struct ReviewArgs {
     /// How progress is shown
     #[arg(long, value_name = "HOW", value_enum, default_value_t)]
     pub progress: ProgressMode,
-}
-
-/// What is known of a picture once it was looked at.
-struct Judged {
-    sample: u32,
-    best: Vec<(u32, f32)>,
-    doubt: f32,
 }
 
 /// Reviews the best network of the experiment in the folder of its runs.
@@ -223,41 +218,6 @@ fn find(args: &ReviewArgs, config: &Config) -> Result<Review> {
         outliers: outliers(&names, [&of_held, &of_known, &of_pool], dim, config.seed)?,
         notes,
     })
-}
-
-/// What pictures are called.
-pub(crate) struct Names<'a> {
-    data: &'a Dataset,
-    dir: Option<&'a Path>,
-}
-
-impl Names<'_> {
-    fn pictures(&self, split: Split) -> &Pictures {
-        match split {
-            Split::Train => &self.data.train,
-            Split::Test => &self.data.test,
-        }
-    }
-
-    /// The path below `data.dir`, with `/` between its parts, or whatever the dataset calls the picture.
-    fn shown(&self, split: Split, index: u32) -> Shown {
-        let place = self.pictures(split).place(index as usize);
-        let below = self.dir.and_then(|dir| Path::new(&place).strip_prefix(dir).ok());
-        let file = below.map(|path| path.iter().map(|part| part.to_string_lossy()).collect::<Vec<_>>().join("/"));
-        Shown { split, index, file: file.unwrap_or(place) }
-    }
-
-    fn guess(&self, split: Split, judged: &Judged) -> Guess {
-        Guess { shown: self.shown(split, judged.sample), best: judged.best.clone() }
-    }
-
-    fn class(&self, class: u32) -> &str {
-        self.data.classes.get(class as usize).map_or("?", String::as_str)
-    }
-
-    fn label(&self, split: Split, index: u32) -> Option<u32> {
-        self.pictures(split).label(index as usize)
-    }
 }
 
 fn held_out(found: &Calibration, labels: &[u32], on_held: &[Judged]) -> HeldOut {

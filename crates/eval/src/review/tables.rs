@@ -1,6 +1,6 @@
 //! The tables that a review leaves: predictions, and pictures to label next.
 
-use super::{Judged, Names};
+use super::names::{Judged, Names};
 use crate::output::csv;
 use anyhow::Result;
 use simclr_core::disk;
