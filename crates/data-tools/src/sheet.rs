@@ -91,6 +91,7 @@ mod tests {
     fn mistakes_are_errors() {
         assert!(contact_sheet(&[], 2, 1, 2, 3).is_err());
         assert!(contact_sheet(&[vec![0.0; 5]], 2, 1, 2, 3).is_err());
-        assert!(contact_sheet(&[vec![0.0; 8]], 2, 2, 2, 3).is_err());
+        assert!(contact_sheet(&[vec![0.0; 8]], 2, 0, 2, 3).is_err());
+        assert!(contact_sheet(&[vec![0.0; 8]], 2, 2, 2, 3).is_ok(), "of two channels the first is drawn");
     }
 }
