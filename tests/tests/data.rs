@@ -236,15 +236,19 @@ fn without_labels_pretraining_runs_and_the_other_stages_say_what_is_missing() {
         let (from, to) = (dir.path().join(format!("folder/{i}.png")), sorted.join(format!("class {}/{i}.png", i % 2)));
         std::fs::rename(from, to).unwrap();
     }
-    let data = simclr_data::load(&DataConfig { dir: Some(sorted), ..DataConfig::new("folder", 8) }).unwrap();
+    let config = |held_out| DataConfig { dir: Some(sorted.clone()), held_out, ..DataConfig::new("folder", 8) };
+    let data = simclr_data::load(&config(0.0)).unwrap();
     let message = data.expect_labels("fine-tuning").unwrap_err().to_string();
-    assert!(message.contains("the dataset has none: name them by data.test"), "{message}");
+    assert!(message.contains("data.test") && message.contains("data.held_out"), "{message}");
+    let data = simclr_data::load(&config(0.5)).unwrap();
+    data.expect_labels("fine-tuning").unwrap();
+    assert_eq!((data.train.len(), data.test.len()), (2, 2), "one of each class is held out");
 }
 
 #[test]
 fn pictures_of_five_channels_are_trained_on() {
     let (desk, dir) = (Desk::new(), tempfile::tempdir().unwrap());
-    for (split, count) in [("train", 10u8), ("val", 4)] {
+    for (split, count) in [("train", 20u8), ("val", 4)] {
         for i in 0..count {
             let class = dir.path().join(format!("folder/{split}/{}", ["dim", "lit"][usize::from(i % 2)]));
             std::fs::create_dir_all(&class).unwrap();

@@ -64,7 +64,7 @@ fn labels_and_heads() {
     expect(desk.finetune("scratch", (0.0, 0), "a", &[]), &["--labels 0", "(0, 1]"]);
     expect(desk.finetune("scratch", (2.0, 0), "a", &[]), &["--labels 2", "(0, 1]"]);
     expect(desk.finetune("scratch", (f64::NAN, 0), "a", &[]), &["--labels NaN"]);
-    expect(desk.finetune("scratch", (0.01, 0), "b", &[]), &["0.01", "class 0", "at least"]);
+    expect(desk.finetune("scratch", (1.0, 0), "b", &["supervised.freeze_after=9"]), &["freeze_after = 9", "groups"]);
     // The corrected command may name the same folder.
     desk.finetune("scratch", (1.0, 0), "b", &[]).unwrap();
     expect(
@@ -220,7 +220,7 @@ fn files_of_pictures() {
     expect(load(&["data.dataset=tar", &at, "data.train=train-{3..0}.tar"]), &["data.train", "two numbers that ascend"]);
     std::fs::write(dir.join("train-0.parquet"), b"no parquet").unwrap();
     expect(load(&["data.dataset=parquet", &at]), &["train-0.parquet", "no whole parquet file"]);
-    expect(load(&["data.channels=2"]), &["data.channels = 2", "1 for gray"]);
+    expect(load(&["data.channels=2"]), &["data.channels = 2", "1 (gray)"]);
     expect(load(&["data.max_pixels=0"]), &["data.max_pixels = 0"]);
     expect(load(&["data.corrupt=ignore"]), &["data.corrupt", "ignore", "skip"]);
     expect(load(&["data.shufle_buffer=3"]), &["data.shufle_buffer", "did you mean shuffle_buffer"]);

@@ -55,7 +55,10 @@ pub fn run(args: &CommonArgs, config: &Config) -> Result<()> {
 pub fn run_from(args: &CommonArgs, config: &Config, from: Option<&Path>) -> Result<()> {
     let checkpoint = from.map(Checkpoint::load).transpose()?;
     let (table, training) = (&config.pretrain, &config.pretrain.training);
-    let start = Launch::new(args, config, "pretrain").table("model", &config.model).table("augment", &config.augment);
+    let start = Launch::new(args, config, "pretrain")
+        .without_labels()
+        .table("model", &config.model)
+        .table("augment", &config.augment);
     let start = match &checkpoint {
         None => start,
         Some(checkpoint) => start.input("checkpoint", &checkpoint.sha256),

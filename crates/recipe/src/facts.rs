@@ -25,6 +25,25 @@ pub struct Place {
     pub held_out: Option<f64>,
 }
 
+impl Place {
+    /// What tells this place from another, a few words each; labels may be anywhere.
+    pub fn differ(&self, other: &Self) -> Vec<String> {
+        let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".into());
+        let number = |value: Option<f64>| value.map_or_else(|| "the usual share".into(), |share| share.to_string());
+        let channels = |value: Option<usize>| value.map_or_else(|| "as found".into(), |n| n.to_string());
+        let pairs = [
+            ("--images", self.dir.clone(), other.dir.clone()),
+            ("the kind of files", self.dataset.clone(), other.dataset.clone()),
+            ("--unlabeled", text(&self.unlabeled), text(&other.unlabeled)),
+            ("--test", text(&self.test), text(&other.test)),
+            ("the share to hold out", number(self.held_out), number(other.held_out)),
+            ("--channels", channels(self.channels), channels(other.channels)),
+        ];
+        let differing = pairs.into_iter().filter(|(_, there, here)| there != here);
+        differing.map(|(what, there, here)| format!("{what} is {there} there and {here} here")).collect()
+    }
+}
+
 /// All that the experiment follows from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Facts {
@@ -56,4 +75,27 @@ pub fn read(path: &Path) -> Result<Option<Facts>> {
     }
     let facts = serde_json::from_value(disk::read_json(path)?);
     facts.map(Some).with_context(|| format!("{} is not of this version: choose another --out", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_may_move_and_pictures_may_not() {
+        let place = Place {
+            dataset: "folder".into(),
+            dir: "/photos".into(),
+            labels: None,
+            unlabeled: None,
+            test: None,
+            channels: None,
+            held_out: None,
+        };
+        let labeled = Place { labels: Some("/labels.csv".into()), ..place.clone() };
+        assert!(place.differ(&labeled).is_empty());
+        let other = Place { dir: "/others".into(), held_out: Some(0.3), ..place.clone() };
+        let differ = place.differ(&other).join("; ");
+        assert!(differ.contains("--images is /photos there and /others here") && differ.contains("0.3"), "{differ}");
+    }
 }

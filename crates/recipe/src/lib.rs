@@ -1,6 +1,7 @@
 //! An experiment for a person's own pictures: looked at, measured, chosen, written.
 #![forbid(unsafe_code)]
 
+mod args;
 mod choose;
 mod facts;
 mod look;
@@ -8,65 +9,23 @@ mod measure;
 mod place;
 mod text;
 
+pub use args::RecipeArgs;
+
 use anyhow::{Context, Result, ensure};
 use candle_core::Device;
 use choose::{Choice, Speed, choose, ladder, rung};
 use facts::Facts;
 use look::{Seen, look};
-use simclr_core::cli::{DeviceChoice, compute_with, device_name, init_log, threads};
+use simclr_core::cli::{compute_with, device_name, init_log, threads};
 use simclr_core::config::Config;
 use simclr_core::disk;
 use simclr_core::readable::duration;
 use simclr_core::run::layout;
 use simclr_ops::simd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// A format is faster than another where it is so many times as fast: below that the exact one is worth more.
 const FASTER: f64 = 1.3;
-
-/// Options of `simclr-recipe`.
-#[derive(Clone, Debug, clap::Args)]
-pub struct RecipeArgs {
-    /// Folder of the pictures: one folder a class, or all in one with --labels; or of tar shards or parquet files
-    #[arg(long, value_name = "DIR")]
-    pub images: PathBuf,
-
-    /// A table (CSV, TSV) with a column of files and one of labels; pictures that it does not name have none
-    #[arg(long, value_name = "FILE")]
-    pub labels: Option<PathBuf>,
-
-    /// A folder of more pictures, without labels
-    #[arg(long, value_name = "DIR")]
-    pub unlabeled: Option<PathBuf>,
-
-    /// Pictures to measure on: a folder, or a share of the labeled ones that is held out [default: the usual folders, else 0.2]
-    #[arg(long, value_name = "DIR_OR_SHARE")]
-    pub test: Option<String>,
-
-    /// Channels of each picture, where they are neither colour nor gray: up to 16, as arrays and TIFF files have them
-    #[arg(long, value_name = "N")]
-    pub channels: Option<usize>,
-
-    /// About how long all stages may take together
-    #[arg(long, value_name = "HOURS", default_value_t = 1.0)]
-    pub hours: f64,
-
-    /// Where to compute: auto, cpu, cuda or cuda:N
-    #[arg(long, value_name = "DEVICE", default_value = "auto")]
-    pub device: DeviceChoice,
-
-    /// Threads to compute with [default: one for each core]
-    #[arg(long, value_name = "N")]
-    pub threads: Option<usize>,
-
-    /// Everything random follows from it
-    #[arg(long, value_name = "SEED", default_value_t = 0)]
-    pub seed: u64,
-
-    /// The experiment that is written, a TOML file; what it was made from is kept beside it, in recipe.json
-    #[arg(long, value_name = "FILE")]
-    pub out: PathBuf,
-}
 
 /// Writes the experiment and prints what was found and planned. Where one of the same pictures is there already, it is
 /// made anew for the labels that there are now; what pretraining depends on stays as it was.
@@ -84,13 +43,14 @@ pub fn run(args: &RecipeArgs) -> Result<()> {
     let beside = args.out.with_file_name(layout::RECIPE);
     let facts = match facts::read(&beside)? {
         Some(earlier) => {
+            let differ = earlier.place.differ(&place);
             ensure!(
-                earlier.place == place,
-                "{} is of other pictures ({}): choose another --out, or set it aside by --fresh",
+                differ.is_empty(),
+                "{} was made for other pictures: {}. Choose another --out, or set it aside by --fresh",
                 args.out.display(),
-                earlier.place.dir
+                differ.join("; ")
             );
-            again(earlier, seen)
+            again(earlier, place, seen)
         }
         None => first(args, place, seen)?,
     };
@@ -155,14 +115,14 @@ fn measured(facts: &Facts, rung: choose::Rung, device: &Device) -> Result<Speed>
 }
 
 /// The same experiment with the labels that there are now: pretraining stays as it was.
-fn again(earlier: Facts, seen: Seen) -> Facts {
+fn again(earlier: Facts, place: facts::Place, seen: Seen) -> Facts {
     let Choice { rung, batch, steps, speed, seconds, small, .. } = earlier.choice;
     let anew = choose(&seen.pictures, seconds.iter().sum(), speed);
     let seconds = [anew.seconds[0], seconds[1], anew.seconds[2], seconds[3], seconds[4]];
     let choice = Choice { rung, batch, steps, speed, seconds, small, ..anew };
     let pictures =
         choose::Pictures { side: earlier.pictures.side, channels: earlier.pictures.channels, ..seen.pictures };
-    Facts { pictures, choice, labels: seen.labels, ..earlier }
+    Facts { place, pictures, choice, labels: seen.labels, ..earlier }
 }
 
 fn tell(facts: &Facts, out: &Path) {

@@ -1,6 +1,6 @@
 //! Where the pictures are, from the command line.
 
-use crate::RecipeArgs;
+use crate::args::RecipeArgs;
 use crate::facts::Place;
 use crate::look::kind;
 use anyhow::{Context, Result, ensure};

@@ -37,6 +37,14 @@ impl<'a> Launch<'a> {
         Self { args, config, stage, identity, inputs: Vec::new(), extra: Map::new() }
     }
 
+    /// The same, whatever labels there are and wherever they come from: they may be added later.
+    pub fn without_labels(mut self) -> Self {
+        if let Some(data) = self.identity["data"].as_object_mut() {
+            data.retain(|key, _| !["labels", "label_columns"].contains(&key.as_str()));
+        }
+        self
+    }
+
     /// The same, decided by a table of the experiment, too.
     pub fn table(mut self, name: &str, table: impl Serialize) -> Self {
         self.identity[name] = json!(table);

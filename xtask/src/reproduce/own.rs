@@ -114,7 +114,8 @@ impl Own {
 fn labels(file: &Path) -> Option<String> {
     let text = std::fs::read_to_string(file.with_file_name(layout::RECIPE)).ok()?;
     let facts: serde_json::Value = serde_json::from_str(&text).ok()?;
-    facts["labels"].as_str().map(String::from)
+    // The same labels from another table are another run of what learns from them.
+    Some(format!("{} {}", facts["labels"], facts["place"]["labels"]))
 }
 
 /// Moves all that follows from labels into `EXPERIMENT/earlier/N`: what is made next has other ones. Pretraining stays.

@@ -20,7 +20,7 @@ use crate::knn::Gallery;
 use anyhow::{Context, Result, ensure};
 use label::{Pool, doubt};
 use look::{Eye, Seen};
-use names::{Judged, Names};
+use names::{Judged, Names, TOP};
 use prints::{duplicates, some_of};
 use serde_json::json;
 use simclr_core::cli::{DeviceChoice, Progress, ProgressMode, compute_with, say};
@@ -41,8 +41,6 @@ const MOST_FEATURES: usize = 32 << 20;
 /// Most pictures that are compared with one another for outliers, and neighbours of each.
 const MOST_COMPARED: usize = 20_000;
 const NEIGHBOURS: usize = 5;
-/// Likeliest classes of a picture that are kept.
-const TOP: usize = 3;
 /// Pictures that the report shows: of a class, doubtful ones, groups of copies, copies of a group, outliers.
 const OF_CLASS: usize = 8;
 const DOUBTFUL: usize = 24;

@@ -4,6 +4,9 @@ use simclr_data::{Dataset, Pictures};
 use simclr_report::review::{Guess, Shown, Split};
 use std::path::Path;
 
+/// Likeliest classes of a picture that are kept.
+pub const TOP: usize = 3;
+
 /// What is known of a picture once it was looked at.
 pub struct Judged {
     /// Its index in its split.

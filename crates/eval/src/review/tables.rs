@@ -1,6 +1,6 @@
 //! The tables that a review leaves: predictions, and pictures to label next.
 
-use super::names::{Judged, Names};
+use super::names::{Judged, Names, TOP};
 use crate::output::csv;
 use anyhow::Result;
 use simclr_core::disk;
@@ -18,7 +18,7 @@ pub fn predictions(run: &Path, names: &Names<'_>, on_pool: &[Judged], on_held: &
     let row = |split: Split, set: &str, judged: &Judged| {
         let label = if split == Split::Test { names.label(split, judged.sample) } else { None };
         let mut row = vec![names.shown(split, judged.sample).file];
-        for k in 0..super::TOP {
+        for k in 0..TOP {
             let best = judged.best.get(k);
             row.push(best.map_or_else(String::new, |(class, _)| names.class(*class).into()));
             row.push(best.map_or_else(String::new, |(_, probability)| probability.to_string()));
