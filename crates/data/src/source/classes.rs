@@ -13,6 +13,7 @@ pub(crate) enum Classes {
     /// Names that were found among the samples, in natural order: a split need not have all.
     Found(Vec<String>),
     /// Names that the files state, in the order of their numbers.
+    #[cfg_attr(not(feature = "parquet"), allow(dead_code, reason = "only parquet files state names"))]
     Stated(Vec<String>),
     /// Numbers without names.
     Numbers,
