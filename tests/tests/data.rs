@@ -220,6 +220,9 @@ fn without_labels_pretraining_runs_and_the_other_stages_say_what_is_missing() {
     simclr_pretrain::run(&desk.args("pretrained"), &config).unwrap();
     let log = std::fs::read_to_string(desk.path("pretrained/metrics.jsonl")).unwrap();
     assert!(log.contains("contrast_loss") && !log.contains("supervised_loss") && !log.contains("test_top1"), "{log}");
+    let crowded = experiment(&desk, dir.path(), "folder", &["pretrain.training.batch=64"]);
+    let message = format!("{:#}", simclr_pretrain::run(&desk.args("crowded"), &crowded).unwrap_err());
+    assert!(message.contains("pretrain.training.batch = 64, but there are 20 training pictures"), "{message}");
     let finetune = |labels| {
         let from = desk.path("pretrained").display().to_string();
         let args = FinetuneArgs { common: desk.args("finetuned"), from, labels, subset: 0 };
@@ -243,6 +246,28 @@ fn without_labels_pretraining_runs_and_the_other_stages_say_what_is_missing() {
     let data = simclr_data::load(&config(0.5)).unwrap();
     data.expect_labels("fine-tuning").unwrap();
     assert_eq!((data.train.len(), data.test.len()), (2, 2), "one of each class is held out");
+}
+
+#[test]
+fn a_line_with_a_path_means_that_picture() {
+    let dir = tempfile::tempdir().unwrap();
+    for file in ["cat/1.png", "cat/2.png", "dog/1.png", "dog/2.png"] {
+        let path = dir.path().join("train").join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, file).unwrap();
+    }
+    let (list, half) = (dir.path().join("list.txt"), LabelAmount::Share(0.5));
+    let subset = |text: &str| {
+        std::fs::write(&list, text).unwrap();
+        let lists = vec![LabelList { labels: half, file: list.clone() }];
+        let dir = Some(dir.path().to_path_buf());
+        let config = DataConfig { dir, lists, held_out: 0.0, ..DataConfig::new("folder", 8) };
+        let data = simclr_data::load(&config).unwrap();
+        LabelSubset::of(&data.train, 2, half, 0, &config)
+    };
+    assert_eq!(subset("cat/1.png\ndog/2.png\n").unwrap().indices, [0, 3]);
+    let message = format!("{:#}", subset("2.png\n").unwrap_err());
+    assert!(message.contains("cat/2.png") && message.contains("dog/2.png") && message.contains("path"), "{message}");
 }
 
 #[test]
