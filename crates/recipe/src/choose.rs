@@ -49,9 +49,9 @@ const SEEN: f64 = 1e6;
 const EPOCHS: (f64, f64) = (20.0, 200.0);
 /// Time that is left over lengthens pretraining by so much at most.
 const STRETCH: f64 = 4.0;
-/// The batch of pretraining, and the share of the pictures that it may be: a picture must not meet itself.
+/// The batch of pretraining, at most, and one of so many pictures at most: a picture must not meet itself.
 const BATCH: usize = 128;
-const BATCH_SHARE: usize = 4;
+const BATCH_SHARE: usize = 2;
 /// The batch of the labeled stages; the fewest steps of the others.
 const LABELED_BATCH: usize = 32;
 const LEAST_STEPS: f64 = 20.0;
@@ -165,14 +165,17 @@ fn labeled_batch(pictures: &Pictures) -> usize {
 /// All choices, with the speed that was measured on a rung.
 pub fn choose(pictures: &Pictures, seconds: f64, speed: Speed) -> Choice {
     let (rung, rate) = (speed.rung, speed.images_per_s);
-    let batch = BATCH.min((pictures.train / BATCH_SHARE).next_power_of_two() / 2).clamp(2, BATCH).min(pictures.train);
+    // A power of two.
+    let most = (pictures.train / BATCH_SHARE).max(2);
+    let batch = (1 << most.ilog2()).min(BATCH).min(pictures.train);
     let small = rung.width / 2.0;
     let small_share = Rung { width: small, ..rung }.cost() / rung.cost();
     // Pictures a second: two views of pretraining; one of a student and its teacher's forward pass.
     let rates = [rate, rate / (VIEW * (1.0 + FORWARD)), rate / (VIEW * (small_share + FORWARD))];
-    let most = [wanted(pictures.train) * STRETCH, wanted(pictures.train), wanted(pictures.train)];
+    let longest = [wanted(pictures.train) * STRETCH, wanted(pictures.train), wanted(pictures.train)];
     let free = free_seconds(pictures, seconds, rate);
-    let steps = [0, 1, 2].map(|i| ((rates[i] * free * SHARES[i]).min(most[i]) / batch as f64).max(LEAST_STEPS) as u64);
+    let steps =
+        [0, 1, 2].map(|i| ((rates[i] * free * SHARES[i]).min(longest[i]) / batch as f64).max(LEAST_STEPS) as u64);
     let labeled = labeled_steps(pictures, seconds, rate);
     let share = MEASURED / 5.0 * measuring(pictures, rate);
     let on_all = |i: usize| steps[i] as f64 * batch as f64 / rates[i] + share;
@@ -244,7 +247,7 @@ mod tests {
             let seconds = 3600.0 * hours;
             let rung = rung(&pictures, seconds, speed(400.0));
             let choice = choose(&pictures, seconds, Speed { rung, images_per_s: speed(400.0).at(rung) });
-            assert!(choice.batch <= train && choice.batch >= 2, "{choice:?}");
+            assert_eq!(choice.batch, [(8, 4), (60, 16)].iter().find(|(n, _)| *n == train).map_or(128, |(_, b)| *b));
             let total: f64 = choice.seconds.iter().sum();
             assert!(total < 1.2 * seconds + 60.0, "{train} pictures, {hours} h: {total} s of {choice:?}");
         }
