@@ -93,11 +93,11 @@ pub fn run(args: &Args) -> Result<PathBuf> {
     };
     let common = Common { config, set: args.set.clone(), device: args.device.clone(), threads: args.threads };
     // The plan comes first: a mistake in the configuration must not move an earlier run.
-    plan(&binaries, &common, &out)?;
+    let jobs = plan(&binaries, &common, &out)?;
     if args.fresh {
         set_aside(&out)?;
     }
-    experiment(&binaries, &common, &out, false)
+    experiment(&binaries, &common, &out, &jobs, false)
 }
 
 /// All programs that an experiment may need: those of the stages, and the one that makes experiments.
@@ -109,6 +109,12 @@ pub fn programs() -> Vec<&'static str> {
 fn own_pictures(args: &Args) -> Result<PathBuf> {
     let own = &args.own;
     let out = args.out.clone().unwrap_or_else(|| own.out());
+    // Mistakes come first: they must not move an earlier run.
+    let set: Vec<String> = own.set()?.into_iter().chain(args.set.iter().cloned()).collect();
+    if let Some(images) = own.images.as_deref() {
+        ensure!(images.is_dir(), "--images {}: no such folder", images.display());
+    }
+    ensure!(own.folds.is_none_or(|folds| folds >= 2), "--folds {}: must be at least 2", own.folds.unwrap_or_default());
     println!("building the stages");
     let binaries = Binaries::build(&programs(), &args.device, own.extras())?;
     if args.fresh {
@@ -116,15 +122,13 @@ fn own_pictures(args: &Args) -> Result<PathBuf> {
     }
     let config = out.join(layout::OWN_EXPERIMENT);
     let relabeled = own.make(&binaries, &config, &args.device, args.threads)?;
-    let set: Vec<String> = own.set()?.into_iter().chain(args.set.iter().cloned()).collect();
     let common = Common { config, set, device: args.device.clone(), threads: args.threads };
     let Some(folds) = own.folds else {
         if relabeled {
             own::set_results_aside(&out)?;
         }
-        return experiment(&binaries, &common, &out, true);
+        return experiment(&binaries, &common, &out, &plan(&binaries, &common, &out)?, true);
     };
-    ensure!(folds >= 2, "--folds {folds}: must be at least 2");
     let mut report = PathBuf::new();
     for fold in 0..folds {
         let folder = folds::folder(&out, fold);
@@ -134,23 +138,22 @@ fn own_pictures(args: &Args) -> Result<PathBuf> {
         println!("\nfold {} of {folds}", fold + 1);
         let set = [common.set.as_slice(), &[format!("data.fold=[{fold}, {folds}]")]].concat();
         let common = Common { set, config: common.config.clone(), device: common.device.clone(), ..common };
-        report = experiment(&binaries, &common, &folder, true)?;
+        report = experiment(&binaries, &common, &folder, &plan(&binaries, &common, &folder)?, true)?;
     }
     println!("\n{}\nof all folds: {}", folds::gather(&out, folds)?, out.join(layout::FOLDS).display());
     Ok(report)
 }
 
-/// Runs the stages of an experiment into `out`, and its report; where pictures are somebody's own, the best network classifies
+/// Runs the jobs of an experiment into `out`, and its report; where pictures are somebody's own, the best network classifies
 /// those without a label in between, and says which to label next.
-fn experiment(binaries: &Binaries, common: &Common, out: &Path, own: bool) -> Result<PathBuf> {
-    let jobs = plan(binaries, common, out)?;
+fn experiment(binaries: &Binaries, common: &Common, out: &Path, jobs: &[Job], own: bool) -> Result<PathBuf> {
     let logs = out.join(layout::LOGS);
     std::fs::create_dir_all(&logs).with_context(|| format!("creating {}", logs.display()))?;
     println!("{} stages into {}; stop at any time, the same command goes on", jobs.len(), out.display());
 
     let start = Instant::now();
-    let mut display = Display::new(&jobs);
-    for job in &jobs {
+    let mut display = Display::new(jobs);
+    for job in jobs {
         display.start(job);
         let ended = job.run(binaries, common, &logs, &mut |progress| display.progress(progress));
         match ended {
