@@ -7,6 +7,7 @@ use desk::Desk;
 use serde_json::Value as Json;
 use simclr_core::config::{AugmentConfig, Config, Corrupt, DataConfig, LabelAmount, LabelList};
 use simclr_core::rng::{Purpose, Rng};
+use simclr_core::testing::write_files;
 use simclr_data::access::Stored;
 use simclr_data::source::parquet::write::{Row, write_parquet};
 use simclr_data::{Batch, Dataset, LabelSubset, Loader, ViewMaker};
@@ -251,11 +252,7 @@ fn without_labels_pretraining_runs_and_the_other_stages_say_what_is_missing() {
 #[test]
 fn a_line_with_a_path_means_that_picture() {
     let dir = tempfile::tempdir().unwrap();
-    for file in ["cat/1.png", "cat/2.png", "dog/1.png", "dog/2.png"] {
-        let path = dir.path().join("train").join(file);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, file).unwrap();
-    }
+    write_files(&dir.path().join("train"), ["cat/1.png", "cat/2.png", "dog/1.png", "dog/2.png"]);
     let (list, half) = (dir.path().join("list.txt"), LabelAmount::Share(0.5));
     let subset = |text: &str| {
         std::fs::write(&list, text).unwrap();

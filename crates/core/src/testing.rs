@@ -5,6 +5,7 @@ use candle_core::Device;
 use serde_json::json;
 use simclr_ops::Precision;
 use std::io::Write;
+use std::path::Path;
 use std::sync::OnceLock;
 
 /// The device that tests compute on: the one that the environment's `SIMCLR_TEST_DEVICE` names as `--device` does; else
@@ -21,6 +22,18 @@ pub fn device() -> Device {
         device.unwrap_or_else(|e| panic!("SIMCLR_TEST_DEVICE={name}: {e:#}"))
     };
     DEVICE.get_or_init(open).clone()
+}
+
+/// Writes files below `dir`, each with its own path as its contents, and the folders on their way.
+///
+/// # Panics
+/// When one cannot be written.
+pub fn write_files<'a>(dir: &Path, files: impl IntoIterator<Item = &'a str>) {
+    for file in files {
+        let path = dir.join(file);
+        let made = path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| std::fs::write(&path, file));
+        made.unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    }
 }
 
 /// Fails unless every number of `got` lies within `tolerance * max |want|` of `want`.

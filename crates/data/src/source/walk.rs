@@ -204,14 +204,11 @@ impl Walker {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use simclr_core::testing::write_files;
 
     fn tree(files: &[&str]) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
-        for file in files {
-            let path = dir.path().join(file);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, file).unwrap();
-        }
+        write_files(dir.path(), files.iter().copied());
         dir
     }
 

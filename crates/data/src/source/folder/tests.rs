@@ -3,15 +3,12 @@
 
 use super::*;
 use crate::access::Stored;
+use simclr_core::testing::write_files;
 use std::collections::BTreeMap;
 
 fn tree(files: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
-    for file in files.split_whitespace() {
-        let path = dir.path().join(file);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, file).unwrap();
-    }
+    write_files(dir.path(), files.split_whitespace());
     dir
 }
 
