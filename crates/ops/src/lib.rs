@@ -9,6 +9,7 @@
 //! them stand [`tape`], which knows no operation, [`tensor`] (memory), [`simd`] (vectors) and `gpu` (devices, launches).
 
 mod augment;
+pub mod collective;
 mod contrastive;
 mod conv;
 mod gate;
@@ -30,6 +31,7 @@ pub mod tensor;
 mod testing;
 
 pub use augment::{ColorOp, Distortion, distort};
+pub use collective::Group;
 pub use contrastive::{NtXent, Share, nt_xent, nt_xent_share};
 pub use conv::{ConvInput, conv2d, engine_times, engines, with_rounded};
 pub use gate::{sigmoid_gate, stream_select};

@@ -5,47 +5,43 @@ use crate::products::{Panels, product, turned};
 use crate::tensor::{from_vec, with_slice};
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Rows that one task multiplies.
 const BLOCK: usize = 32;
 
-/// One rank's share of NT-Xent over a batch of `B` images, of which each of the ranks holds `B / ranks`.
+/// One rank's share of NT-Xent over a batch of `B` images, of which it holds some.
 pub struct Share {
     /// Over the images of this rank: the two directions summed, averaged.
     pub loss: f64,
-    /// The gradient of [`Share::loss`] with respect to the rows of all ranks, `[2B, D]` row-major. Summed over ranks
-    /// and divided by their number it is the gradient of one process that holds the whole batch.
+    /// The gradient of [`Share::loss`] with respect to the rows of all ranks, `[2B, D]` row-major. Summed over ranks, each
+    /// weighted by its share of the images, it is the gradient of one process that holds the whole batch.
     pub gradient: Vec<f32>,
     /// As [`crate::NtXent::logits_ab`], this rank's first views by all second views, row-major.
     pub logits_ab: Vec<f32>,
 }
 
-/// What rank `rank` of `ranks` adds to NT-Xent over `gathered` `[2B, D]`: the first views of rank 0, of rank 1, ..., then
-/// the second views in that order. Each row of the rank is held against all rows.
+/// What the rank that holds the images `own` adds to NT-Xent over `gathered` `[2B, D]`: the first views of all images, then
+/// the second views. Each row of the rank is held against all rows.
 ///
 /// # Errors
-/// When the rows are no two views of at least two images, or do not fall into `ranks` equal parts.
-pub fn nt_xent_share(
-    gathered: &Tensor,
-    (rank, ranks): (usize, usize),
-    temperature: f64,
-    normalize: bool,
-) -> Result<Share> {
+/// When the rows are no two views of at least two images, or `own` is not among them.
+pub fn nt_xent_share(gathered: &Tensor, own: Range<usize>, temperature: f64, normalize: bool) -> Result<Share> {
     let (rows, d) = gathered.dims2()?;
     if rows % 2 != 0 || rows < 4 {
         bail!("nt_xent: {rows} rows; needs two views of at least two images")
     }
     let b = rows / 2;
-    if rank >= ranks || b % ranks != 0 {
-        bail!("nt_xent: {b} images cannot be shared out to rank {rank} of {ranks}")
+    if own.is_empty() || own.end > b {
+        bail!("nt_xent: a rank that holds images {own:?} of {b}")
     }
-    let n = b / ranks;
+    let (first, n) = (own.start, own.len());
     // Row `i` of this rank among all rows.
-    let place = |i: usize| (i / n) * b + rank * n + i % n;
+    let place = |i: usize| (i / n) * b + first + i % n;
     with_slice(gathered, |input| {
         let norms: Vec<f32> = input.chunks_exact(d).map(|row| if normalize { length(row) } else { 1.0 }).collect();
         let z: Vec<f32> = input.chunks_exact(d).zip(&norms).flat_map(|(r, n)| r.iter().map(move |v| v / n)).collect();
-        let own: Vec<f32> = [0, b].iter().flat_map(|v| &z[(v + rank * n) * d..][..n * d]).copied().collect();
+        let own: Vec<f32> = [0, b].iter().flat_map(|v| &z[(v + first) * d..][..n * d]).copied().collect();
         let mut p = vec![0.0f32; 2 * n * rows];
         let inverse = (1.0 / temperature) as f32;
         let columns = Panels::transposed(&z, rows);
@@ -78,7 +74,7 @@ pub fn nt_xent_share(
         });
         let of_all = Panels::of_rows(rows, d, |row| &z[row * d..][..d]);
         for view in [0, 1] {
-            let (p, g) = (&p[view * n * rows..][..n * rows], &mut gradient[(view * b + rank * n) * d..][..n * d]);
+            let (p, g) = (&p[view * n * rows..][..n * rows], &mut gradient[(view * b + first) * d..][..n * d]);
             g.par_chunks_mut(d * BLOCK).zip(p.par_chunks(rows * BLOCK)).for_each(|(g, p)| {
                 product(p, rows, &of_all, g, true);
             });
@@ -106,18 +102,23 @@ pub fn mean_entropy(logits: &[f32], b: usize) -> f64 {
         softmax_row(&mut p);
         entropy -= p.iter().map(|p| *p as f64 * libm::log(*p as f64 + 1e-8)).sum::<f64>();
     }
-    entropy / b as f64
+    entropy / (logits.len() / b) as f64
 }
 
-/// What NT-Xent over `hidden` `[2B, D]` finds: its loss and gradient, the mean entropy, and similarities over the
-/// temperature.
+/// What NT-Xent over `gathered` `[2B, D]` finds on the rank that holds the images `own` ([`nt_xent_share`]): loss and gradient,
+/// the mean entropy, and similarities over the temperature, `[own, B]`.
 ///
 /// # Errors
 /// As [`nt_xent_share`].
-pub fn nt_xent(hidden: &Tensor, temperature: f64, normalize: bool) -> Result<([Tensor; 2], Tensor, Tensor)> {
-    let Share { loss, gradient, logits_ab } = nt_xent_share(hidden, (0, 1), temperature, normalize)?;
-    let images = hidden.dim(0)? / 2;
+pub fn nt_xent(
+    gathered: &Tensor,
+    own: Range<usize>,
+    temperature: f64,
+    normalize: bool,
+) -> Result<([Tensor; 2], Tensor, Tensor)> {
+    let (images, n) = (gathered.dim(0)? / 2, own.len());
+    let Share { loss, gradient, logits_ab } = nt_xent_share(gathered, own, temperature, normalize)?;
     let entropy = from_vec(vec![mean_entropy(&logits_ab, images)], ())?;
-    let found = [from_vec(vec![loss as f32], ())?, from_vec(gradient, hidden.shape())?];
-    Ok((found, entropy, from_vec(logits_ab, (images, images))?))
+    let found = [from_vec(vec![loss as f32], ())?, from_vec(gradient, gathered.shape())?];
+    Ok((found, entropy, from_vec(logits_ab, (n, images))?))
 }

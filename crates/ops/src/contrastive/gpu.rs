@@ -4,6 +4,7 @@ use crate::gpu::machine::{At, Kernels, Launch, Machine, args, kernels};
 use crate::gpu::{Gpu, at};
 use crate::tensor::gpu::{add_assign, total};
 use candle_core::{Result, Tensor};
+use std::ops::Range;
 
 const KERNELS: Kernels = kernels!("contrastive");
 
@@ -29,12 +30,12 @@ pub fn unit_rows_gradient<M: Machine>(
     m.launch(Launch::rows(KERNELS, "unit_rows_gradient", rows, args![z, norms, d as i64, gradient])?)
 }
 
-/// The place of a rank in a contrastive batch: all images, those of a rank, and the rank's number.
+/// The place of a rank in a contrastive batch: all images, those of the rank, and the number of its first.
 #[derive(Clone, Copy)]
 pub struct Place {
     pub images: usize,
     pub own: usize,
-    pub rank: usize,
+    pub first: usize,
 }
 
 /// Turns similarities `[2 own, 2 images]` into the gradient with respect to them; gives the loss, and first views by second
@@ -43,37 +44,53 @@ pub fn launch_nt_xent<M: Machine>(m: &M, p: At<f32>, place: Place, temperature: 
     let rows = 2 * place.own;
     let (losses, ab) = (m.room::<f64>(rows)?, m.room::<f32>(place.own * place.images)?);
     let (inverse, own) = ((1.0 / temperature) as f32, place.own as i64);
-    let args = args![p, place.images as i64, own, place.rank as i64, inverse, m.at(&losses), m.at(&ab)];
+    let args = args![p, place.images as i64, own, place.first as i64, inverse, m.at(&losses), m.at(&ab)];
     m.launch(Launch::rows(KERNELS, "nt_xent_rows", rows, args)?)?;
     Ok([total(m, m.at(&losses), rows, 1.0 / place.own as f64)?, ab])
 }
 
-/// The mean entropy of the softmax of rows `[B, B]`.
-pub fn launch_mean_entropy<M: Machine>(m: &M, logits: At<f32>, b: usize) -> Result<M::Memory<f32>> {
-    let (p, entropies) = (m.room::<f32>(b * b)?, m.room::<f64>(b)?);
-    m.launch(Launch::rows(KERNELS, "entropy_rows", b, args![logits, b as i64, m.at(&p), m.at(&entropies)])?)?;
-    total(m, m.at(&entropies), b, 1.0 / b as f64)
+/// The mean entropy of the softmax of rows `[R, B]`.
+pub fn launch_mean_entropy<M: Machine>(m: &M, logits: At<f32>, (rows, b): (usize, usize)) -> Result<M::Memory<f32>> {
+    let (p, entropies) = (m.room::<f32>(rows * b)?, m.room::<f64>(rows)?);
+    m.launch(Launch::rows(KERNELS, "entropy_rows", rows, args![logits, b as i64, m.at(&p), m.at(&entropies)])?)?;
+    total(m, m.at(&entropies), rows, 1.0 / rows as f64)
 }
 
-/// What NT-Xent over `hidden` `[2B, D]` finds: its loss and gradient, the mean entropy, and similarities over the
-/// temperature.
+/// What NT-Xent over `gathered` `[2B, D]` finds on the rank that holds the images `own`, as on the CPU: loss and gradient, the
+/// mean entropy, and similarities over the temperature, `[own, B]`.
 ///
 /// # Errors
 /// When memory is short.
-pub fn nt_xent(gpu: &Gpu, hidden: &Tensor, temperature: f64, normalize: bool) -> Result<([Tensor; 2], Tensor, Tensor)> {
-    let (rows, d) = hidden.dims2()?;
-    let [z, norms] = unit_rows(gpu, at(hidden)?, (rows, d), normalize)?;
+pub fn nt_xent(
+    gpu: &Gpu,
+    gathered: &Tensor,
+    own: Range<usize>,
+    temperature: f64,
+    normalize: bool,
+) -> Result<([Tensor; 2], Tensor, Tensor)> {
+    let (rows, d) = gathered.dims2()?;
+    let (images, first, n) = (rows / 2, own.start, own.len());
+    let [z, norms] = unit_rows(gpu, at(gathered)?, (rows, d), normalize)?;
     let (z, norms) = (gpu.tensor(z, (rows, d)), gpu.tensor(norms, rows));
+    let views = [first, images + first].map(|row| z.narrow(0, row, n));
+    let own = match (n == images, views) {
+        (true, _) => z.clone(),
+        (false, [a, b]) => Tensor::cat(&[a?, b?], 0)?,
+    };
     // In f32: candle lets cuBLAS use TF32 only where it is told to.
-    let p = z.matmul(&z.t()?)?;
-    let images = rows / 2;
-    let place = Place { images, own: images, rank: 0 };
-    let [total, ab] = launch_nt_xent(gpu, at(&p)?, place, temperature)?;
-    let gradient = p.t()?.matmul(&z)?;
-    add_assign(gpu, &gradient, &p.matmul(&z)?)?;
+    let p = own.matmul(&z.t()?)?;
+    let [total, ab] = launch_nt_xent(gpu, at(&p)?, Place { images, own: n, first }, temperature)?;
+    let (gradient, along) = (p.t()?.matmul(&own)?, p.matmul(&z)?);
+    if n == images {
+        add_assign(gpu, &gradient, &along)?;
+    } else {
+        for (view, row) in [first, images + first].into_iter().enumerate() {
+            add_assign(gpu, &gradient.narrow(0, row, n)?, &along.narrow(0, view * n, n)?)?;
+        }
+    }
     if normalize {
         unit_rows_gradient(gpu, [at(&z)?, at(&norms)?], (rows, d), at(&gradient)?)?;
     }
-    let entropy = gpu.tensor(launch_mean_entropy(gpu, gpu.at(&ab), images)?, ());
-    Ok(([gpu.tensor(total, ()), gradient], entropy, gpu.tensor(ab, (images, images))))
+    let entropy = gpu.tensor(launch_mean_entropy(gpu, gpu.at(&ab), (n, images))?, ());
+    Ok(([gpu.tensor(total, ()), gradient], entropy, gpu.tensor(ab, (n, images))))
 }

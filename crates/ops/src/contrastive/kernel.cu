@@ -23,11 +23,11 @@ KERNEL(unit_rows_gradient, (const float *z, const float *norms, i64 d, float *gr
   }
 }
 
-// NT-Xent's row i of this rank's 2n: similarities [2n, 2b] become the gradient with respect to them (softmax without the
+// NT-Xent's row i of the 2n of a rank whose images begin at `first`: similarities [2n, 2b] become the gradient with respect to them (softmax without the
 // row's own column, minus one-hot, times inverse / n). `ab` gets first views against second views, over the temperature.
-KERNEL(nt_xent_rows, (float *p, i64 b, i64 n, i64 rank, float inverse, double *losses, float *ab)) {
+KERNEL(nt_xent_rows, (float *p, i64 b, i64 n, i64 first, float inverse, double *losses, float *ab)) {
   SHARED(float) of_positive[1];
-  i64 i = blockIdx.x, width = 2 * b, own = i / n * b + rank * n + i % n, positive = (own + b) % width;
+  i64 i = blockIdx.x, width = 2 * b, own = i / n * b + first + i % n, positive = (own + b) % width;
   float *row = p + i * width;
   for (i64 j = threadIdx.x; j < width; j += blockDim.x) {
     float v = row[j] * inverse;

@@ -3,6 +3,7 @@
 //! Statistics: each task takes the mean and the centred squares of its rows while they are in L2 (no E[x^2] - E[x]^2,
 //! which loses digits), and the tasks' results are merged in `f64` in a fixed order.
 
+use super::ranks::{self, Batch};
 use crate::simd::channels::Columns;
 use crate::simd::{self, Element, Kernel, Wide, at, wide};
 use crate::tensor::access::{by_element, update_elements_with, with_elements};
@@ -258,19 +259,27 @@ impl Affine {
     /// The gradient of `x`, and those of gamma and beta, from that of the output.
     ///
     /// `y` is the output where a residual was added before a ReLU: `dy` then becomes the gradient of the residual. The
-    /// gradient of `x` comes back where `keep`, else it is written over `dy`. `batch` tells that the moments came from `x`
-    /// itself, so that its gradient passes through them.
+    /// gradient of `x` comes back where `keep`, else it is written over `dy`. `batch` tells how the gradient passes through
+    /// moments that came from `x` itself.
+    ///
+    /// # Errors
+    /// When another rank has ended.
     pub fn backward<T: Element>(
         &self,
         x: &[T],
         (y, keep): (Option<&[T]>, bool),
         dy: &mut [T],
-        (relu, batch): (bool, bool),
-    ) -> (Option<Vec<T>>, [Vec<f32>; 2]) {
+        (relu, batch): (bool, Option<&Batch>),
+    ) -> Result<(Option<Vec<T>>, [Vec<f32>; 2])> {
         let c = self.columns.channels;
         let [sum, centred] = self.gradient_sums(x, y, dy, relu);
-        let rows = (x.len() / c) as f32;
-        let share = if batch { 1.0 / rows } else { 0.0 };
+        let gamma = centred.iter().zip(&self.inv).map(|(s, inv)| s * inv).collect();
+        let own = [gamma, sum.clone()];
+        let (share, [sum, centred]) = match batch {
+            None => (0.0, [sum, centred]),
+            Some(Batch { rows, group }) if group.is_alone() => (1.0 / *rows as f32, [sum, centred]),
+            Some(Batch { rows, group }) => (1.0 / *rows as f32, ranks::summed(group, [&sum, &centred])?),
+        };
         let mean_g = self.columns.repeat(&sum.iter().map(|s| s * share).collect::<Vec<_>>());
         let slope: Vec<f32> = (0..c).map(|j| centred[j] * share * self.inv[j] * self.inv[j]).collect();
         let (chunk, relu) = (self.columns.chunk(), relu && y.is_none());
@@ -287,8 +296,7 @@ impl Affine {
             pieces.for_each(|(x, dy)| wide(Backward { affine, x, dy, dx: None, relu, mean_g, slope }));
             None
         };
-        let gamma = centred.iter().zip(&self.inv).map(|(s, inv)| s * inv).collect();
-        (dx, [gamma, sum])
+        Ok((dx, own))
     }
 }
 
@@ -322,13 +330,13 @@ pub fn backward(
     x: &Tensor,
     (y, keep): (Option<&Tensor>, bool),
     dy: &Tensor,
-    flags: (bool, bool),
+    flags: (bool, Option<&Batch>),
 ) -> Result<(Option<Tensor>, [Tensor; 2])> {
     let c = x.dim(D::Minus1)?;
     by_element!(x, T => {
         let (dx, [gamma, beta]) = update_elements_with(dy, x, |dy: &mut [T], x: &[T]| match y {
-            Some(y) => with_elements(y, |y| Ok(affine.backward(x, (Some(y), keep), dy, flags))),
-            None => Ok(affine.backward(x, (None, keep), dy, flags)),
+            Some(y) => with_elements(y, |y| affine.backward(x, (Some(y), keep), dy, flags)),
+            None => affine.backward(x, (None, keep), dy, flags),
         })??;
         let dx = dx.map(|dx| from_vec(dx, x.shape())).transpose()?;
         Ok((dx, [from_vec(gamma, c)?, from_vec(beta, c)?]))

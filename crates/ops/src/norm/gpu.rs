@@ -1,5 +1,6 @@
 //! Batch normalisation over rows `[R, C]` on a GPU, by the kernels of `kernel.cu`.
 
+use super::ranks::Batch;
 use crate::gpu::machine::{At, Kernels, Launch, Machine, Number, args, kernels, named};
 use crate::gpu::tiles::{MOST_PARTS, Mask, Tiling};
 use crate::gpu::{Gpu, at};
@@ -255,9 +256,10 @@ pub fn backward(
     x: &Tensor,
     (mask, keep): (Option<&Mask<Gpu>>, bool),
     dy: &Tensor,
-    flags: (bool, bool),
+    (relu, batch): (bool, Option<&Batch>),
 ) -> Result<(Option<Tensor>, [Tensor; 2])> {
     let (rows, c) = matrix(x)?;
+    let flags = (relu, batch.is_some());
     by_element!(x, T => {
         let (dx, to) = match keep {
             true => gpu.new_tensor::<T>(x.shape()).map(|(dx, to)| (Some(dx), to))?,

@@ -4,19 +4,22 @@ pub(crate) mod cpu;
 #[cfg(all(test, unix))]
 pub(crate) mod emulated;
 mod gpu;
+mod ranks;
 #[cfg(test)]
 mod tests;
 
+use crate::collective::Group;
 use crate::gpu::tiles::Mask;
 use crate::gpu::{Gpu, dispatch};
 use crate::tape::{Gradients, NodeId, Tape, Value};
 use candle_core::{D, Result, Tensor, bail};
+use ranks::Batch;
 use std::rc::Rc;
 
 /// Where mean and variance come from.
 #[derive(Clone, Debug)]
 pub enum Statistics {
-    /// The batch itself (training).
+    /// The batch itself (training): the rows of all ranks that the tape is among.
     Batch,
     /// The batch itself; running mean and variance, each `[C]`, move towards its moments in place, unless the tape
     /// replays: `keep * running + (1 - keep) * batch`.
@@ -42,6 +45,21 @@ pub struct Moments {
 impl Moments {
     pub(crate) fn new([mean, var]: [Tensor; 2]) -> Self {
         Self { mean, var }
+    }
+
+    /// Those of a map.
+    fn of(x: &Tensor, eps: f32) -> Result<Self> {
+        Ok(Self::new(match Gpu::of(x) {
+            None => cpu::moments(x)?,
+            Some(gpu) => gpu::Normaliser::of_batch(&gpu, x, [None, None], eps, None)?.1,
+        }))
+    }
+
+    /// Those of all ranks' rows; `rows`, this rank's, becomes their number.
+    fn over(&self, group: &Group, rows: &mut usize) -> Result<Self> {
+        let (moments, all) = ranks::merged(group, self, *rows)?;
+        *rows = all;
+        Ok(moments)
     }
 
     /// One mean a channel, `[C]`.
@@ -152,8 +170,8 @@ struct Norm {
     /// Input, gamma, beta.
     nodes: [Option<NodeId>; 3],
     relu: bool,
-    /// The moments came from the input.
-    batch: bool,
+    /// The batch that the moments came from, where the input is of it.
+    batch: Option<Batch>,
 }
 
 impl Norm {
@@ -182,10 +200,17 @@ impl Norm {
         };
         let (batch, known) = match statistics {
             Statistics::Running(mean, var) => (false, Some(Moments::new([mean.clone(), var.clone()]))),
-            _ if input.elem_count() < 2 * c => {
+            _ if input.elem_count() < 2 * c && tape.group().is_alone() => {
                 bail!("batch_norm: statistics of a batch need at least two rows; the input is {:?}", input.shape())
             }
             _ => (true, x.note::<Moments>().cloned()),
+        };
+        let mut rows = input.elem_count() / c;
+        let shared = batch && !tape.group().is_alone();
+        let known = match known {
+            Some(own) if shared => Some(own.over(tape.group(), &mut rows)?),
+            None if shared => Some(Moments::of(input, eps)?.over(tape.group(), &mut rows)?),
+            known => known,
         };
         let (affine, moments) = match Gpu::of(input) {
             None => {
@@ -211,7 +236,8 @@ impl Norm {
             }
         };
         let nodes = [x.node(), gamma.and_then(Value::node), beta.and_then(Value::node)];
-        Ok((Self { x: input.clone(), affine, nodes, relu, batch }, batch.then_some(moments)))
+        let of = batch.then(|| Batch { rows, group: tape.group().clone() });
+        Ok((Self { x: input.clone(), affine, nodes, relu, batch: of }, batch.then_some(moments)))
     }
 
     /// The normalised map, recorded.
@@ -249,7 +275,7 @@ impl Norm {
         residual: Option<NodeId>,
         gradients: &mut Gradients,
     ) -> Result<()> {
-        let (keep, flags) = (residual.is_some(), (self.relu, self.batch));
+        let (keep, flags) = (residual.is_some(), (self.relu, self.batch.as_ref()));
         let (dx, [d_gamma, d_beta]) = match (&self.affine, &through) {
             (Affine::Cpu(affine), Some(Through::Output(y))) => {
                 cpu::backward(affine, &self.x, (Some(y), keep), &dy, flags)

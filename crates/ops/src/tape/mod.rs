@@ -2,13 +2,15 @@
 //!
 //! A node holds one `FnOnce` that turns the gradient of its output into gradients of its inputs and drops what it
 //! saved as it runs. A gradient with one consumer is moved, with more it is added in place. Nodes are visited in
-//! reverse order of recording, which is a topological order.
+//! reverse order of recording, which is a topological order. A leaf's gradient is handed out as soon as the last op that
+//! used the leaf has added to it.
 //!
 //! A stretch of operations can be recomputed in the backward pass instead of kept ([`Tape::recomputed`]): its first forward
 //! runs on a tape that rehearses, where each op takes the same way as on one that records, and nothing stays.
 
 mod candle;
 
+use crate::collective::{Group, part};
 use crate::tensor::add_assign;
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Result, Tensor, bail};
@@ -70,7 +72,8 @@ type Backward = Box<dyn FnOnce(Tensor, &mut Gradients) -> Result<()>>;
 
 enum Node {
     Leaf(Tensor),
-    Op(Backward),
+    /// With the nodes of its inputs.
+    Op(Backward, Vec<NodeId>),
 }
 
 /// The gradients that wait for their node while the tape is walked back.
@@ -115,6 +118,9 @@ pub struct Tape {
     kind: Kind,
     recomputes: bool,
     replays: bool,
+    group: Group,
+    /// Images of a batch, over all ranks; 0 where the rank is alone.
+    images: usize,
 }
 
 impl Default for Tape {
@@ -125,7 +131,7 @@ impl Default for Tape {
 
 impl Tape {
     fn of(kind: Kind) -> Self {
-        Self { nodes: RefCell::default(), kind, recomputes: false, replays: false }
+        Self { nodes: RefCell::default(), kind, recomputes: false, replays: false, group: Group::default(), images: 0 }
     }
 
     /// A tape that records.
@@ -141,6 +147,33 @@ impl Tape {
     /// The same tape, which asks networks to have their blocks recomputed rather than kept, or not to.
     pub fn recomputing(self, recomputes: bool) -> Self {
         Self { recomputes, ..self }
+    }
+
+    /// The same tape of one of several ranks, each of which has its [part](crate::collective::part) of a batch of `images` on a
+    /// tape of its own: what an op finds over a batch it finds over the parts of all.
+    pub fn among(self, group: &Group, images: usize) -> Self {
+        Self { group: group.clone(), images, ..self }
+    }
+
+    /// The ranks that compute the batch.
+    pub fn group(&self) -> &Group {
+        &self.group
+    }
+
+    /// How many images of the batch each rank has, of which `own` are this one's.
+    ///
+    /// # Errors
+    /// When `own` is not this rank's part.
+    pub fn images(&self, own: usize) -> Result<Vec<usize>> {
+        if self.group.is_alone() {
+            return Ok(vec![own]);
+        }
+        let counts: Vec<_> =
+            (0..self.group.size()).map(|rank| part(self.images, rank, self.group.size()).len()).collect();
+        match counts[self.group.rank()] == own {
+            true => Ok(counts),
+            false => bail!("{own} images on {:?}, whose parts of {} are {counts:?}", self.group, self.images),
+        }
     }
 
     /// Whether a network should hand its blocks to [`Tape::recomputed`].
@@ -176,7 +209,8 @@ impl Tape {
         if !self.tracks(inputs) {
             return Value::constant(output);
         }
-        let node = self.push(Node::Op(Box::new(backward)));
+        let from = inputs.iter().filter_map(|v| v.node).collect();
+        let node = self.push(Node::Op(Box::new(backward), from));
         Value::at(output, Some(node))
     }
 
@@ -205,14 +239,14 @@ impl Tape {
         if self.kind != Kind::Records || !self.tracks(inputs) {
             return forward(self, &kept);
         }
-        let (recomputes, replays) = (self.recomputes, self.replays);
-        let rehearsal = Self { recomputes, replays, ..Self::of(Kind::Rehearses) };
+        let (recomputes, replays, group, images) = (self.recomputes, self.replays, self.group.clone(), self.images);
+        let rehearsal = Self { recomputes, replays, group: group.clone(), images, ..Self::of(Kind::Rehearses) };
         let (first, beside) = forward(&rehearsal, &rehearsal.stand_ins(&kept))?;
         if first.node.is_none() {
             return Ok((first, beside));
         }
         let value = self.record(inputs, first.tensor, move |dy, gradients| {
-            let tape = Self { recomputes, replays: true, ..Self::new() };
+            let tape = Self { recomputes, replays: true, group: group.clone(), images, ..Self::new() };
             let (output, _) = forward(&tape, &tape.stand_ins(&kept))?;
             let outer: Vec<NodeId> = kept.iter().filter_map(|v| v.node).collect();
             drop(kept);
@@ -243,12 +277,31 @@ impl Tape {
     /// # Errors
     /// When `loss` is not a scalar on this tape.
     pub fn backward(self, loss: &Value) -> Result<GradStore> {
+        let mut store = GradStore::default();
+        self.backward_scaled(loss, 1.0, |leaf, gradient| {
+            store.insert(leaf, gradient);
+            Ok(())
+        })?;
+        Ok(store)
+    }
+
+    /// As [`Tape::backward`], of `factor` times `loss`; `leaf` gets each leaf's tensor and gradient as soon as no op can add to
+    /// it any more, in an order that follows from the operations alone.
+    ///
+    /// # Errors
+    /// When `loss` is not a scalar on this tape, or `leaf` fails.
+    pub fn backward_scaled(
+        self,
+        loss: &Value,
+        factor: f32,
+        leaf: impl FnMut(&Tensor, Tensor) -> Result<()>,
+    ) -> Result<()> {
         if loss.tensor.elem_count() != 1 {
             bail!("backward needs a scalar loss, not a tensor of shape {:?}", loss.tensor.shape())
         }
         // Made on the host: a GPU then needs no kernel for it.
-        let one = Tensor::new(1f32, &Device::Cpu)?.reshape(loss.tensor.shape())?.to_device(loss.tensor.device())?;
-        self.backward_over([(loss, one)])
+        let seed = Tensor::new(factor, &Device::Cpu)?.reshape(loss.tensor.shape())?.to_device(loss.tensor.device())?;
+        self.walk_from([(loss, seed)], leaf)
     }
 
     /// Gradients with respect to every leaf, given those of some values (`(value, gradient)` pairs), which nobody else holds:
@@ -257,6 +310,19 @@ impl Tape {
     /// # Errors
     /// When a value is a constant, or an op fails.
     pub fn backward_over<'a>(self, seeds: impl IntoIterator<Item = (&'a Value, Tensor)>) -> Result<GradStore> {
+        let mut store = GradStore::default();
+        self.walk_from(seeds, |leaf, gradient| {
+            store.insert(leaf, gradient);
+            Ok(())
+        })?;
+        Ok(store)
+    }
+
+    fn walk_from<'a>(
+        self,
+        seeds: impl IntoIterator<Item = (&'a Value, Tensor)>,
+        mut leaf: impl FnMut(&Tensor, Tensor) -> Result<()>,
+    ) -> Result<()> {
         if self.kind == Kind::Rehearses {
             bail!("no gradient can flow on a tape that only rehearses")
         }
@@ -268,27 +334,43 @@ impl Tape {
             }
             gradients.add(value.node, gradient)?;
         }
-        let mut store = GradStore::default();
-        walk(nodes, gradients, |_, tensor, gradient| {
-            store.insert(tensor, gradient);
-            Ok(())
-        })?;
-        Ok(store)
+        walk(nodes, gradients, |_, tensor, gradient| leaf(tensor, gradient))
     }
 }
 
-/// Walks back through `nodes`, dropping each as it is done; `leaf` gets place, tensor and gradient of the leaves.
+/// Walks back through `nodes`, dropping each as it is done; `leaf` gets place, tensor and gradient of the leaves, each as soon
+/// as the ops that use it are done.
 fn walk(
     mut nodes: Vec<Node>,
     mut gradients: Gradients,
     mut leaf: impl FnMut(usize, &Tensor, Tensor) -> Result<()>,
 ) -> Result<()> {
+    let mut users = vec![0u32; nodes.len()];
+    for node in &nodes {
+        if let Node::Op(_, from) = node {
+            from.iter().for_each(|NodeId(i)| users[*i] += 1);
+        }
+    }
     while let Some(node) = nodes.pop() {
         let place = nodes.len();
-        let Some(gradient) = gradients.0[place].take() else { continue };
-        match node {
-            Node::Leaf(tensor) => leaf(place, &tensor, gradient)?,
-            Node::Op(backward) => backward(gradient, &mut gradients)?,
+        let gradient = gradients.0[place].take();
+        match (node, gradient) {
+            (Node::Leaf(tensor), Some(gradient)) => leaf(place, &tensor, gradient)?,
+            (Node::Leaf(_), None) => {}
+            (Node::Op(backward, from), gradient) => {
+                if let Some(gradient) = gradient {
+                    backward(gradient, &mut gradients)?;
+                }
+                for NodeId(i) in from {
+                    users[i] -= 1;
+                    if users[i] == 0
+                        && let Node::Leaf(tensor) = &nodes[i]
+                        && let Some(gradient) = gradients.0[i].take()
+                    {
+                        leaf(i, tensor, gradient)?;
+                    }
+                }
+            }
         }
     }
     Ok(())

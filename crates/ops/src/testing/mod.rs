@@ -10,6 +10,7 @@ pub mod emulated;
 mod faults;
 pub mod gradients;
 pub mod numbers;
+pub mod ranks;
 mod recompute;
 mod streams;
 mod together;

@@ -1,0 +1,185 @@
+//! The ranks that share a batch, as ops and stages see them.
+
+use super::{Collective, PendingSum};
+use candle_core::{Result, Tensor};
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+/// The share of rank `rank` of `size` in `len` things: parts are adjacent, in the order of ranks, and differ by one at most.
+pub fn part(len: usize, rank: usize, size: usize) -> Range<usize> {
+    len * rank / size..len * (rank + 1) / size
+}
+
+/// The ranks that compute a batch together: one alone, or several over a [`Collective`].
+#[derive(Clone, Default)]
+pub struct Group {
+    shared: Option<Arc<Shared>>,
+}
+
+struct Shared {
+    collective: Box<dyn Collective>,
+    bytes: AtomicU64,
+    nanoseconds: AtomicU64,
+}
+
+/// What a rank has told the others since the last time that it was asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Traffic {
+    /// Bytes of all tensors and messages that it handed over.
+    pub bytes: u64,
+    /// Seconds that its host waited for the others: for sums on a GPU only where the host waits, too.
+    pub waited: f64,
+}
+
+impl fmt::Debug for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "rank {} of {}", self.rank(), self.size())
+    }
+}
+
+impl Group {
+    /// The ranks of a collective.
+    pub fn of(collective: impl Collective + 'static) -> Self {
+        let (bytes, nanoseconds) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { shared: Some(Arc::new(Shared { collective: Box::new(collective), bytes, nanoseconds })) }
+    }
+
+    /// This rank.
+    pub fn rank(&self) -> usize {
+        self.shared.as_ref().map_or(0, |shared| shared.collective.rank())
+    }
+
+    /// How many ranks there are.
+    pub fn size(&self) -> usize {
+        self.shared.as_ref().map_or(1, |shared| shared.collective.size())
+    }
+
+    /// Whether there are no others.
+    pub fn is_alone(&self) -> bool {
+        self.size() == 1
+    }
+
+    /// Whether this rank speaks and writes for all.
+    pub fn leads(&self) -> bool {
+        self.rank() == 0
+    }
+
+    /// This rank's part of `len` things.
+    pub fn part(&self, len: usize) -> Range<usize> {
+        part(len, self.rank(), self.size())
+    }
+
+    /// Those that there is something to say to.
+    fn others(&self) -> Option<&Shared> {
+        self.shared.as_deref().filter(|shared| shared.collective.size() > 1)
+    }
+
+    /// Sums `values` over all ranks, in place ([`Collective::all_reduce`]).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn all_reduce(&self, values: &Tensor) -> Result<()> {
+        self.others().map_or(Ok(()), |shared| shared.timed(bytes_of(values), |c| c.all_reduce(values)))
+    }
+
+    /// Begins to sum `values` over all ranks ([`Collective::all_reduce_later`]); `None` where there are no others.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn all_reduce_later(&self, values: &Tensor) -> Result<Option<Box<dyn PendingSum>>> {
+        self.others().map(|shared| shared.timed(bytes_of(values), |c| c.all_reduce_later(values))).transpose()
+    }
+
+    /// `own` `[...]` of all ranks, `[size, ...]` ([`Collective::all_gather`]).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn all_gather(&self, own: &Tensor) -> Result<Tensor> {
+        self.others().map_or_else(|| own.unsqueeze(0), |shared| shared.timed(bytes_of(own), |c| c.all_gather(own)))
+    }
+
+    /// The rows `[n, ...]` of all ranks, one after the other, where `counts` says how many each has.
+    ///
+    /// # Errors
+    /// As [`Collective::all_gather`].
+    pub fn gather_rows(&self, own: &Tensor, counts: &[usize]) -> Result<Tensor> {
+        if self.is_alone() {
+            return Ok(own.clone());
+        }
+        let most = counts.iter().copied().max().unwrap_or(0);
+        let padded = match most - own.dim(0)? {
+            0 => own.clone(),
+            missing => own.pad_with_zeros(0, 0, missing)?,
+        };
+        let all = self.all_gather(&padded.contiguous()?)?;
+        if counts.iter().all(|count| *count == most) {
+            return all.flatten(0, 1);
+        }
+        let rows = counts.iter().enumerate().map(|(rank, count)| all.get(rank)?.narrow(0, 0, *count));
+        Tensor::cat(&rows.collect::<Result<Vec<_>>>()?, 0)
+    }
+
+    /// Puts the numbers of rank `root` into `values` of all ranks ([`Collective::broadcast`]).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn broadcast(&self, values: &Tensor, root: usize) -> Result<()> {
+        self.others().map_or(Ok(()), |shared| shared.timed(bytes_of(values), |c| c.broadcast(values, root)))
+    }
+
+    /// Messages of all ranks, in their order ([`Collective::exchange`]).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn exchange(&self, message: &[u8]) -> Result<Vec<Vec<u8>>> {
+        let alone = || Ok(vec![message.to_vec()]);
+        self.others().map_or_else(alone, |shared| shared.timed(message.len(), |c| c.exchange(message)))
+    }
+
+    /// Returns once all ranks have come so far.
+    ///
+    /// # Errors
+    /// As [`Collective::exchange`].
+    pub fn barrier(&self) -> Result<()> {
+        self.exchange(&[]).map(|_| ())
+    }
+
+    /// Tells the others that this rank ends before its time, and why ([`Collective::abort`]).
+    pub fn abort(&self, why: &str) {
+        if let Some(shared) = self.others() {
+            shared.collective.abort(why);
+        }
+    }
+
+    /// What was told since the last time that this was asked.
+    pub fn traffic(&self) -> Traffic {
+        self.others().map_or_else(Traffic::default, |shared| Traffic {
+            bytes: shared.bytes.swap(0, Ordering::Relaxed),
+            waited: shared.nanoseconds.swap(0, Ordering::Relaxed) as f64 * 1e-9,
+        })
+    }
+
+    /// Adds seconds that were waited for a sum that was begun before.
+    pub fn waited(&self, seconds: f64) {
+        if let Some(shared) = self.others() {
+            shared.nanoseconds.fetch_add((seconds * 1e9) as u64, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Shared {
+    fn timed<R>(&self, bytes: usize, call: impl FnOnce(&dyn Collective) -> Result<R>) -> Result<R> {
+        let begun = Instant::now();
+        let result = call(self.collective.as_ref());
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.nanoseconds.fetch_add(begun.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        result
+    }
+}
+
+fn bytes_of(tensor: &Tensor) -> usize {
+    tensor.elem_count() * tensor.dtype().size_in_bytes()
+}
