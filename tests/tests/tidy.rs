@@ -75,6 +75,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("emulator", &[]),
     ("ops", &[]),
     ("core", &["align", "ops"]),
+    ("ranks", &["ops", "core"]),
     ("data", &["ops", "core"]),
     ("data-tools", &["core", "data"]),
     ("model", &["ops", "core"]),
@@ -82,10 +83,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("report", &["core", "data", "data-tools"]),
     ("publish", &["core", "data", "model"]),
     ("recipe", &["alloc", "ops", "core", "data", "stage", "pretrain"]),
-    ("eval", &["alloc", "ops", "core", "data", "model", "stage", "report", "publish"]),
+    ("eval", &["alloc", "ranks", "ops", "core", "data", "model", "stage", "report", "publish"]),
     ("xtask", &["align", "emulator"]),
 ];
-const A_STAGE_MAY_USE: &[&str] = &["alloc", "ops", "core", "data", "data-tools", "model", "stage"];
+const A_STAGE_MAY_USE: &[&str] = &["alloc", "ranks", "ops", "core", "data", "data-tools", "model", "stage"];
 
 /// The folders of the packages, with their names.
 fn packages() -> Vec<(String, PathBuf)> {

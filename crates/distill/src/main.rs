@@ -1,7 +1,6 @@
 //! `simclr-distill`: step three of SimCLRv2.
 
 use clap::Parser;
-use simclr_core::cli::exit_with;
 use simclr_distill::DistillArgs;
 use std::process::ExitCode;
 
@@ -21,5 +20,7 @@ struct Args {
 
 fn main() -> ExitCode {
     let Args { args } = Args::parse();
-    exit_with(args.common.prepare().and_then(|config| simclr_distill::run(&args, &config)))
+    simclr_ranks::launch(&args.common, |common, config| {
+        simclr_distill::run(&DistillArgs { common, ..args.clone() }, config)
+    })
 }

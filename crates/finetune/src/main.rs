@@ -1,7 +1,6 @@
 //! `simclr-finetune`: step two of SimCLRv2, and the supervised baseline.
 
 use clap::Parser;
-use simclr_core::cli::exit_with;
 use simclr_finetune::FinetuneArgs;
 use std::process::ExitCode;
 
@@ -22,5 +21,7 @@ struct Args {
 
 fn main() -> ExitCode {
     let Args { args } = Args::parse();
-    exit_with(args.common.prepare().and_then(|config| simclr_finetune::run(&args, &config)))
+    simclr_ranks::launch(&args.common, |common, config| {
+        simclr_finetune::run(&FinetuneArgs { common, ..args.clone() }, config)
+    })
 }

@@ -35,8 +35,11 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    exit_with(args.common.prepare().and_then(|config| match args.estimate {
-        true => simclr_pretrain::print_estimate(&config, args.images),
-        false => simclr_pretrain::run_from(&args.common, &config, args.from.as_deref()),
-    }))
+    if args.estimate {
+        let config = args.common.prepare();
+        return exit_with(config.and_then(|config| simclr_pretrain::print_estimate(&config, args.images)));
+    }
+    simclr_ranks::launch(&args.common, |common, config| {
+        simclr_pretrain::run_from(&common, config, args.from.as_deref())
+    })
 }

@@ -9,6 +9,7 @@ use simclr_core::config::{Config, LabelAmount};
 use simclr_distill::DistillArgs;
 use simclr_eval::EvalArgs;
 use simclr_finetune::FinetuneArgs;
+use simclr_ops::Group;
 use std::path::PathBuf;
 
 const EXPERIMENT: &str = r#"
@@ -85,6 +86,8 @@ impl Desk {
             set: vec![],
             threads: None,
             progress: ProgressMode::Off,
+            ranks: None,
+            group: Group::default(),
         }
     }
 

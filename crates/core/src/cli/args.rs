@@ -6,6 +6,7 @@ use super::progress::ProgressMode;
 use crate::config::{Config, Dtype};
 use anyhow::{Context, Error, Result, bail};
 use clap::ValueEnum;
+use simclr_ops::Group;
 use simclr_ops::simd::{Unit, chosen_unit};
 use std::path::PathBuf;
 
@@ -48,6 +49,15 @@ pub struct CommonArgs {
     /// How progress is shown
     #[arg(long, value_name = "HOW", value_enum, default_value_t)]
     pub progress: ProgressMode,
+
+    /// Compute each batch on so many ranks, each with its part: threads of this process, with a GPU each where it computes on
+    /// GPUs. Under mpirun, srun or torchrun they are processes, and their number is known
+    #[arg(long, value_name = "N")]
+    pub ranks: Option<usize>,
+
+    /// The ranks that this one computes with.
+    #[arg(skip)]
+    pub group: Group,
 }
 
 impl CommonArgs {
