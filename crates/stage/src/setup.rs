@@ -14,6 +14,7 @@ use simclr_core::run::{Run, layout};
 use simclr_data::source::found::HeldOut;
 use simclr_data::{Dataset, LabelSubset, Loader, Pictures, ViewMaker};
 use simclr_model::{ModelSpec, SimClr};
+use simclr_ops::Group;
 use std::sync::Arc;
 
 /// The images of an experiment, and the device that a stage computes on.
@@ -49,7 +50,7 @@ impl<'a> Setup<'a> {
         let data = simclr_data::load(&config.data)?;
         check(&data)?;
         let (train, classes) = (Arc::new(data.train), data.classes.len());
-        let test = EvalSet::new(config, Arc::new(data.test));
+        let test = EvalSet::new(config, Arc::new(data.test), &Group::default());
         let (class_names, held_out, dtype) = (data.classes, data.found.held_out, map_dtype(config, device));
         Ok(Self { config, seed, train, classes, class_names, device, test, held_out, dtype })
     }
