@@ -112,6 +112,7 @@ fn run<T: Task>(task: &mut T, phase: &Json) -> Vec<Json> {
         extra: serde_json::Map::new(),
         resume: false,
         extend: None,
+        group: &Group::default(),
     };
     let Opened::Fresh(mut run) = Run::open(options).unwrap() else { panic!("a fresh folder") };
     let options = TrainOptions {
@@ -120,6 +121,7 @@ fn run<T: Task>(task: &mut T, phase: &Json) -> Vec<Json> {
         prefetch: 1,
         progress: ProgressMode::Off,
         title: "test".into(),
+        group: &Group::default(),
         stop_after: Some(phase["steps"].as_array().unwrap().len() as u64),
     };
     train(task, &options, &mut run).unwrap();

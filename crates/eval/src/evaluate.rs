@@ -160,7 +160,8 @@ fn linear_probe(
     let device = model.store.device();
     let mut probe = Probe::new((train_set, test_set), classes, table.batch, config.seed, device)?;
     let (progress, title) = (args.common.progress, "linear probe".to_string());
-    let options = TrainOptions { training: &table, examples, prefetch: 1, progress, title, stop_after: None };
+    let group = &Group::default();
+    let options = TrainOptions { training: &table, examples, prefetch: 1, progress, title, group, stop_after: None };
     train(&mut probe, &options, run)?;
     probe.hits()
 }

@@ -57,6 +57,11 @@ impl EvalSet {
         Self { pictures, samples, maker, batch, sent, group, told }
     }
 
+    /// The same images, shared by the ranks of `group`.
+    pub fn among(self, group: &Group) -> Self {
+        Self { group: group.clone(), ..self }
+    }
+
     /// Whether there is none on any rank.
     pub fn is_empty(&self) -> bool {
         self.samples.is_empty()

@@ -31,6 +31,7 @@ fn open(out: &Path, config: &Config, extend: bool) -> Run {
         extra: Map::new(),
         resume: true,
         extend: extend.then_some(Extend { steps: &steps }),
+        group: &Group::default(),
     };
     match Run::open(options).unwrap() {
         Opened::Fresh(run) | Opened::Resume(run) => run,
@@ -77,6 +78,7 @@ fn trained(mut run: Run, config: &Config, stop: Option<u64>, device: &Device) ->
         prefetch: 2,
         progress: ProgressMode::Off,
         title: "test".into(),
+        group: &Group::default(),
         stop_after: stop,
     };
     let outcome = train(&mut plan, &options, &mut run).unwrap();
