@@ -36,7 +36,8 @@ struct Flags {
 
 static FLAGS: OnceLock<Flags> = OnceLock::new();
 
-/// While it lives, a first signal is noted rather than obeyed; the second one ends the process, as one does outside training.
+/// While it lives, a first signal is noted rather than obeyed; the second one ends the process, as one does outside training. What
+/// was noted is forgotten with the last of a process.
 pub(super) struct Listener(&'static Flags);
 
 impl Listener {
@@ -53,7 +54,9 @@ impl Listener {
             }
         };
         flags.trainings.fetch_add(1, Ordering::SeqCst);
-        flags.ends.store(flags.asked.load(Ordering::SeqCst), Ordering::SeqCst);
+        if !flags.asked.load(Ordering::SeqCst) {
+            flags.ends.store(false, Ordering::SeqCst);
+        }
         Ok(Self(flags))
     }
 
@@ -67,6 +70,7 @@ impl Drop for Listener {
     fn drop(&mut self) {
         if self.0.trainings.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.0.ends.store(true, Ordering::SeqCst);
+            self.0.asked.store(false, Ordering::SeqCst);
         }
     }
 }
