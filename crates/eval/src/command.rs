@@ -84,7 +84,9 @@ pub fn run(line: Vec<OsString>) -> Result<()> {
 }
 
 fn evaluate(args: &EvalArgs) -> Result<()> {
-    evaluate::run(args, &args.common.prepare()?)
+    simclr_ranks::run(&args.common, &args.common.prepare()?, |common, config| {
+        evaluate::run(&EvalArgs { common, ..args.clone() }, config)
+    })
 }
 
 fn more(command: More) -> Result<()> {

@@ -15,22 +15,36 @@ pub fn launch(common: &CommonArgs, stage: impl Fn(CommonArgs, &Config) -> Result
     exit_with(common.prepare().and_then(|config| run(common, &config, stage)))
 }
 
-fn run(common: &CommonArgs, config: &Config, stage: impl Fn(CommonArgs, &Config) -> Result<()> + Sync) -> Result<()> {
-    match common.ranks {
-        None | Some(1) => stage(common.clone(), config),
+/// Runs `stage` on all ranks of this process, as [`launch`] does, and gives its error.
+///
+/// # Errors
+/// For 0 ranks, and what the first rank failed of.
+pub fn run(
+    common: &CommonArgs,
+    config: &Config,
+    stage: impl Fn(CommonArgs, &Config) -> Result<()> + Sync,
+) -> Result<()> {
+    each(common.ranks, |group| match group.is_alone() {
+        true => stage(common.clone(), config),
+        false => stage(args_of(CommonArgs { group, ..common.clone() }), config),
+    })
+}
+
+/// Runs `work` on so many ranks, each with its group.
+///
+/// # Errors
+/// For 0 ranks, and what the first rank failed of.
+pub fn each(ranks: Option<usize>, work: impl Fn(Group) -> Result<()> + Sync) -> Result<()> {
+    match ranks {
+        None | Some(1) => work(Group::default()),
         Some(0) => bail!("--ranks 0: must be at least 1"),
-        Some(size) => on_threads(common, config, size, stage),
+        Some(size) => on_threads(size, work),
     }
 }
 
 /// Each rank is a thread with a pool of its share of the threads; the first that fails ends all, and its error is the error.
-fn on_threads(
-    common: &CommonArgs,
-    config: &Config,
-    size: usize,
-    stage: impl Fn(CommonArgs, &Config) -> Result<()> + Sync,
-) -> Result<()> {
-    let (stage, failure) = (&stage, &Mutex::new(None));
+fn on_threads(size: usize, work: impl Fn(Group) -> Result<()> + Sync) -> Result<()> {
+    let (work, failure) = (&work, &Mutex::new(None));
     let each = (threads() / size).max(1);
     std::thread::scope(|scope| {
         let rank = |collective| -> Result<_> {
@@ -38,8 +52,7 @@ fn on_threads(
             let pool = rayon::ThreadPoolBuilder::new().num_threads(each).build().context("starting threads")?;
             let name = format!("rank {}", group.rank());
             let work = move || {
-                let args = CommonArgs { group: group.clone(), ..common.clone() };
-                let outcome = pool.install(|| quietly(&group, || stage(args_of(args), config)));
+                let outcome = pool.install(|| quietly(&group, || work(group.clone())));
                 if let Err(error) = outcome {
                     group.abort(&format!("{error:#}"));
                     let mut first = failure.lock().unwrap_or_else(|e| e.into_inner());
