@@ -36,7 +36,7 @@ pub use contrastive::{NtXent, Share, nt_xent, nt_xent_share};
 pub use conv::{ConvInput, conv2d, engine_times, engines, with_rounded};
 pub use gate::{sigmoid_gate, stream_select};
 #[cfg(feature = "cuda")]
-pub use gpu::open as open_gpu;
+pub use gpu::{count as gpus, open as open_gpu};
 pub use gpu::{Precision, memory_taken};
 pub use join::join_views;
 pub use linear::linear;

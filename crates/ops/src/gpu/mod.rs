@@ -20,7 +20,7 @@ mod transfer;
 #[cfg(not(feature = "cuda"))]
 pub(crate) use absent::{Gpu, PendingRead, PendingUpload, UploadStream, at};
 #[cfg(feature = "cuda")]
-pub use device::open;
+pub use device::{count, open};
 #[cfg(feature = "cuda")]
 pub(crate) use device::{Gpu, at};
 pub use memory::memory_taken;
