@@ -12,6 +12,7 @@ use simclr_core::train::{BatchFn, Task, TrainOptions, train};
 use simclr_data::{Batch, Images};
 use simclr_finetune::Finetune;
 use simclr_model::{ModelSpec, SimClr};
+use simclr_ops::Group;
 use simclr_pretrain::Pretrain;
 use simclr_pretrain::objective::NtXent;
 use simclr_stage::{DeviceBatch, EvalSet, Plan, uploader};
@@ -111,6 +112,7 @@ fn run<T: Task>(task: &mut T, phase: &Json) -> Vec<Json> {
         extra: serde_json::Map::new(),
         resume: false,
         extend: None,
+        group: &Group::default(),
     };
     let Opened::Fresh(mut run) = Run::open(options).unwrap() else { panic!("a fresh folder") };
     let options = TrainOptions {
@@ -119,6 +121,7 @@ fn run<T: Task>(task: &mut T, phase: &Json) -> Vec<Json> {
         prefetch: 1,
         progress: ProgressMode::Off,
         title: "test".into(),
+        group: &Group::default(),
         stop_after: Some(phase["steps"].as_array().unwrap().len() as u64),
     };
     train(task, &options, &mut run).unwrap();

@@ -13,6 +13,7 @@ use simclr_core::stages::EVAL;
 use simclr_core::train::{TrainOptions, train};
 use simclr_data::{Dataset, Loader, Pictures, ViewMaker};
 use simclr_model::{Accuracy, SimClr};
+use simclr_ops::Group;
 use simclr_stage::{Checkpoint, EvalSet, Launch, Seen, map_dtype, open, uploader, used_parameters};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -135,7 +136,15 @@ fn features_figures(
         let mut probe =
             Probe::new((train_features, test_features), classes, table.batch, config.seed, model.store.device())?;
         let (progress, title) = (args.common.progress, "linear probe".to_string());
-        let options = TrainOptions { training: &table, examples, prefetch: 1, progress, title, stop_after: None };
+        let options = TrainOptions {
+            training: &table,
+            examples,
+            prefetch: 1,
+            progress,
+            title,
+            group: &Group::default(),
+            stop_after: None,
+        };
         train(&mut probe, &options, run)?;
         figures.push(("linear", probe.accuracy()?));
     }

@@ -11,6 +11,7 @@ use simclr_core::run::{Extend, Opened, Run, RunOptions};
 use simclr_core::train::{Schedule, TrainOptions, train};
 use simclr_data::{Loader, ViewMaker};
 use simclr_model::{ModelSpec, SimClr};
+use simclr_ops::Group;
 use simclr_pretrain::Pretrain;
 use simclr_pretrain::objective::NtXent;
 use simclr_stage::{EvalSet, Plan, device_batches};
@@ -30,6 +31,7 @@ fn open(out: &Path, config: &Config, extend: bool) -> Run {
         extra: Map::new(),
         resume: true,
         extend: extend.then_some(Extend { steps: &steps }),
+        group: &Group::default(),
     };
     match Run::open(options).unwrap() {
         Opened::Fresh(run) | Opened::Resume(run) => run,
@@ -75,6 +77,7 @@ fn trained(mut run: Run, config: &Config, stop: Option<u64>, device: &Device) ->
         prefetch: 2,
         progress: ProgressMode::Off,
         title: "test".into(),
+        group: &Group::default(),
         stop_after: stop,
     };
     let outcome = train(&mut plan, &options, &mut run).unwrap();

@@ -1,6 +1,7 @@
 //! The log and the last word of a program, both without the hub's token.
 
 use crate::hub::redact;
+use crate::train::Interrupted;
 use anyhow::Result;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -48,10 +49,14 @@ pub fn say(line: impl std::fmt::Display) {
     let _ = writeln!(std::io::stdout().lock(), "{line}");
 }
 
-/// Prints an error once, on stderr, and turns it into the exit code of `main`.
+/// Prints an error once, on stderr, and turns it into the exit code of `main`: 1, or that of [`Interrupted`], which is no error.
 pub fn exit_with(result: Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<Interrupted>() => {
+            eprintln!("{error}");
+            ExitCode::from(Interrupted::EXIT)
+        }
         Err(error) => {
             eprintln!("error: {}", redact(&format!("{error:#}")));
             ExitCode::FAILURE
