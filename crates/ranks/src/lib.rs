@@ -7,6 +7,7 @@ mod meet;
 #[cfg(feature = "mpi")]
 mod processes;
 mod threads;
+mod verdict;
 
 use anyhow::{Error, Result, bail, ensure};
 pub use launcher::{Launcher, Meeting, Place};

@@ -1,18 +1,28 @@
 //! Ranks that are threads of one process.
 
+use crate::verdict::verdict;
 use crate::{Stage, rank_args};
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Error, Result, anyhow};
 use simclr_core::cli::{CommonArgs, log_of_rank, threads};
 use simclr_core::config::Config;
+use simclr_core::train::Interrupted;
 use simclr_ops::{Group, collective};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
+
+/// What each rank's failure was, and which came first.
+#[derive(Default)]
+struct Failures {
+    first: Option<usize>,
+    told: Vec<Option<String>>,
+    interrupted: Option<Error>,
+}
 
 /// Each rank is a thread with a pool of its share of the threads; the first that fails ends all, and its error is the error.
 ///
 /// # Errors
-/// That of the first rank that failed, with its number.
+/// That of the first rank that failed, with its number; [`Interrupted`] where all were.
 pub fn run(common: &CommonArgs, config: &Config, size: usize, stage: &Stage) -> Result<()> {
-    let failure = &Mutex::new(None);
+    let failures = &Mutex::new(Failures { told: vec![None; size], ..Failures::default() });
     let each = (threads() / size).max(1);
     std::thread::scope(|scope| {
         let rank = |collective| -> Result<_> {
@@ -22,12 +32,16 @@ pub fn run(common: &CommonArgs, config: &Config, size: usize, stage: &Stage) -> 
             let name = format!("rank {}", group.rank());
             let work = move || {
                 let outcome = pool.install(|| logged(&group, || stage(args, config)));
-                if let Err(error) = outcome {
-                    group.abort(&format!("{error:#}"));
-                    let mut first = failure.lock().unwrap_or_else(|e| e.into_inner());
-                    if first.is_none() {
-                        *first = Some(anyhow!("{group:?}: {error:#}"));
-                    }
+                let Err(error) = outcome else { return };
+                let mut failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
+                if error.is::<Interrupted>() {
+                    // All have agreed to stop.
+                    failures.interrupted = Some(error);
+                } else {
+                    let why = format!("{error:#}");
+                    group.abort(&why);
+                    failures.first.get_or_insert(group.rank());
+                    failures.told[group.rank()] = Some(why);
                 }
             };
             std::thread::Builder::new().name(name).spawn_scoped(scope, work).context("starting a rank")
@@ -37,8 +51,12 @@ pub fn run(common: &CommonArgs, config: &Config, size: usize, stage: &Stage) -> 
             .into_iter()
             .try_for_each(|rank| rank.join().map_err(|_| anyhow!("a rank has panicked; its message is above")))
     })?;
-    let first = failure.lock().unwrap_or_else(|e| e.into_inner()).take();
-    first.map_or(Ok(()), Err)
+    let mut failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
+    match (failures.first, failures.interrupted.take()) {
+        (Some(first), _) => Err(Error::msg(verdict(&failures.told, first, ""))),
+        (None, Some(interrupted)) => Err(interrupted),
+        (None, None) => Ok(()),
+    }
 }
 
 /// Runs `work`, which logs warnings and errors alone where the rank does not lead.

@@ -7,12 +7,13 @@ mod wait;
 use crate::cores::{Seat, on_machine, share};
 use crate::launcher::{Launcher, Place};
 use crate::{Stage, rank_args, ranks_agree, tell_once};
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use mpi::Threading;
 use mpi::environment::{Universe, processor_name};
-use mpi::topology::Communicator;
+use mpi::topology::{Communicator, SimpleCommunicator};
 use report::{Reporter, Watch};
-use simclr_core::cli::{CommonArgs, log_of_rank};
+use simclr_core::cli::{CommonArgs, exit_with, log_of_rank};
+use simclr_core::train::Interrupted;
 use simclr_ops::Group;
 use simclr_ops::collective::{Host, Transport};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,23 +22,26 @@ pub use transport::Mpi;
 
 /// Runs `stage` as this process's rank among those that were started with it.
 pub fn run(place: &Place, common: &CommonArgs, stage: &Stage) -> ExitCode {
-    let universe = match begin(place) {
-        Ok(universe) => universe,
+    let opened = begin(place).and_then(|universe| Ok((universe, World::open()?)));
+    let (universe, world) = match opened {
+        Ok(opened) => opened,
         Err(error) => return tell_once(place, error),
     };
-    let host = processor_name().unwrap_or_else(|_| "an unnamed machine".into());
-    let (rank, size) = (place.rank, place.size);
-    let reporter = Reporter::new(rank);
-    let work = || work(common, stage, &host, &reporter);
-    let why = match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(Ok(())) => {
-            drop(universe);
-            return ExitCode::SUCCESS;
-        }
-        Ok(Err(error)) => format!("{error:#}"),
-        Err(_) => "it has panicked; its message is above".into(),
+    let code = match catch_unwind(AssertUnwindSafe(|| world.work(common, stage))) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        // All ranks have agreed to stop.
+        Ok(Err(error)) if error.is::<Interrupted>() && world.group.leads() => exit_with(Err(error)),
+        Ok(Err(error)) if error.is::<Interrupted>() => ExitCode::from(Interrupted::EXIT),
+        // The group is not dropped: a sum that has begun would wait for the others for ever.
+        Ok(Err(error)) => world.fail(&format!("{error:#}")),
+        Err(_) => world.fail("it has panicked; its message is above"),
     };
-    reporter.fail(&why, &host, size)
+    if let Err(error) = world.close() {
+        eprintln!("error: ending MPI: {error:#}");
+        return ExitCode::FAILURE;
+    }
+    drop(universe);
+    code
 }
 
 /// Starts MPI, which must see the processes that the environment tells of.
@@ -66,33 +70,53 @@ fn begin(place: &Place) -> Result<Universe> {
     Ok(universe)
 }
 
-/// From the first words between the ranks to the last; what all must know first is where each of them is.
-fn work(common: &CommonArgs, stage: &Stage, host: &str, reporter: &Reporter) -> Result<()> {
-    let transport = Mpi::open(reporter.clone())?;
-    let (rank, size) = (transport.rank(), transport.size());
-    let seats = transport.gather(&Seat::here(host.into()).to_bytes())?;
-    let seats: Option<Vec<_>> = seats.iter().map(|bytes| Seat::from_bytes(bytes)).collect();
-    let seats = seats.ok_or_else(|| anyhow!("the ranks run different programs"))?;
-    let watch =
-        (rank == 0).then(|| Watch::begin(reporter.clone(), seats.iter().map(|seat| seat.host.clone()).collect()));
-    let watch = watch.transpose().context("starting a thread")?;
+/// What a rank has once all have said where they are.
+struct World {
+    group: Group,
+    seats: Vec<Seat>,
+    reporter: Reporter,
+    watch: Option<Watch>,
+}
 
-    let group = Group::of(Host::new(transport));
-    if rank > 0 {
-        // An error means that there is a log already: it stays.
-        let _ = tracing::subscriber::set_global_default(log_of_rank(&format!("{group:?}")));
+impl World {
+    fn open() -> Result<Self> {
+        let host = processor_name().unwrap_or_else(|_| "an unnamed machine".into());
+        let reporter = Reporter::new(usize::try_from(SimpleCommunicator::world().rank())?);
+        let transport = Mpi::open(reporter.clone())?;
+        let seats = transport.gather(&Seat::here(host).to_bytes())?;
+        let seats: Option<Vec<_>> = seats.iter().map(|bytes| Seat::from_bytes(bytes)).collect();
+        let seats = seats.context("the ranks run different programs")?;
+        let hosts = seats.iter().map(|seat| seat.host.clone()).collect();
+        let watch = (transport.rank() == 0).then(|| Watch::begin(reporter.clone(), hosts)).transpose()?;
+        Ok(Self { group: Group::of(Host::new(transport)), seats, reporter, watch })
     }
-    ranks_agree(common, size)?;
-    let (local, beside) = on_machine(&seats, rank);
-    let threads = common.threads.unwrap_or_else(|| share(&seats, rank));
-    let args = CommonArgs { threads: Some(threads), ..rank_args(common, &group, local, beside)? };
-    let config = args.prepare()?;
-    tracing::info!("{size} ranks over MPI, {beside} of them on this machine ({host}), {threads} threads each");
-    stage(args, &config)?;
-    // Where MPI ends, it waits without politeness: all are to be here first.
-    group.barrier()?;
-    if let Some(watch) = watch {
-        watch.end();
+
+    fn work(&self, common: &CommonArgs, stage: &Stage) -> Result<()> {
+        let (group, rank, size) = (&self.group, self.group.rank(), self.group.size());
+        if !group.leads() {
+            // An error means that there is a log already: it stays.
+            let _ = tracing::subscriber::set_global_default(log_of_rank(&format!("{group:?}")));
+        }
+        ranks_agree(common, size)?;
+        let (local, beside) = on_machine(&self.seats, rank);
+        let threads = common.threads.unwrap_or_else(|| share(&self.seats, rank));
+        let args = CommonArgs { threads: Some(threads), ..rank_args(common, group, local, beside)? };
+        let (config, host) = (args.prepare()?, &self.seats[rank].host);
+        tracing::info!("{size} ranks over MPI, {beside} of them on this machine ({host}), {threads} threads each");
+        stage(args, &config)
     }
-    Ok(())
+
+    /// Tells why this rank has failed; all end.
+    fn fail(&self, why: &str) -> ! {
+        self.reporter.fail(why, &self.seats[self.group.rank()].host, self.group.size())
+    }
+
+    /// The last words between the ranks. Where MPI ends it waits without politeness: all are to be here first.
+    fn close(self) -> Result<()> {
+        self.group.barrier()?;
+        if let Some(watch) = self.watch {
+            watch.end();
+        }
+        Ok(())
+    }
 }

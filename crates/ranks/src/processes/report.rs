@@ -1,9 +1,11 @@
 //! Who tells that a rank has failed: rank 0, once, and then it ends all.
 
+use crate::verdict::verdict;
 use mpi::datatype::Equivalence;
 use mpi::point_to_point::{Destination, Source};
 use mpi::topology::{Communicator, SimpleCommunicator};
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -55,7 +57,7 @@ impl Reporter {
 
 /// The thread of rank 0 that waits for reports.
 pub struct Watch {
-    stop: std::sync::mpsc::Sender<()>,
+    done: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
@@ -65,55 +67,56 @@ impl Watch {
     /// # Errors
     /// When a thread cannot be started.
     pub fn begin(reporter: Reporter, hosts: Vec<String>) -> std::io::Result<Self> {
-        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        let done = Arc::new(AtomicBool::new(false));
+        let (stop, mut heard) = (done.clone(), Heard { reports: vec![None; hosts.len()], first: None });
         let look = move || {
-            let mut reports: Vec<Option<String>> = vec![None; hosts.len()];
-            let mut first: Option<(usize, Instant)> = None;
-            while stopped.recv_timeout(LOOK) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
-                let mut hear = |from: usize, why: String| {
-                    first.get_or_insert((from, Instant::now()));
-                    reports[from].get_or_insert(why);
-                };
-                while let Some((message, status)) =
-                    SimpleCommunicator::world().any_process().immediate_matched_probe_with_tag(TAG)
+            while !stop.load(Ordering::SeqCst) {
+                heard.listen(&reporter);
+                if let Some((from, since)) = heard.first
+                    && (heard.reports.iter().all(Option::is_some) || since.elapsed() > MORE)
                 {
-                    let length = status.count(u8::equivalent_datatype());
-                    let mut text = vec![0u8; usize::try_from(length).unwrap_or(0)];
-                    message.matched_receive_into(&mut text[..]);
-                    hear(
-                        usize::try_from(status.source_rank()).unwrap_or(0),
-                        String::from_utf8_lossy(&text).into_owned(),
-                    );
+                    end(&verdict(&heard.reports, from, &format!(" on {}", hosts[from])));
                 }
-                if let Some(why) = reporter.own() {
-                    hear(0, why);
-                }
-                if let Some((from, since)) = first
-                    && (reports.iter().all(Option::is_some) || since.elapsed() > MORE)
-                {
-                    end(&verdict(&reports, from, &hosts));
-                }
+                std::thread::park_timeout(LOOK);
             }
         };
         let thread = std::thread::Builder::new().name("reports".into()).spawn(look)?;
-        Ok(Self { stop, thread })
+        Ok(Self { done, thread })
     }
 
     /// Ends it, once all ranks have done their work.
     pub fn end(self) {
-        drop(self.stop);
+        self.done.store(true, Ordering::SeqCst);
+        self.thread.thread().unpark();
         let _ = self.thread.join();
     }
 }
 
-/// What is told: a mistake of all that were heard, rank 0 among them, without a rank; else what was heard first.
-fn verdict(reports: &[Option<String>], first: usize, hosts: &[String]) -> String {
-    let why = reports[first].clone().unwrap_or_default();
-    let alike = reports[0].is_some() && reports.iter().flatten().all(|report| *report == why);
-    if alike && hosts.len() > 1 && reports.iter().flatten().count() > 1 {
-        return why;
+/// What ranks have told, and which was the first, and when.
+struct Heard {
+    reports: Vec<Option<String>>,
+    first: Option<(usize, Instant)>,
+}
+
+impl Heard {
+    fn listen(&mut self, reporter: &Reporter) {
+        let world = SimpleCommunicator::world();
+        while let Some((message, status)) = world.any_process().immediate_matched_probe_with_tag(TAG) {
+            let length = status.count(u8::equivalent_datatype());
+            let mut text = vec![0u8; usize::try_from(length).unwrap_or(0)];
+            message.matched_receive_into(&mut text[..]);
+            let from = usize::try_from(status.source_rank()).unwrap_or(0);
+            self.hear(from, String::from_utf8_lossy(&text).into_owned());
+        }
+        if let Some(why) = reporter.own() {
+            self.hear(0, why);
+        }
     }
-    format!("rank {first} of {} on {}: {why}", hosts.len(), hosts[first])
+
+    fn hear(&mut self, from: usize, why: String) {
+        self.first.get_or_insert((from, Instant::now()));
+        self.reports[from].get_or_insert(why);
+    }
 }
 
 /// The last words of all processes, and their end.
@@ -121,22 +124,4 @@ fn end(message: &str) -> ! {
     let _ = simclr_core::cli::exit_with(Err(anyhow::anyhow!("{message}")));
     let _ = std::io::stderr().flush();
     SimpleCommunicator::world().abort(1)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_message_names_who_failed() {
-        let hosts: Vec<String> = ["a", "a", "b", "b"].map(String::from).into();
-        let report = |all: [&str; 4]| all.map(|text| (!text.is_empty()).then(|| text.to_string()));
-        let told = |all, first| verdict(&report(all), first, &hosts);
-        assert_eq!(told(["", "", "no disk", ""], 2), "rank 2 of 4 on b: no disk");
-        assert_eq!(told(["no key", "no key", "no key", "no key"], 3), "no key");
-        // What all meet is told as such, where one is late; where one only meets it, its rank matters.
-        assert_eq!(told(["no key", "no key", "", "no key"], 3), "no key");
-        assert_eq!(told(["no disk", "", "", ""], 0), "rank 0 of 4 on a: no disk");
-        assert_eq!(told(["come apart", "no disk", "", ""], 1), "rank 1 of 4 on a: no disk");
-    }
 }
