@@ -23,9 +23,7 @@ fn contrast(images: f64) -> LossCost {
 }
 
 fn of<'a>(outline: &'a Outline<'a>, model: &SimClr, side: usize) -> Work<'a> {
-    let parameters = model.store.trainable().map(|p| p.tensor.elem_count() as f64).sum();
-    let sent = model.store.trainable().map(|p| p.tensor.elem_count().next_multiple_of(64) as f64).sum();
-    Work { outline, teacher: None, views: 2.0, loss: &contrast, parameters, sent, image: (3 * side * side) as f64 }
+    Work::of(outline, model, (side, 2.0), &contrast)
 }
 
 #[test]
