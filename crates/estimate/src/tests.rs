@@ -19,7 +19,12 @@ fn resnet_50() -> SimClr {
 /// NT-Xent on projections of 128 numbers, two views.
 fn contrast(images: f64) -> LossCost {
     let views = 2.0 * images;
-    LossCost { operations: 768.0 * views * views, gathered: 512.0 * views, summed: 512.0 * views, ..LossCost::default() }
+    LossCost {
+        operations: 768.0 * views * views,
+        gathered: 512.0 * views,
+        summed: 512.0 * views,
+        ..LossCost::default()
+    }
 }
 
 fn of<'a>(outline: &'a Outline<'a>, model: &SimClr, side: usize) -> Work<'a> {

@@ -73,7 +73,12 @@ impl Work<'_> {
             all.push(sum("gradients of projections", "behind the loss", (1.0, loss.summed), false));
         }
         let gradients = 4.0 * self.sent;
-        all.push(sum("gradients of weights", "beside the backward pass", ((gradients / BUCKET).ceil(), gradients), true));
+        all.push(sum(
+            "gradients of weights",
+            "beside the backward pass",
+            ((gradients / BUCKET).ceil(), gradients),
+            true,
+        ));
         all.push(sum("figures", "behind the backward pass", (1.0, FIGURES), false));
         all
     }
