@@ -20,7 +20,7 @@ pub use traffic::{BUCKET, Exchange};
 pub use way::Way;
 
 use simclr_model::SimClr;
-use simclr_model::outline::{Op, Outline};
+use simclr_model::outline::Outline;
 
 /// Where gradients begin in what is sent: at multiples of so many numbers (core/src/train/ranks.rs).
 const ALIGNED: usize = 64;
@@ -61,11 +61,6 @@ impl<'a> Work<'a> {
             sent: trained().map(|numbers| numbers.next_multiple_of(ALIGNED)).sum::<usize>() as f64,
             image: (size * size * model.spec.in_channels) as f64,
         }
-    }
-
-    /// Normalisations over the batch, by their channels.
-    fn norms(&self) -> impl Iterator<Item = f64> {
-        self.outline.ops().filter_map(|op| if let Op::Norm { map, .. } = op { Some(map.channels as f64) } else { None })
     }
 }
 

@@ -84,9 +84,13 @@ impl Images {
                 let known = format!("as --images says; {test} test images are assumed");
                 of(train, test, classes.unwrap_or(1000), one, known)
             }
-            (None, Count::Exactly(train)) => {
-                of(train, test, classes.context("the table of datasets lacks classes")?, pixels, "as the dataset has".into())
-            }
+            (None, Count::Exactly(train)) => of(
+                train,
+                test,
+                classes.context("the table of datasets lacks classes")?,
+                pixels,
+                "as the dataset has".into(),
+            ),
             (None, Count::About(_)) => {
                 let data = simclr_data::load(&config.data).context(
                     "the images of the experiment cannot be counted; say --images N (cargo xtask reproduce --dry-run: \
@@ -168,7 +172,10 @@ fn line(config: &Config, job: &Job, networks: &Networks<'_>, gpus: &[usize]) -> 
     let no_loss = |_| LossCost::default();
     let model = networks.get(&load.model)?;
     let unknown = |model: &SimClr| {
-        format!("there is no estimate for the backbone \"{}\": it does not say what its layers do", model.spec.model.backbone.name)
+        format!(
+            "there is no estimate for the backbone \"{}\": it does not say what its layers do",
+            model.spec.model.backbone.name
+        )
     };
     let outline = model.outline(size).with_context(|| unknown(model))?;
     let teacher = load.teacher.as_ref().map(|teacher| networks.get(teacher)).transpose()?;
@@ -199,7 +206,13 @@ fn line(config: &Config, job: &Job, networks: &Networks<'_>, gpus: &[usize]) -> 
     let weights = 4.0 * model.store.count(|_| true) as f64;
     let copies = load.training.as_ref().map_or(0.0, |t| if t.eval_every.is_some() { 4.0 } else { 3.0 });
     let title = job.title.clone();
-    Ok(Line { title, steps, images: load.images() + load.looked_at, on: gpus.iter().map(|n| one(*n)).collect(), disk: copies * weights })
+    Ok(Line {
+        title,
+        steps,
+        images: load.images() + load.looked_at,
+        on: gpus.iter().map(|n| one(*n)).collect(),
+        disk: copies * weights,
+    })
 }
 
 /// The page: what is run, then a table each of time, memory, traffic, and disk.
@@ -213,7 +226,8 @@ fn table(config: &Config, out: &Path, (jobs, lines): (&[Job], &[Line]), images: 
         jobs.len(),
         out.display()
     );
-    let wide = lines.iter().map(|line| line.title.chars().count()).max().unwrap_or(0).max("all, one after another".len());
+    let wide =
+        lines.iter().map(|line| line.title.chars().count()).max().unwrap_or(0).max("all, one after another".len());
     let heads: Vec<String> = gpus.iter().map(|n| format!("{n} {}", GPU.name)).collect();
     let row = |name: &str, cells: &[String]| {
         let cells: String = cells.iter().map(|cell| format!("{cell:>20}")).collect();
@@ -223,7 +237,7 @@ fn table(config: &Config, out: &Path, (jobs, lines): (&[Job], &[Line]), images: 
     text += &row(&format!("{:<wide$}{}", "time", before("steps", "images")), &heads);
     let mut sums = vec![Some(0.0); gpus.len()];
     for line in lines {
-        let cells: Vec<String> = line.on.iter().map(|on| on.seconds.map_or("does not run".into(), time)).collect();
+        let cells: Vec<String> = line.on.iter().map(|on| on.seconds.map_or("does not fit".into(), time)).collect();
         sums.iter_mut().zip(&line.on).for_each(|(sum, on)| *sum = sum.and_then(|sum| Some(sum + on.seconds?)));
         let steps = line.steps.map_or("-".into(), |steps| steps.to_string());
         text += &row(&format!("{:<wide$}{}", line.title, before(&steps, &count(line.images as u64))), &cells);
@@ -233,17 +247,24 @@ fn table(config: &Config, out: &Path, (jobs, lines): (&[Job], &[Line]), images: 
 
     let of_steps = |head: &str, cell: &dyn Fn(&Step) -> String| {
         let mut text = format!("\n{}", row(&format!("{head:<wide$}{}", before("", "")), &heads));
+        // Amounts of labels change nothing of a step, as a rule: then one line is enough.
+        let mut shown: Vec<String> = Vec::new();
         for line in lines.iter().filter(|line| line.steps.is_some()) {
             let cells: Vec<String> = line.on.iter().map(|on| on.step.as_ref().map_or("-".into(), cell)).collect();
-            text += &row(&format!("{:<wide$}{}", line.title, before("", "")), &cells);
+            let name = line.title.split(", ").next().unwrap_or(&line.title);
+            let text = row(&format!("{name:<wide$}{}", before("", "")), &cells);
+            if !shown.contains(&text) {
+                shown.push(text);
+            }
         }
+        text += &shown.concat();
         text
     };
     text += &of_steps("memory of a GPU", &|step| format!("{:.1} GB, {}", step.memory / 1e9, step.way));
     if gpus.iter().any(|n| *n > 1) {
         text += &of_steps("sent by a GPU in a step", &|step| match step.sent() {
             0.0 => "-".into(),
-            sent => format!("{:.2} GB", sent / 1e9),
+            sent => bytes(sent),
         });
         text += &of_steps("waiting for others", &|step| match step.exchanges.is_empty() {
             true => "-".into(),

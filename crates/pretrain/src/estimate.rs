@@ -134,6 +134,9 @@ pub fn estimate(config: &Config, (examples, channels): (usize, usize), gpus: Opt
             line(run(&work, gpu, (*mode, name), (training.batch, of.runs_in_chunks()), steps, gpus))?;
         }
     }
+    if let Some(gpus) = gpus.filter(|gpus| (2..=training.batch).contains(gpus)) {
+        line(told(&work, gpu, (training.recompute, of.runs_in_chunks()), training.batch, gpus))?;
+    }
     let feed = totals.map(|total| batch / total * gpu.reached);
     line(format!(
         "\nto feed one GPU: {:.0} images/s in f32, {:.0} in bf16; uploads take {:.1} % of bf16's time over PCIe 5",
@@ -174,6 +177,41 @@ fn run(
         ),
     };
     format!("{head} {days:.2} days ({}, {:.0} GB{told})", step.way, step.memory / 1e9)
+}
+
+/// What each of so many GPUs tells the others in a step in bf16; nothing where it does not fit.
+fn told(work: &Work<'_>, gpu: &Gpu, (recompute, chunks): (bool, bool), batch: usize, gpus: usize) -> String {
+    let Some(step) = work.step((gpu, &LINKS), (Dtype::Bf16, recompute, chunks), batch, gpus) else {
+        return String::new();
+    };
+    let mut text = format!(
+        "\n{:<26}{:<26}{:>7}{:>16}{:>14}{:>8}\n",
+        format!("a step on {gpus}, in bf16"),
+        "when",
+        "calls",
+        "MB handed over",
+        "MB sent",
+        "ms"
+    );
+    for told in &step.exchanges {
+        text += &format!(
+            "{:<26}{:<26}{:>7}{:>16.3}{:>14.3}{:>8.2}\n",
+            told.what,
+            told.when,
+            told.calls,
+            told.bytes / 1e6,
+            told.sent / 1e6,
+            1e3 * told.seconds
+        );
+    }
+    text += &format!(
+        "it computes for {:.1} ms, waits {:.1} for others, and {:.1} for what is left of the gradients' sums: efficiency {:.2}",
+        1e3 * step.compute,
+        1e3 * step.waits,
+        1e3 * step.exposed,
+        step.efficiency()
+    );
+    text
 }
 
 #[cfg(test)]
@@ -230,6 +268,7 @@ mod tests {
         }
         let text = estimate(&config(50, 4096), (1_281_167, 3), Some(32)).unwrap();
         assert!(text.contains("on 32 H100") && !text.contains("on 8 H100"), "{text}");
+        assert!(text.contains("moments of batch norm") && text.contains("efficiency 0."), "{text}");
         let text = estimate(&config(50, 64), (1_281_167, 3), Some(65)).unwrap();
         assert!(text.contains("a batch of 64 images leaves some GPUs without any"), "{text}");
     }
