@@ -15,7 +15,7 @@ pub use launcher::{Launcher, Meeting, Place};
 pub use meet::meet;
 #[cfg(feature = "mpi")]
 pub use processes::Mpi;
-use simclr_core::cli::{CommonArgs, ProgressMode, exit_with};
+use simclr_core::cli::{CommonArgs, DeviceChoice, ProgressMode, exit_with};
 use simclr_core::config::Config;
 use simclr_ops::Group;
 use std::process::ExitCode;
@@ -129,6 +129,14 @@ fn rank_args(common: &CommonArgs, group: &Group, local: usize, beside: usize) ->
     let progress = if group.leads() { common.progress } else { ProgressMode::Off };
     let device = common.device.of_rank(local, beside, gpus())?;
     Ok(CommonArgs { progress, device, group: group.clone(), ..common.clone() })
+}
+
+/// What rank `rank` of `size` in this process computes on, of what was chosen for all.
+///
+/// # Errors
+/// When there are fewer GPUs than ranks.
+pub fn device_of(choice: DeviceChoice, rank: usize, size: usize) -> Result<DeviceChoice> {
+    choice.of_rank(rank, size, gpus())
 }
 
 /// How many GPUs programs see here.
