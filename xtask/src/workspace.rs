@@ -89,7 +89,7 @@ impl Binaries {
         }
         if with_cuda {
             for package in packages {
-                build.args(["--features", &format!("{package}/cuda")]);
+                build.args(["--features", &format!("{package}/nccl")]);
             }
         }
         let status = build.stdout(Stdio::null()).status().context("starting cargo")?;

@@ -30,7 +30,7 @@ struct Shared {
 pub struct Traffic {
     /// Bytes of all tensors and messages that it handed over.
     pub bytes: u64,
-    /// Seconds that its host waited for the others: for sums on a GPU only where the host waits, too.
+    /// Seconds that it waited for the others: its host, and its GPU for sums that were begun before.
     pub waited: f64,
 }
 
@@ -158,7 +158,7 @@ impl Group {
     pub fn traffic(&self) -> Traffic {
         self.others().map_or_else(Traffic::default, |shared| Traffic {
             bytes: shared.bytes.swap(0, Ordering::Relaxed),
-            waited: shared.nanoseconds.swap(0, Ordering::Relaxed) as f64 * 1e-9,
+            waited: shared.nanoseconds.swap(0, Ordering::Relaxed) as f64 * 1e-9 + shared.collective.waited(),
         })
     }
 
