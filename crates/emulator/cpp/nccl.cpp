@@ -47,6 +47,12 @@ struct Id {
   char bytes[128];
 };
 
+int lock_byte(int file, int rank, short type) {
+  struct flock byte = {};
+  byte.l_type = type, byte.l_whence = SEEK_SET, byte.l_start = rank, byte.l_len = 1;
+  return fcntl(file, F_OFD_SETLK, &byte);
+}
+
 struct Comm {
   Room *room;
   unsigned char *slots;
@@ -221,10 +227,8 @@ int ncclCommInitRank(Comm **made, int size, Id id, int rank) {
   }
   if (memory == MAP_FAILED) return close(file), delete c, SYSTEM_ERROR;
   c->room = (Room *)memory, c->slots = (unsigned char *)memory + sizeof(Room);
-  struct flock mine = {};
-  mine.l_type = F_WRLCK, mine.l_whence = SEEK_SET, mine.l_start = rank, mine.l_len = 1;
   int none = 0;
-  if (fcntl(file, F_OFD_SETLK, &mine) != 0 || c->own().there.exchange(1) != 0 ||
+  if (lock_byte(file, rank, F_WRLCK) != 0 || c->own().there.exchange(1) != 0 ||
       (!c->room->size.compare_exchange_strong(none, size) && none != size)) {
     complain("NCCL: rank " + std::to_string(rank) + " of " + std::to_string(size) + " comes twice, or among others");
     return leave(c), delete c, INVALID_ARGUMENT;
@@ -250,7 +254,8 @@ int ncclCommDestroy(Comm *c) {
   // It may still be queued where the caller has not waited.
   bool idle = c->own().taken == c->calls || c->over();
   if (!idle) complain("NCCL: a communicator is destroyed while its work is queued");
-  if (idle) close(c->file), c->file = -1;
+  // The lock stays with the mapped memory, too: a file that is closed keeps it.
+  if (idle) lock_byte(c->file, c->rank, F_UNLCK), close(c->file), c->file = -1;
   return c->aborted = true, SUCCESS;
 }
 int ncclCommGetAsyncError(Comm *c, int *error) {
