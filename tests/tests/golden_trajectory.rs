@@ -12,6 +12,7 @@ use simclr_core::train::{BatchFn, Task, TrainOptions, train};
 use simclr_data::{Batch, Images};
 use simclr_finetune::Finetune;
 use simclr_model::{ModelSpec, SimClr};
+use simclr_ops::Group;
 use simclr_pretrain::Pretrain;
 use simclr_pretrain::objective::NtXent;
 use simclr_stage::{DeviceBatch, EvalSet, Plan, uploader};
@@ -93,7 +94,7 @@ fn experiment(size: usize) -> Config {
 fn held_out(size: usize) -> EvalSet {
     let images =
         Images { height: size, width: size, channels: 3, data: vec![9; 2 * size * size * 3], labels: vec![0, 1] };
-    EvalSet::new(&experiment(size), Arc::new(images.into()))
+    EvalSet::new(&experiment(size), Arc::new(images.into()), &Group::default())
 }
 
 /// Trains through the stored steps and returns what was logged at each.
@@ -111,6 +112,7 @@ fn run<T: Task>(task: &mut T, phase: &Json) -> Vec<Json> {
         extra: serde_json::Map::new(),
         resume: false,
         extend: None,
+        group: &Group::default(),
     };
     let Opened::Fresh(mut run) = Run::open(options).unwrap() else { panic!("a fresh folder") };
     let options = TrainOptions {
@@ -119,6 +121,7 @@ fn run<T: Task>(task: &mut T, phase: &Json) -> Vec<Json> {
         prefetch: 1,
         progress: ProgressMode::Off,
         title: "test".into(),
+        group: &Group::default(),
         stop_after: Some(phase["steps"].as_array().unwrap().len() as u64),
     };
     train(task, &options, &mut run).unwrap();

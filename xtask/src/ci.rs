@@ -1,7 +1,7 @@
 //! `ci`: what a change must pass, step by step.
 
 use crate::readable::duration;
-use crate::{arm, cuda, doctor, layout, pack, reproduce, workspace};
+use crate::{arm, cuda, doctor, layout, mpi, pack, reproduce, workspace};
 use anyhow::{Context, Result, ensure};
 use std::path::PathBuf;
 use std::process::Command;
@@ -18,6 +18,7 @@ pub fn run() -> Result<()> {
     step("lints without hub and parquet", lints_without_extras)?;
     step("tests", tests)?;
     step("other vector units", other_units)?;
+    step("processes over MPI", processes)?;
     step("CUDA without a GPU", cuda_without_gpu)?;
     step("a pack, proved on the emulated GPU", packed)?;
     step("ARM, emulated", arm_emulated)?;
@@ -86,6 +87,15 @@ fn cuda_without_gpu() -> Result<()> {
     }
     cuda::check(&cuda::Args::default())?;
     EMULATED.iter().try_for_each(|tests| cuda::check(&cuda::Args::emulated(tests)))
+}
+
+/// Trains on processes, where an MPI is here or can be had.
+fn processes() -> Result<()> {
+    if let Err(reason) = mpi::Mpi::ready() {
+        println!("skipped on this machine: {reason:#}");
+        return Ok(());
+    }
+    mpi::check()
 }
 
 /// What a machine with a GPU and no Rust would get: it trains there, on the emulated GPU, without this workspace.

@@ -35,6 +35,8 @@ pub fn run() -> Result<()> {
     show("nvcc", build, "install the CUDA toolkit 13.0 to build for a GPU");
     show("kernels", Some(needs), "");
     show("cuDNN", cudnn(), "install cuDNN 9 beside the toolkit; convolutions on a GPU need it");
+    let mpi = "install Debian's openmpi-bin, libopenmpi-dev and libclang-dev to train on processes (mpirun)";
+    show("MPI", first_line("mpirun", &["--version"], 0), mpi);
     for (name, place) in DATASETS {
         let path = home(place);
         show("data", path.is_dir().then(|| format!("{name} in {}", path.display())), &format!("{name} in {place}"));

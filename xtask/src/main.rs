@@ -12,6 +12,7 @@ mod import;
 #[allow(dead_code)]
 #[path = "../../crates/core/src/run/layout.rs"]
 mod layout;
+mod mpi;
 mod pack;
 mod parity;
 mod programs;
@@ -66,6 +67,8 @@ enum Command {
     Prove(prove::Args),
     /// Run the tests that compute on 64-bit ARM, emulated: compiles them with Debian's cross compiler
     ArmCheck(arm::Args),
+    /// Build the stages with MPI (from PyPI, where the machine has none) and test them as processes
+    MpiCheck,
     /// Everything that a change must pass: format, lints, tests, a tiny experiment
     Ci,
 }
@@ -85,10 +88,15 @@ fn main() -> ExitCode {
         Command::Pack(args) => pack::run(&args),
         Command::Prove(args) => prove::run(&args),
         Command::ArmCheck(args) => arm::check(&args),
+        Command::MpiCheck => mpi::check(),
         Command::Ci => ci::run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<reproduce::Interrupted>() => {
+            eprintln!("{error}");
+            ExitCode::from(reproduce::Interrupted::EXIT)
+        }
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE

@@ -11,9 +11,10 @@ mod table;
 use crate::layout;
 use crate::readable::duration;
 use crate::stages::{self, TOOL};
-use crate::workspace::{self, Binaries, Extras};
+use crate::workspace::{self, Binaries, Extras, Launcher};
 use anyhow::{Context, Result, bail, ensure};
 use display::Display;
+pub use job::Interrupted;
 use job::{Common, Job};
 use own::Own;
 use std::path::{Path, PathBuf};
@@ -40,16 +41,23 @@ pub struct Args {
     /// Start anew; a run that is there already is renamed, not removed
     #[arg(long)]
     fresh: bool,
-    /// Threads of every stage [default: all]
+    /// Threads of every stage, or of each rank [default: all]
     #[arg(long)]
     threads: Option<usize>,
+    /// Compute each batch on so many ranks: threads of one process, with a GPU each where there are GPUs
+    #[arg(long, value_name = "N", conflicts_with = "launcher")]
+    ranks: Option<usize>,
+    /// Compute each batch on the processes that this starts, over MPI: "mpirun -n 4", "srun"
+    #[arg(long, value_name = "COMMAND")]
+    launcher: Option<String>,
 }
 
 impl Args {
     /// A run on the CPU with defaults for the rest.
     pub fn new(config: PathBuf, out: PathBuf) -> Self {
         let own = Own::default();
-        Self { config, own, out: Some(out), device: "cpu".into(), set: vec![], fresh: false, threads: None }
+        let (out, device) = (Some(out), "cpu".into());
+        Self { config, own, out, device, set: vec![], fresh: false, threads: None, ranks: None, launcher: None }
     }
 
     /// A short run on the CPU for the pictures of a folder that the example `pictures` of `simclr-data-tools` made.
@@ -62,6 +70,16 @@ impl Args {
             ..Own::default()
         };
         Self { own, ..Self::new(PathBuf::new(), out) }
+    }
+
+    /// Builds programs for what was asked for.
+    fn build(&self, packages: &[&str], extras: Extras) -> Result<Binaries> {
+        let launcher = self.launcher.as_deref().map(Launcher::new).transpose()?;
+        Binaries::build_for(packages, &self.device, extras, launcher)
+    }
+
+    fn common(&self, config: PathBuf, set: Vec<String>) -> Common {
+        Common { config, set, device: self.device.clone(), threads: self.threads, ranks: self.ranks }
     }
 }
 
@@ -82,16 +100,16 @@ pub fn run(args: &Args) -> Result<PathBuf> {
     let binaries = match extras::reason(&read(&config)?, &args.set) {
         Some(key) => {
             println!("building the stages, the Hugging Face hub and parquet files included: {key}");
-            Binaries::build(&programs, &args.device, Extras::With)?
+            args.build(&programs, Extras::With)?
         }
         None => {
             println!(
                 "building the stages without the Hugging Face hub and parquet files, which this experiment does not need"
             );
-            Binaries::build(&programs, &args.device, Extras::Without)?
+            args.build(&programs, Extras::Without)?
         }
     };
-    let common = Common { config, set: args.set.clone(), device: args.device.clone(), threads: args.threads };
+    let common = args.common(config, args.set.clone());
     // The plan comes first: a mistake in the configuration must not move an earlier run.
     let jobs = plan(&binaries, &common, &out)?;
     if args.fresh {
@@ -116,13 +134,13 @@ fn own_pictures(args: &Args) -> Result<PathBuf> {
     }
     ensure!(own.folds.is_none_or(|folds| folds >= 2), "--folds {}: must be at least 2", own.folds.unwrap_or_default());
     println!("building the stages");
-    let binaries = Binaries::build(&programs(), &args.device, own.extras())?;
+    let binaries = args.build(&programs(), own.extras())?;
     if args.fresh {
         set_aside(&out)?;
     }
     let config = out.join(layout::OWN_EXPERIMENT);
     let relabeled = own.make(&binaries, &config, &args.device, args.threads)?;
-    let common = Common { config, set, device: args.device.clone(), threads: args.threads };
+    let common = args.common(config, set);
     let Some(folds) = own.folds else {
         if relabeled {
             own::set_results_aside(&out)?;

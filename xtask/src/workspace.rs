@@ -1,7 +1,9 @@
 //! Where the workspace is, and how its binaries are built for this machine.
 
 use crate::cuda::libraries;
+use crate::mpi::Mpi;
 pub use crate::programs::output;
+use crate::stages;
 use anyhow::{Context, Result, bail, ensure};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -55,9 +57,29 @@ pub enum Extras {
     Without,
 }
 
+/// What starts several processes of a stage, such as `mpirun -n 4` or `srun`.
+pub struct Launcher {
+    words: Vec<String>,
+    mpi: Mpi,
+}
+
+impl Launcher {
+    /// From what the user wrote.
+    ///
+    /// # Errors
+    /// When it is empty, or there is no MPI.
+    pub fn new(line: &str) -> Result<Self> {
+        let words: Vec<_> = line.split_whitespace().map(String::from).collect();
+        ensure!(!words.is_empty(), "--launcher \"{line}\": expected a command such as \"mpirun -n 4\" or \"srun\"");
+        Ok(Self { words, mpi: Mpi::ready()? })
+    }
+}
+
 /// Binaries of the workspace.
 pub struct Binaries {
     folder: PathBuf,
+    /// What starts several processes of a stage.
+    launcher: Option<Launcher>,
     /// Where they find NVIDIA's libraries.
     libraries: Option<OsString>,
 }
@@ -68,12 +90,21 @@ impl Binaries {
     /// # Errors
     /// When they do not compile, or the device is CUDA and this machine lacks what that needs.
     pub fn build(packages: &[&str], device: &str, extras: Extras) -> Result<Self> {
+        Self::build_for(packages, device, extras, None)
+    }
+
+    /// As [`Binaries::build`], with MPI where stages are to be started by a launcher.
+    ///
+    /// # Errors
+    /// As there, and when there is no MPI.
+    pub fn build_for(packages: &[&str], device: &str, extras: Extras, launcher: Option<Launcher>) -> Result<Self> {
         if let Some(pack) = pack() {
             ensure!(
                 extras == Extras::Without,
                 "this pack reads no parquet files and downloads nothing: name files on this machine, by data.dir"
             );
-            return Ok(Self { folder: pack.join(PROGRAMS), libraries: Some(libraries::search_path()?) });
+            ensure!(launcher.is_none(), "--launcher: the programs of this pack were built without MPI");
+            return Ok(Self { folder: pack.join(PROGRAMS), launcher, libraries: Some(libraries::search_path()?) });
         }
         let (with_cuda, reason) = choice(device)?;
         if device != "cpu" {
@@ -92,14 +123,38 @@ impl Binaries {
                 build.args(["--features", &format!("{package}/nccl")]);
             }
         }
+        if let Some(launcher) = &launcher {
+            launcher.mpi.surround(&mut build)?;
+            for package in stages::programs().iter().filter(|stage| packages.contains(stage)) {
+                build.args(["--features", &format!("{package}/mpi")]);
+            }
+        }
         let status = build.stdout(Stdio::null()).status().context("starting cargo")?;
         ensure!(status.success(), "the build failed; the compiler's messages are above");
-        Ok(Self { folder: target()?.join("debug"), libraries: None })
+        Ok(Self { folder: target()?.join("debug"), launcher, libraries: None })
+    }
+
+    /// A command that runs the stage called `name`, by the launcher where there is one.
+    ///
+    /// # Errors
+    /// When the launcher's libraries are gone.
+    pub fn stage(&self, name: &str) -> Result<Command> {
+        let own = self.command(name);
+        let Some(launcher) = &self.launcher else { return Ok(own) };
+        let mut command = Command::new(&launcher.words[0]);
+        launcher.mpi.surround(&mut command)?;
+        command.args(&launcher.words[1..]).arg(own.get_program());
+        Ok(command)
     }
 
     /// A command that runs the binary called `name`.
+    ///
+    /// Programs with MPI find its libraries as they do under the launcher.
     pub fn command(&self, name: &str) -> Command {
         let mut command = Command::new(self.folder.join(format!("{name}{}", std::env::consts::EXE_SUFFIX)));
+        if let Some(launcher) = &self.launcher {
+            launcher.mpi.find_libraries(&mut command);
+        }
         if let Some(path) = &self.libraries {
             command.env("LD_LIBRARY_PATH", path);
         }

@@ -60,6 +60,27 @@ pub fn sha256(bytes: &[u8]) -> String {
     hex(Sha256::digest(bytes))
 }
 
+/// SHA-256 of bytes that come in pieces.
+#[derive(Default)]
+pub struct Hash(Sha256);
+
+impl Hash {
+    /// Of nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds bytes.
+    pub fn add(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The hash, in hexadecimal.
+    pub fn finish(self) -> String {
+        hex(self.0.finalize())
+    }
+}
+
 /// SHA-256 of a file, in hexadecimal.
 ///
 /// # Errors
@@ -67,11 +88,11 @@ pub fn sha256(bytes: &[u8]) -> String {
 pub fn file_sha256(path: &Path) -> Result<String> {
     let context = || format!("cannot read {}", path.display());
     let mut file = File::open(path).with_context(context)?;
-    let (mut hash, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
+    let (mut hash, mut buffer) = (Hash::new(), vec![0; 1 << 20]);
     loop {
         match file.read(&mut buffer).with_context(context)? {
-            0 => return Ok(hex(hash.finalize())),
-            n => hash.update(&buffer[..n]),
+            0 => return Ok(hash.finish()),
+            n => hash.add(&buffer[..n]),
         }
     }
 }

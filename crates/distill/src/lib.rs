@@ -59,7 +59,8 @@ pub fn run(args: &DistillArgs, config: &Config) -> Result<()> {
         format!("distill {}", args.student),
         |run, device| {
             let seed = subset_seed(config.seed, args.subset);
-            let setup = Setup::open(config, device, seed, |data| data.expect_test("distillation"))?;
+            let setup = Setup::open(config, device, seed, |data| data.expect_test("distillation"))?
+                .among(&args.common.group)?;
             teacher.expect_channels(setup.train.channels())?;
             let teacher = teacher.for_classes(&setup.class_names)?;
             setup.keep_classes(run)?;

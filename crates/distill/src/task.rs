@@ -1,7 +1,7 @@
 //! The loss of distillation: the teacher's probabilities on every image, labels on those that have one.
 
 use anyhow::Result;
-use simclr_core::train::Loss;
+use simclr_core::train::{Loss, Metric};
 use simclr_model::{Mode, Pass, SimClr};
 use simclr_ops::{Tape, distillation, partial_cross_entropy, weighted_sum};
 use simclr_stage::{Arrived, StageLoss};
@@ -31,7 +31,7 @@ impl StageLoss for Distill {
         let target = self.teacher.logits(&Pass::new(&silent, &self.teacher.store, Mode::Eval), &images)?;
         let logits = student.logits(&Pass::new(tape, &student.store, Mode::Train), &images)?;
         let taught = distillation(tape, &logits, &target, self.temperature)?;
-        let mut metrics = vec![("teacher_loss", taught.tensor().clone())];
+        let mut metrics = vec![Metric::of_all("teacher_loss", taught.tensor().clone())];
         if self.teacher_weight == 1.0 {
             return Ok(Loss { value: taught, beside: None, metrics });
         }
@@ -39,7 +39,7 @@ impl StageLoss for Distill {
         let labels: Vec<Option<u32>> =
             samples.iter().zip(&labels).map(|(s, label)| label.filter(|_| known(s))).collect();
         let labeled = partial_cross_entropy(tape, &logits, &labels)?;
-        metrics.push(("label_loss", labeled.tensor().clone()));
+        metrics.push(Metric::of_all("label_loss", labeled.tensor().clone()));
         let a = self.teacher_weight;
         let value = weighted_sum(tape, &[(1.0 - a, &labeled), (a, &taught)])?;
         Ok(Loss { value, beside: None, metrics })

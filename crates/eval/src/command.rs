@@ -6,13 +6,14 @@ use crate::evaluate::{self, EvalArgs};
 use crate::review::{ReviewArgs, review};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use simclr_core::cli::{init_log, say};
+use simclr_core::cli::{exit_with, init_log, say};
 use simclr_core::config::Config;
 use simclr_publish::PublishArgs;
 use simclr_report::inspect::{self, InspectArgs};
 use simclr_report::plan;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 /// Evaluate a checkpoint: its own classifier, a linear probe (--linear), nearest neighbours (--knn).
 ///
@@ -73,18 +74,33 @@ struct Experiment {
     set: Vec<String>,
 }
 
-/// Reads a command line, the program's name first, and does what it says.
+/// Reads a command line, the program's name first, and does what it says: an evaluation on all ranks, all else in this process.
+/// Gives the exit code of `main`.
+pub fn main(line: Vec<OsString>) -> ExitCode {
+    if is_named(&line) {
+        return exit_with(run(line));
+    }
+    let Evaluate { args } = Evaluate::parse_from(line);
+    simclr_ranks::launch(&args.common, |common, config| evaluate::run(&EvalArgs { common, ..args.clone() }, config))
+}
+
+/// Reads a command line, the program's name first, and does what it says in this process.
 ///
 /// # Errors
 /// What the command failed of. A command line that is none, and a question for help, end the process.
 pub fn run(line: Vec<OsString>) -> Result<()> {
-    // Evaluation has no subcommand: its command line begins with an option.
-    let named = line.get(1).and_then(|word| word.to_str()).is_some_and(More::has_subcommand);
-    if named { more(More::parse_from(line)) } else { evaluate(&Evaluate::parse_from(line).args) }
+    if is_named(&line) { more(More::parse_from(line)) } else { evaluate(&Evaluate::parse_from(line).args) }
+}
+
+/// Evaluation has no subcommand: its command line begins with an option.
+fn is_named(line: &[OsString]) -> bool {
+    line.get(1).and_then(|word| word.to_str()).is_some_and(More::has_subcommand)
 }
 
 fn evaluate(args: &EvalArgs) -> Result<()> {
-    evaluate::run(args, &args.common.prepare()?)
+    simclr_ranks::run(&args.common, &args.common.prepare()?, |common, config| {
+        evaluate::run(&EvalArgs { common, ..args.clone() }, config)
+    })
 }
 
 fn more(command: More) -> Result<()> {

@@ -61,11 +61,14 @@ pub fn run(args: &FinetuneArgs, config: &Config) -> Result<()> {
         stage.into(),
         |run, device| {
             let seed = subset_seed(config.seed, args.subset);
-            let setup = Setup::open(config, device, seed, |data| data.expect_labels(stage))?;
+            let setup =
+                Setup::open(config, device, seed, |data| data.expect_labels(stage))?.among(&args.common.group)?;
             setup.keep_classes(run)?;
             setup.keep_held_out(run)?;
             let subset = setup.labels(args.labels)?;
-            subset.save(&run.dir().join(layout::LABELS))?;
+            if run.leads() {
+                subset.save(&run.dir().join(layout::LABELS))?;
+            }
             let model = setup.place(match &checkpoint {
                 None => SimClr::new(&setup.spec(&config.model, setup.classes, table.proj_selector), seed)?,
                 Some(checkpoint) => continued(checkpoint, &setup, table)?,

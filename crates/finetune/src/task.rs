@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use simclr_core::params::{Param, Part};
-use simclr_core::train::Loss;
+use simclr_core::train::{Loss, Metric};
 use simclr_model::{Mode, Pass, SimClr};
 use simclr_ops::{Tape, accuracy, partial_cross_entropy};
 use simclr_stage::{Arrived, StageLoss};
@@ -37,7 +37,7 @@ impl StageLoss for Finetune {
         let trainable = |p: &Param| self.trains(p);
         let pass = Pass::with_trainable(tape, &model.store, Mode::Train, &trainable);
         let logits = model.logits(&pass, &images)?;
-        let metrics = vec![("train_top1", accuracy(logits.tensor(), &labels, 1)?)];
+        let metrics = vec![Metric::of_all("train_top1", accuracy(logits.tensor(), &labels, 1)?)];
         Ok(Loss { value: partial_cross_entropy(tape, &logits, &labels)?, beside: None, metrics })
     }
 

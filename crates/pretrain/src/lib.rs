@@ -72,6 +72,7 @@ pub fn run_from(args: &CommonArgs, config: &Config, from: Option<&Path>) -> Resu
                 data.warn_of_shared();
                 Ok(())
             })?;
+            let setup = setup.among(&args.group)?;
             setup.keep_held_out(run)?;
             plan(config, setup, checkpoint.as_ref())
         },
@@ -96,6 +97,7 @@ pub fn plan(config: &Config, setup: Setup<'_>, checkpoint: Option<&Checkpoint>) 
     if classes == 0 {
         tracing::info!("no training image has a label: pretraining goes on without an online head");
     }
+    setup.check_chunk(training)?;
     let (examples, seed) = (setup.train.len(), setup.seed);
     ensure!(
         training.batch <= examples,

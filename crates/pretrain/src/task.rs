@@ -7,7 +7,7 @@ use crate::objective::{Learned, Objective, Views};
 use anyhow::Result;
 use candle_core::Tensor;
 use simclr_core::config::OnlineHead;
-use simclr_core::train::Loss;
+use simclr_core::train::{Loss, Metric};
 use simclr_model::{Mode, Pass, SimClr};
 use simclr_ops::{Tape, accuracy, partial_cross_entropy};
 use simclr_stage::{Arrived, EvalSet, StageLoss};
@@ -60,7 +60,8 @@ impl StageLoss for Pretrain {
         let Arrived { images, labels, .. } = batch;
         let pass = Pass::new(tape, &model.store, Mode::Train);
         let views = Views { model, pass: &pass, images: &images, chunk: self.chunk };
-        let Learned { loss, features, mut metrics } = self.objective.loss(&views)?;
+        let Learned { loss, features, metrics } = self.objective.loss(&views)?;
+        let mut metrics: Vec<_> = metrics.into_iter().map(|(name, value)| Metric::of_all(name, value)).collect();
         let Some(head) = &model.classifier else { return Ok(Loss { value: loss, beside: None, metrics }) };
         // The head learns to read the features and must not shape them. All views of an image have its label.
         let labels = labels.repeat(features.tensor().dim(0)? / labels.len());
@@ -70,11 +71,10 @@ impl StageLoss for Pretrain {
         };
         let logits = head.forward(&pass, &features)?;
         let supervised = partial_cross_entropy(tape, &logits, &labels)?;
-        metrics.push(("supervised_loss", supervised.tensor().clone()));
+        metrics.push(Metric::of_all("supervised_loss", supervised.tensor().clone()));
         // A batch of mostly unlabeled images may hold no label at all.
-        if labels.iter().any(Option::is_some) {
-            metrics.push((ONLINE_ACCURACY, accuracy(logits.tensor(), &labels, 1)?));
-        }
+        let of = labels.iter().flatten().count() as f64 / labels.len() as f64;
+        metrics.push(Metric { name: ONLINE_ACCURACY, value: accuracy(logits.tensor(), &labels, 1)?, of });
         Ok(Loss { value: loss, beside: Some(supervised), metrics })
     }
 
@@ -147,7 +147,7 @@ mod tests {
         let tape = Tape::new();
         let loss = pretrain.with_head(&model, form, 0.3).unwrap().loss(&model, &tape, batch).unwrap();
         let scalar = |t: &Tensor| t.to_scalar::<f32>().unwrap();
-        let contrast = loss.metrics.iter().find(|(name, _)| *name == "contrast_loss").map(|(_, t)| scalar(t)).unwrap();
+        let contrast = loss.metrics.iter().find(|m| m.name == "contrast_loss").map(|m| scalar(&m.value)).unwrap();
         let shown = scalar(loss.value.tensor());
         let lowered = match &loss.beside {
             Some(beside) => weighted_sum(&tape, &[(1.0, &loss.value), (1.0, beside)]).unwrap(),

@@ -1,74 +1,140 @@
 //! How the ranks that compute a batch together are started and find one another.
 #![forbid(unsafe_code)]
 
-use anyhow::{Context, Result, anyhow, bail};
-use simclr_core::cli::{CommonArgs, ProgressMode, exit_with, threads};
+#[cfg(feature = "mpi")]
+mod cores;
+mod launcher;
+mod meet;
+#[cfg(feature = "mpi")]
+mod processes;
+mod threads;
+mod verdict;
+
+use anyhow::{Error, Result, bail, ensure};
+pub use launcher::{Launcher, Meeting, Place};
+pub use meet::meet;
+#[cfg(feature = "mpi")]
+pub use processes::Mpi;
+use simclr_core::cli::{CommonArgs, ProgressMode, exit_with};
 use simclr_core::config::Config;
 use simclr_ops::Group;
-use simclr_ops::collective;
 use std::process::ExitCode;
-use std::sync::Mutex;
+use std::time::Duration;
 
-/// Runs `stage` on all ranks of this process, each with the options and the group that are its own; gives the exit code of
-/// `main`.
+/// What a rank does, with the options and the group that are its own.
+pub type Stage<'a> = dyn Fn(CommonArgs, &Config) -> Result<()> + Sync + 'a;
+
+/// How long a process that does not speak waits for one that does: a launcher ends all where the first has failed.
+const WORD: Duration = Duration::from_secs(3);
+
+/// Runs `stage` on all ranks, each with the options and the group that are its own: on the processes that mpirun, srun or
+/// torchrun have started, or on threads of this one; gives the exit code of `main`.
 pub fn launch(common: &CommonArgs, stage: impl Fn(CommonArgs, &Config) -> Result<()> + Sync) -> ExitCode {
-    exit_with(common.prepare().and_then(|config| run(common, &config, stage)))
-}
-
-fn run(common: &CommonArgs, config: &Config, stage: impl Fn(CommonArgs, &Config) -> Result<()> + Sync) -> Result<()> {
-    match common.ranks {
-        None | Some(1) => stage(common.clone(), config),
-        Some(0) => bail!("--ranks 0: must be at least 1"),
-        Some(size) => on_threads(common, config, size, stage),
+    match Place::of_environment() {
+        Ok(None) => exit_with(common.prepare().and_then(|config| here(common, &config, &stage))),
+        Ok(Some(place)) => among_processes(&place, common, &stage),
+        Err(error) => exit_with(Err(error)),
     }
 }
 
-/// Each rank is a thread with a pool of its share of the threads; the first that fails ends all, and its error is the error.
-fn on_threads(
+/// Runs `stage` on all ranks of this process, as [`launch`] does, and gives its error.
+///
+/// # Errors
+/// For 0 ranks; that of the first rank that failed.
+pub fn run(
     common: &CommonArgs,
     config: &Config,
-    size: usize,
     stage: impl Fn(CommonArgs, &Config) -> Result<()> + Sync,
 ) -> Result<()> {
-    let (stage, failure) = (&stage, &Mutex::new(None));
-    let each = (threads() / size).max(1);
-    std::thread::scope(|scope| {
-        let rank = |collective| -> Result<_> {
-            let group = Group::of(collective);
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(each).build().context("starting threads")?;
-            let name = format!("rank {}", group.rank());
-            let work = move || {
-                let args = CommonArgs { group: group.clone(), ..common.clone() };
-                let outcome = pool.install(|| quietly(&group, || stage(args_of(args), config)));
-                if let Err(error) = outcome {
-                    group.abort(&format!("{error:#}"));
-                    let mut first = failure.lock().unwrap_or_else(|e| e.into_inner());
-                    if first.is_none() {
-                        *first = Some(anyhow!("{group:?}: {error:#}"));
-                    }
-                }
-            };
-            std::thread::Builder::new().name(name).spawn_scoped(scope, work).context("starting a rank")
-        };
-        let started = collective::threads(size).into_iter().map(rank).collect::<Result<Vec<_>>>()?;
-        started
-            .into_iter()
-            .try_for_each(|rank| rank.join().map_err(|_| anyhow!("a rank has panicked; its message is above")))
-    })?;
-    let first = failure.lock().unwrap_or_else(|e| e.into_inner()).take();
-    first.map_or(Ok(()), Err)
+    here(common, config, &stage)
 }
 
-/// Ranks that do not lead show nothing.
-fn args_of(args: CommonArgs) -> CommonArgs {
-    let progress = if args.group.leads() { args.progress } else { ProgressMode::Off };
-    CommonArgs { progress, ..args }
-}
-
-/// Runs `work`, whose messages are logged where the rank leads.
-fn quietly<R>(group: &Group, work: impl FnOnce() -> R) -> R {
-    match group.leads() {
-        true => work(),
-        false => tracing::subscriber::with_default(tracing::subscriber::NoSubscriber::new(), work),
+/// Runs `work` on so many ranks of this process, each with its group.
+///
+/// # Errors
+/// For 0 ranks; that of the first rank that failed.
+pub fn each(ranks: Option<usize>, work: impl Fn(Group) -> Result<()> + Sync) -> Result<()> {
+    match ranks {
+        None | Some(1) => work(Group::default()),
+        Some(0) => bail!("--ranks 0: must be at least 1"),
+        Some(size) => threads::run(size, &work),
     }
+}
+
+/// In this process, which is the only one.
+fn here(common: &CommonArgs, config: &Config, stage: &Stage) -> Result<()> {
+    each(common.ranks, |group| match group.is_alone() {
+        true => stage(common.clone(), config),
+        false => stage(rank_args(common, &group, group.rank(), group.size())?, config),
+    })
+}
+
+fn among_processes(place: &Place, common: &CommonArgs, stage: &Stage) -> ExitCode {
+    match (place.launcher, &place.meeting) {
+        (Launcher::Torchrun, Some(meeting)) => torchrun(place, meeting, common, stage),
+        _ => mpi(place, common, stage),
+    }
+}
+
+#[cfg(feature = "mpi")]
+fn mpi(place: &Place, common: &CommonArgs, stage: &Stage) -> ExitCode {
+    processes::run(place, common, stage)
+}
+
+#[cfg(not(feature = "mpi"))]
+fn mpi(place: &Place, _common: &CommonArgs, _stage: &Stage) -> ExitCode {
+    let (name, size) = (place.launcher.name(), place.size);
+    tell_once(
+        place,
+        Error::msg(format!(
+            "{name} has started {size} processes, and this program was built without MPI: each would train alone. Build it \
+             with --features mpi, or start one process with --ranks {size}"
+        )),
+    )
+}
+
+/// Ranks that meet by TCP alone speak over NCCL, which this build does not have.
+fn torchrun(place: &Place, _meeting: &Meeting, _common: &CommonArgs, _stage: &Stage) -> ExitCode {
+    let size = place.size;
+    tell_once(
+        place,
+        Error::msg(format!(
+            "RANK, WORLD_SIZE={size} and MASTER_ADDR in the environment start ranks as torchrun does: they need GPUs, and a build \
+             with --features nccl. On processors, use mpirun -n {size}, or one process with --ranks {size}"
+        )),
+    )
+}
+
+/// One process says what is wrong for all; the others give it the time.
+fn tell_once(place: &Place, error: Error) -> ExitCode {
+    if place.rank > 0 {
+        std::thread::sleep(WORD);
+        return ExitCode::FAILURE;
+    }
+    exit_with(Err(error))
+}
+
+/// `--ranks` beside a launcher must say what that has done.
+#[cfg_attr(not(feature = "mpi"), allow(dead_code))]
+fn ranks_agree(common: &CommonArgs, size: usize) -> Result<()> {
+    if let Some(ranks) = common.ranks {
+        ensure!(ranks == size, "--ranks {ranks}: {size} processes have been started; leave --ranks out");
+    }
+    Ok(())
+}
+
+/// The options of one rank, the `local`-th of `beside` on its machine. Ranks that do not lead show no progress; GPUs are taken
+/// in turn.
+fn rank_args(common: &CommonArgs, group: &Group, local: usize, beside: usize) -> Result<CommonArgs> {
+    let progress = if group.leads() { common.progress } else { ProgressMode::Off };
+    let device = common.device.of_rank(local, beside, gpus())?;
+    Ok(CommonArgs { progress, device, group: group.clone(), ..common.clone() })
+}
+
+/// How many GPUs programs see here.
+fn gpus() -> usize {
+    #[cfg(feature = "cuda")]
+    return simclr_ops::gpus();
+    #[cfg(not(feature = "cuda"))]
+    0
 }

@@ -8,6 +8,7 @@ use simclr_core::cli::ProgressMode;
 use simclr_core::config::Config;
 use simclr_core::run::{Opened, Run, RunOptions, layout};
 use simclr_core::train::{TrainOptions, train};
+use simclr_ops::Group;
 use simclr_stage::Setup;
 
 /// Steps that are measured, and those before them, which are not.
@@ -28,6 +29,7 @@ pub fn measure(config: &Config, device: &Device, rung: Rung) -> Result<Speed> {
         extra: Map::new(),
         resume: false,
         extend: None,
+        group: &Group::default(),
     };
     let (Opened::Fresh(mut run) | Opened::Resume(mut run)) = Run::open(run)? else {
         anyhow::bail!("a fresh folder held a finished run")
@@ -40,6 +42,7 @@ pub fn measure(config: &Config, device: &Device, rung: Rung) -> Result<Speed> {
         prefetch: config.data.prefetch,
         progress: ProgressMode::Off,
         title: "measuring".into(),
+        group: &Group::default(),
         stop_after: Some(STEPS.0 + STEPS.1),
     };
     train(&mut plan, &options, &mut run).context("a few steps of training, to measure")?;

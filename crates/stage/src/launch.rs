@@ -109,13 +109,25 @@ fn open_as(launch: Launch<'_>, training: Option<&TrainingConfig>) -> Result<Opti
     }
     let steps = |examples: usize| training.map_or(0, |training| Schedule::new(training, examples).total);
     let (resume, extend) = (args.resume, args.extend.then_some(Extend { steps: &steps }));
-    Ok(match Run::open(RunOptions { out: &args.out, stage, config, identity, inputs, extra, resume, extend })? {
-        Opened::Done(_) => {
-            tracing::info!("{} holds this run already, finished", args.out.display());
-            None
-        }
-        Opened::Fresh(run) | Opened::Resume(run) => Some(run),
-    })
+    Ok(
+        match Run::open(RunOptions {
+            out: &args.out,
+            stage,
+            config,
+            identity,
+            inputs,
+            extra,
+            resume,
+            extend,
+            group: &args.group,
+        })? {
+            Opened::Done(_) => {
+                tracing::info!("{} holds this run already, finished", args.out.display());
+                None
+            }
+            Opened::Fresh(run) | Opened::Resume(run) => Some(run),
+        },
+    )
 }
 
 /// What `result.json` says of a classifier: its last evaluation, that at the end of training.
@@ -151,7 +163,7 @@ pub fn launch<L: StageLoss>(
         tracing::warn!("recompute: the backbone \"{name}\" keeps its activations all the same");
     }
     let (examples, prefetch, progress) = (plan.examples, config.data.prefetch, args.progress);
-    let options = TrainOptions { training, examples, prefetch, progress, title, stop_after: None };
+    let options = TrainOptions { training, examples, prefetch, progress, title, group: &args.group, stop_after: None };
     let outcome = train(&mut plan, &options, &mut run)?;
     if let Some(engines) = simclr_ops::engines::summary() {
         tracing::info!("{engines}");
@@ -160,6 +172,9 @@ pub fn launch<L: StageLoss>(
     facts.insert("examples".into(), json!(examples));
     facts.insert("device".into(), json!(device_name(&device)));
     facts.insert("simd".into(), json!(vector_unit()));
+    if !args.group.is_alone() {
+        facts.insert("ranks".into(), json!(args.group.size()));
+    }
     facts.insert("steps".into(), json!(outcome.steps));
     facts.insert("seconds".into(), json!(outcome.seconds));
     let images = (outcome.steps * training.batch as u64) as f64;

@@ -4,16 +4,17 @@ use crate::classes::order_of;
 use crate::device_batch::device_batches;
 use crate::eval_set::EvalSet;
 use crate::plan::Plan;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device};
 use serde_json::json;
-use simclr_core::config::{Config, Dtype, LabelAmount, ModelConfig, Upload};
+use simclr_core::config::{Config, Dtype, LabelAmount, ModelConfig, TrainingConfig, Upload};
 use simclr_core::disk;
 use simclr_core::rng::{Purpose, Rng};
 use simclr_core::run::{Run, layout};
 use simclr_data::source::found::HeldOut;
 use simclr_data::{Dataset, LabelSubset, Loader, Pictures, ViewMaker};
 use simclr_model::{ModelSpec, SimClr};
+use simclr_ops::Group;
 use std::sync::Arc;
 
 /// The images of an experiment, and the device that a stage computes on.
@@ -30,6 +31,8 @@ pub struct Setup<'a> {
     pub class_names: Vec<String>,
     /// Where to compute.
     pub device: &'a Device,
+    /// The ranks that share each batch.
+    group: Group,
     test: EvalSet,
     held_out: Option<HeldOut>,
     dtype: DType,
@@ -49,9 +52,37 @@ impl<'a> Setup<'a> {
         let data = simclr_data::load(&config.data)?;
         check(&data)?;
         let (train, classes) = (Arc::new(data.train), data.classes.len());
-        let test = EvalSet::new(config, Arc::new(data.test));
+        let test = EvalSet::new(config, Arc::new(data.test), &Group::default());
         let (class_names, held_out, dtype) = (data.classes, data.found.held_out, map_dtype(config, device));
-        Ok(Self { config, seed, train, classes, class_names, device, test, held_out, dtype })
+        Ok(Self { config, seed, train, classes, class_names, device, group: Group::default(), test, held_out, dtype })
+    }
+
+    /// The same, of one of several ranks that share each batch.
+    ///
+    /// # Errors
+    /// When ranks have found different images.
+    pub fn among(self, group: &Group) -> Result<Self> {
+        let own = format!("{} training images in {} classes", self.train.len(), self.classes);
+        let all = group.exchange(own.as_bytes())?;
+        if let Some((rank, other)) = all.iter().enumerate().find(|(_, other)| **other != all[0]) {
+            let [first, other] = [&all[0], other].map(|text| String::from_utf8_lossy(text));
+            bail!("rank 0 has found {first}, rank {rank} {other}: all ranks need the same dataset (data.dir)")
+        }
+        Ok(Self { group: group.clone(), test: self.test.among(group), ..self })
+    }
+
+    /// Checks that ranks cut their parts of a batch into equal chunks: they normalise each together.
+    ///
+    /// # Errors
+    /// When parts differ.
+    pub fn check_chunk(&self, training: &TrainingConfig) -> Result<()> {
+        let (ranks, batch) = (self.group.size(), training.batch);
+        ensure!(
+            training.chunk.is_none() || batch % ranks == 0,
+            "a chunk for batches of {batch} images on {ranks} ranks: chunks of all ranks are normalised together, so each rank \
+             needs as many images; take a batch that {ranks} divides, or leave chunk out"
+        );
+        Ok(())
     }
 
     /// Side of the views.
@@ -82,7 +113,7 @@ impl<'a> Setup<'a> {
             );
             return Ok(());
         }
-        held_out.save(&path)
+        if run.leads() { held_out.save(&path) } else { Ok(()) }
     }
 
     /// Keeps the names of the classes in the run's folder; a run that goes on must have those that it began with.
@@ -110,7 +141,7 @@ impl<'a> Setup<'a> {
             );
             return Ok(());
         }
-        disk::write_json(&path, &json!(self.class_names))
+        if run.leads() { disk::write_json(&path, &json!(self.class_names)) } else { Ok(()) }
     }
 
     /// The images whose labels may be used, for an amount of labels.
@@ -151,6 +182,7 @@ impl<'a> Setup<'a> {
     /// # Errors
     /// When a GPU has no stream left.
     pub fn plan<L>(self, model: SimClr, loader: Loader, examples: usize, loss: L) -> Result<Plan<L>> {
+        let loader = loader.part(self.group.rank(), self.group.size())?;
         let batches = device_batches(loader.as_bytes(self.config.data.upload == Upload::Bytes), &model)?;
         Ok(Plan { model, batches, examples, test: self.test, loss })
     }

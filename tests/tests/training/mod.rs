@@ -11,6 +11,7 @@ use simclr_core::run::{Extend, Opened, Run, RunOptions};
 use simclr_core::train::{Schedule, TrainOptions, train};
 use simclr_data::{Loader, ViewMaker};
 use simclr_model::{ModelSpec, SimClr};
+use simclr_ops::Group;
 use simclr_pretrain::Pretrain;
 use simclr_pretrain::objective::NtXent;
 use simclr_stage::{EvalSet, Plan, device_batches};
@@ -30,6 +31,7 @@ fn open(out: &Path, config: &Config, extend: bool) -> Run {
         extra: Map::new(),
         resume: true,
         extend: extend.then_some(Extend { steps: &steps }),
+        group: &Group::default(),
     };
     match Run::open(options).unwrap() {
         Opened::Fresh(run) | Opened::Resume(run) => run,
@@ -68,13 +70,15 @@ fn trained(mut run: Run, config: &Config, stop: Option<u64>, device: &Device) ->
     let batches = device_batches(loader, &model).unwrap();
     let loss = Pretrain::new(Box::new(NtXent::new(0.2)), training.chunk);
     let loss = loss.with_head(&model, config.pretrain.online_head, training.learning_rate).unwrap();
-    let mut plan = Plan { model, batches, examples, test: EvalSet::new(config, Arc::new(test)), loss };
+    let mut plan =
+        Plan { model, batches, examples, test: EvalSet::new(config, Arc::new(test), &Group::default()), loss };
     let options = TrainOptions {
         training,
         examples,
         prefetch: 2,
         progress: ProgressMode::Off,
         title: "test".into(),
+        group: &Group::default(),
         stop_after: stop,
     };
     let outcome = train(&mut plan, &options, &mut run).unwrap();

@@ -5,15 +5,19 @@ use crate::stages::STAGES;
 use crate::workspace::Binaries;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Lines of a failed stage's log that are shown.
 const LAST_LINES: usize = 20;
+
+/// How long a stage that is given up may take to end.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// One run of one stage binary, as `simclr-eval plan` lists it.
 #[derive(Clone, Debug, Deserialize)]
@@ -42,6 +46,8 @@ pub struct Common {
     pub device: String,
     /// Threads, or the stage's default.
     pub threads: Option<usize>,
+    /// Ranks that are threads of each stage.
+    pub ranks: Option<usize>,
 }
 
 /// What a stage reports while it works.
@@ -70,12 +76,39 @@ struct Line {
     progress: Progress,
 }
 
+/// A stage that was asked to stop, and has saved its state.
+#[derive(Debug)]
+pub struct Interrupted {
+    title: String,
+}
+
+impl Interrupted {
+    /// The exit code of programs that were, and of this one then.
+    pub const EXIT: u8 = 75;
+}
+
+impl fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} has stopped as asked, its state is saved; the same command goes on", self.title)
+    }
+}
+
+impl std::error::Error for Interrupted {}
+
 /// Ends the stage when the run is given up, so that nothing works on unseen.
 struct Owned(Child);
 
 impl Drop for Owned {
     fn drop(&mut self) {
-        // Both fail only where it has ended already.
+        // A launcher ends its processes where it is asked to, and cannot where it is killed. All of this fails only where it
+        // has ended already.
+        if matches!(self.0.try_wait(), Ok(None)) && cfg!(unix) {
+            let _ = Command::new("kill").arg(self.0.id().to_string()).status();
+            let begun = Instant::now();
+            while matches!(self.0.try_wait(), Ok(None)) && begun.elapsed() < GRACE {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -100,7 +133,7 @@ impl Job {
         let begin = log.seek(SeekFrom::End(0)).context("the log's length")?;
 
         let before = self.finished();
-        let mut command = binaries.command(&self.program);
+        let mut command = binaries.stage(&self.program)?;
         command.args(&self.args).arg("--config").arg(&common.config).arg("--out").arg(&self.dir);
         command.args(["--resume", "--progress", "json", "--device", &common.device]);
         for pair in &common.set {
@@ -108,6 +141,9 @@ impl Job {
         }
         if let Some(threads) = common.threads {
             command.arg("--threads").arg(threads.to_string());
+        }
+        if let Some(ranks) = common.ranks {
+            command.arg("--ranks").arg(ranks.to_string());
         }
         let stderr = log.try_clone().context("sharing the log")?;
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
@@ -133,6 +169,9 @@ impl Job {
             }
         }
         let status = child.0.wait().with_context(|| format!("waiting for {}", self.program))?;
+        if status.code() == Some(i32::from(Interrupted::EXIT)) {
+            return Err(Interrupted { title: self.title.clone() }.into());
+        }
         if !status.success() {
             let tail = tail(&path, begin).unwrap_or_default();
             bail!("{} failed ({status})\n{tail}\nits log: {}", self.title, path.display())

@@ -1,6 +1,6 @@
 //! Where to compute, as the command line names it.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use candle_core::{Device, DeviceLocation};
 use simclr_ops::Precision;
 use std::str::FromStr;
@@ -12,6 +12,8 @@ pub enum DeviceChoice {
     Auto,
     /// The processor.
     Cpu,
+    /// A GPU: the first, or a rank's own ([`DeviceChoice::of_rank`]).
+    Gpu,
     /// A GPU by its number.
     Cuda(usize),
 }
@@ -23,7 +25,7 @@ impl FromStr for DeviceChoice {
         match text {
             "auto" => Ok(Self::Auto),
             "cpu" => Ok(Self::Cpu),
-            "cuda" => Ok(Self::Cuda(0)),
+            "cuda" => Ok(Self::Gpu),
             other => other
                 .strip_prefix("cuda:")
                 .and_then(|n| n.parse().ok())
@@ -34,6 +36,21 @@ impl FromStr for DeviceChoice {
 }
 
 impl DeviceChoice {
+    /// What it means for one of the ranks that share a machine, `local` of `size`, where programs see `gpus` GPUs: the ranks
+    /// take them in turn.
+    ///
+    /// # Errors
+    /// When it names one GPU for several ranks.
+    pub fn of_rank(self, local: usize, size: usize, gpus: usize) -> Result<Self> {
+        match self {
+            Self::Cuda(n) if size > 1 => {
+                bail!("--device cuda:{n}: {size} ranks on this machine cannot share one GPU; use --device cuda")
+            }
+            Self::Auto | Self::Gpu if gpus > 0 => Ok(Self::Cuda(local % gpus)),
+            _ => Ok(self),
+        }
+    }
+
     /// The device itself; to be opened once, for tensors of two openings do not mix. A GPU may use TF32.
     ///
     /// # Errors
@@ -57,6 +74,7 @@ impl DeviceChoice {
                     Ok(Device::Cpu)
                 }
             },
+            Self::Gpu => Self::Cuda(0).open_as(precision),
             Self::Cuda(n) => {
                 let opened = open_gpu(n, precision);
                 opened.with_context(|| format!("--device cuda:{n} cannot be used; use --device cpu or auto"))
@@ -72,7 +90,7 @@ fn open_gpu(ordinal: usize, precision: Precision) -> Result<Device> {
 
 #[cfg(not(feature = "cuda"))]
 fn open_gpu(_ordinal: usize, _precision: Precision) -> Result<Device> {
-    anyhow::bail!("this build computes on the CPU only (`cargo build --features cuda` makes one for GPUs)")
+    bail!("this build computes on the CPU only (`cargo build --features cuda` makes one for GPUs)")
 }
 
 /// What results call a device: `cpu` or `cuda:N`.
@@ -93,6 +111,15 @@ mod tests {
         let refused = DeviceChoice::Cuda(77).open().unwrap_err().to_string();
         assert!(refused.contains("cuda:77") && refused.contains("--device cpu"), "{refused}");
         assert_eq!(device_name(&DeviceChoice::Cpu.open().unwrap()), "cpu");
+        let of_rank = |text: &str, local, size, gpus| text.parse::<DeviceChoice>().unwrap().of_rank(local, size, gpus);
+        for (text, local, gpus, expected) in
+            [("cuda", 1, 2, "cuda:1"), ("auto", 5, 4, "cuda:1"), ("auto", 1, 0, "auto"), ("cpu", 1, 2, "cpu")]
+        {
+            assert_eq!(of_rank(text, local, 6, gpus).unwrap(), expected.parse().unwrap(), "{text}");
+        }
+        assert_eq!(of_rank("cuda:3", 0, 1, 4).unwrap(), DeviceChoice::Cuda(3));
+        let refused = of_rank("cuda:3", 0, 2, 4).unwrap_err().to_string();
+        assert!(refused.contains("cuda:3") && refused.contains("--device cuda"), "{refused}");
         for wrong in ["tpu", "cuda:", "cuda:x", "CPU"] {
             assert!(wrong.parse::<DeviceChoice>().is_err(), "{wrong}");
         }

@@ -7,5 +7,5 @@ mod progress;
 
 pub use args::{CommonArgs, compute_with, threads, vector_unit};
 pub use device::{DeviceChoice, device_name};
-pub use log::{exit_with, init_log, say};
+pub use log::{exit_with, init_log, log_of_rank, say};
 pub use progress::{Progress, ProgressMode};

@@ -6,10 +6,12 @@ use super::extend::{self, Extend, Finished};
 use super::layout::{BEST, CHECKPOINT, EXPERIMENT, MANIFEST, METRICS, MODEL, RESULT, STATE, before_extend};
 use super::manifest::{Same, same};
 use super::tensorboard::EventWriter;
+use super::together::{self, Found};
 use crate::config::Config;
 use crate::disk;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::{Map, Value as Json, json};
+use simclr_ops::Group;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -35,6 +37,8 @@ pub struct RunOptions<'a> {
     pub resume: bool,
     /// Train a finished run further, to the length that the experiment has now.
     pub extend: Option<Extend<'a>>,
+    /// The ranks that make it: the one that leads opens the folder for all.
+    pub group: &'a Group,
 }
 
 /// What was found at [`RunOptions::out`].
@@ -47,28 +51,74 @@ pub enum Opened {
     Resume(Run),
 }
 
+impl Opened {
+    /// What the ranks are told of it.
+    fn found(&self) -> Found {
+        match self {
+            Self::Done(result) => Found { done: Some(result.clone()), resumed: false, extended_at: None },
+            Self::Fresh(run) | Self::Resume(run) => {
+                Found { done: None, resumed: run.resumed, extended_at: run.extended_at }
+            }
+        }
+    }
+}
+
 /// A run that is being made. Its folder is locked against other processes. One that ends before its first measurement,
 /// for a mistake in what it was given, leaves no trace: the corrected command finds the folder free.
+///
+/// Of several ranks one leads, and writes; the others know the folder, and what they log or finish goes nowhere.
 pub struct Run {
     dir: PathBuf,
     resumed: bool,
-    begun: bool,
     extended_at: Option<u64>,
+    written: Option<Written>,
+}
+
+/// The files of a run that is being made.
+struct Written {
+    begun: bool,
     metrics: File,
     events: EventWriter,
     _lock: File,
 }
 
 impl Run {
-    /// Opens or begins the run in `options.out`. One that is finished and shorter than the experiment says goes on where
+    /// Opens or begins the run in `options.out`, on all ranks. One that is finished and shorter than the experiment says goes on where
     /// `extend` asks for it: what it was is kept in `before-extend-STEP`.
     ///
     /// # Errors
     /// When the folder holds another run (the message names what differs), an unfinished one and `resume` is not
-    /// asked for, files that are no run, a run that another process works on, or none that could be extended.
+    /// asked for, files that are no run, a run that another process works on, or none that could be extended; when ranks were
+    /// given different experiments, inputs or programs.
     pub fn open(options: RunOptions<'_>) -> Result<Opened> {
-        let (dir, path) = (options.out, options.out.join(MANIFEST));
         let manifest = manifest(&options)?;
+        if options.group.is_alone() {
+            return Self::open_folder(&options, manifest);
+        }
+        together::check(options.group, &manifest)?;
+        let opened = options.group.leads().then(|| Self::open_folder(&options, manifest)).transpose();
+        let found =
+            opened.as_ref().map(|opened| opened.as_ref().map(Opened::found)).map_err(|error| anyhow!("{error:#}"));
+        let Found { done, resumed, extended_at } = together::tell(options.group, found.transpose())?;
+        if let Some(opened) = opened? {
+            return Ok(opened);
+        }
+        if let Some(result) = done {
+            return Ok(Opened::Done(result));
+        }
+        ensure!(
+            options.out.join(MANIFEST).is_file(),
+            "{}: the rank that leads has opened this run, and {:?} does not see it; all ranks need the same folder, on a disk that \
+             they share",
+            options.out.display(),
+            options.group
+        );
+        let run = Self { dir: options.out.into(), resumed, extended_at, written: None };
+        Ok(if resumed { Opened::Resume(run) } else { Opened::Fresh(run) })
+    }
+
+    fn open_folder(options: &RunOptions<'_>, manifest: Json) -> Result<Opened> {
+        let (dir, path) = (options.out, options.out.join(MANIFEST));
         let resumed = path.exists();
         if options.extend.is_some() && !resumed {
             bail!("--extend: {} holds no run to train further; leave --extend out to begin one", dir.display())
@@ -134,13 +184,19 @@ impl Run {
             disk::write(&dir.join(EXPERIMENT), options.config.to_toml()?.as_bytes())?;
         }
         let (metrics, events) = (append(&dir.join(METRICS))?, EventWriter::create(dir)?);
-        let run = Self { dir: dir.into(), resumed, begun: resumed, extended_at, metrics, events, _lock: lock };
+        let written = Some(Written { begun: resumed, metrics, events, _lock: lock });
+        let run = Self { dir: dir.into(), resumed, extended_at, written };
         Ok(if resumed { Opened::Resume(run) } else { Opened::Fresh(run) })
     }
 
     /// The folder.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Whether it is this rank that writes into the folder.
+    pub fn leads(&self) -> bool {
+        self.written.is_some()
     }
 
     /// Where the checkpoint that is handed on belongs.
@@ -163,14 +219,15 @@ impl Run {
     /// # Errors
     /// When the files cannot be written.
     pub fn log(&mut self, step: u64, values: &[(&str, f64)]) -> Result<()> {
+        let Some(written) = &mut self.written else { return Ok(()) };
         let mut line = format!("{{\"step\":{step}");
         for (name, value) in values {
             line += &format!(",{}:{}", json!(name), json!(value));
         }
         line += "}\n";
-        self.begun = true;
-        self.metrics.write_all(line.as_bytes()).with_context(|| format!("cannot write {METRICS}"))?;
-        self.events.scalars(step, values)
+        written.begun = true;
+        written.metrics.write_all(line.as_bytes()).with_context(|| format!("cannot write {METRICS}"))?;
+        written.events.scalars(step, values)
     }
 
     /// Drops the measurements past `step`: the run goes on from there and makes them again.
@@ -178,6 +235,7 @@ impl Run {
     /// # Errors
     /// When the file cannot be rewritten.
     pub fn rewind(&mut self, step: u64) -> Result<()> {
+        let Some(written) = &mut self.written else { return Ok(()) };
         let path = self.dir.join(METRICS);
         let text = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         // A line that a crash cut short is no JSON, and goes too.
@@ -187,8 +245,8 @@ impl Run {
         };
         let lines: Vec<&[u8]> = text.split_inclusive(|b| *b == b'\n').filter(kept).collect();
         disk::write(&path, &lines.concat())?;
-        self.metrics = append(&path)?;
-        self.events.restart(step)
+        written.metrics = append(&path)?;
+        written.events.restart(step)
     }
 
     /// Writes the result, which completes the run.
@@ -196,7 +254,8 @@ impl Run {
     /// # Errors
     /// When there is one already, or it cannot be written.
     pub fn finish(mut self, result: &Json) -> Result<()> {
-        self.begun = true;
+        let Some(written) = &mut self.written else { return Ok(()) };
+        written.begun = true;
         let path = self.dir.join(RESULT);
         if path.exists() {
             bail!("{} exists already", path.display())
@@ -207,12 +266,10 @@ impl Run {
 
 impl Drop for Run {
     fn drop(&mut self) {
-        if self.begun {
-            return;
-        }
+        let Some(Written { begun: false, events, .. }) = &self.written else { return };
         // What `open` made and no more. Where that fails the folder holds an unfinished run, as after a crash.
         let made = [METRICS, EXPERIMENT, MANIFEST].map(|name| self.dir.join(name));
-        for path in [self.events.path()].into_iter().chain(made.iter().map(PathBuf::as_path)) {
+        for path in [events.path()].into_iter().chain(made.iter().map(PathBuf::as_path)) {
             let _ = std::fs::remove_file(path);
         }
         let _ = std::fs::remove_dir(&self.dir);
@@ -311,6 +368,7 @@ pub(crate) mod tests {
             extra: Map::new(),
             resume,
             extend: None,
+            group: &Group::default(),
         })
     }
 

@@ -18,17 +18,8 @@ pub enum Same {
 /// # Errors
 /// When they are of different runs: the message names what differs.
 pub fn same(dir: &Path, found: &Json, wanted: &Json) -> Result<Same> {
-    let differences = |found: &Json, wanted: &Json| {
-        let mut differences = Vec::new();
-        differ("stage", &found["stage"], &wanted["stage"], &mut differences);
-        // Stages differ in everything else, too: only runs of one stage are worth comparing.
-        if differences.is_empty() {
-            differ("", found, wanted, &mut differences);
-        }
-        differences
-    };
     let all = differences(found, wanted);
-    let shown = all[..all.len().min(5)].join("; ");
+    let shown = shown(&all);
     if all.is_empty() {
         Ok(Same::Run)
     } else if differences(&extend::without_length(found), &extend::without_length(wanted)).is_empty() {
@@ -36,6 +27,26 @@ pub fn same(dir: &Path, found: &Json, wanted: &Json) -> Result<Same> {
     } else {
         bail!("{} holds another run: {shown}. Choose another --out", dir.display())
     }
+}
+
+/// Where two manifests differ, in words.
+pub fn different(found: &Json, wanted: &Json) -> Option<String> {
+    let all = differences(found, wanted);
+    (!all.is_empty()).then(|| shown(&all))
+}
+
+fn shown(differences: &[String]) -> String {
+    differences[..differences.len().min(5)].join("; ")
+}
+
+fn differences(found: &Json, wanted: &Json) -> Vec<String> {
+    let mut differences = Vec::new();
+    differ("stage", &found["stage"], &wanted["stage"], &mut differences);
+    // Stages differ in everything else, too: only runs of one stage are worth comparing.
+    if differences.is_empty() {
+        differ("", found, wanted, &mut differences);
+    }
+    differences
 }
 
 /// Collects the dotted paths where two manifests differ, with both values.

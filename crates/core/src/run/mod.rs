@@ -7,6 +7,7 @@ mod folder;
 pub mod layout;
 mod manifest;
 mod tensorboard;
+mod together;
 
 pub use best::Best;
 pub use extend::Extend;

@@ -1,16 +1,19 @@
 //! The training loop, which all stages share, and what they give it.
 
 mod prefetch;
+mod ranks;
 mod schedule;
 mod state;
 mod step;
+mod stop;
 mod task;
 mod trainer;
 mod watch;
 
 pub use prefetch::BatchFn;
 pub use schedule::Schedule;
-pub use task::{ACCURACY, Loss, Task};
+pub use stop::Interrupted;
+pub use task::{ACCURACY, Loss, Metric, Task};
 pub use trainer::{Outcome, Stopped, TrainOptions, train};
 
 #[cfg(test)]

@@ -22,6 +22,9 @@ pub(super) fn save<T: Task>(
     (step, seconds): (u64, f64),
     watch: &Watch,
 ) -> Result<()> {
+    if !run.leads() {
+        return Ok(());
+    }
     let parts = [(MODEL, task.store().save_map()?), (OPTIMIZER, optimizer.state()), (TASK, task.state()?)];
     let mut tensors = BTreeMap::new();
     for (prefix, part) in parts {
@@ -38,7 +41,9 @@ pub(super) fn save<T: Task>(
 pub(super) fn keep_best<T: Task>(task: &mut T, run: &Run, best: Best) -> Result<()> {
     let (weights, state) = (task.store().save_map()?, task.state()?);
     task.finish()?;
-    best::keep(run.dir(), best, &task.store().save_map()?, &task.model_config())?;
+    if run.leads() {
+        best::keep(run.dir(), best, &task.store().save_map()?, &task.model_config())?;
+    }
     task.store().load_map(&weights, Match::EXACT)?;
     task.restore(&state)
 }
@@ -51,8 +56,7 @@ pub(super) fn resume<T: Task>(
     watch: &mut Watch,
 ) -> Result<Option<(u64, f64)>> {
     let Some((tensors, state)) = checkpoint::load_state(run.dir())? else {
-        run.rewind(0)?;
-        best::rewind(run.dir(), None)?;
+        rewind(run, 0, None)?;
         return Ok(None);
     };
     let part = |prefix: &str| -> BTreeMap<String, Tensor> {
@@ -69,7 +73,12 @@ pub(super) fn resume<T: Task>(
         Ok((step, state["seconds"].as_f64().unwrap_or(0.0)))
     };
     let resumed = inner().with_context(|| format!("resuming {}", run.dir().display()))?;
-    run.rewind(resumed.0)?;
-    best::rewind(run.dir(), watch.best())?;
+    rewind(run, resumed.0, watch.best())?;
     Ok(Some(resumed))
+}
+
+/// Drops what was measured past `step`, and the network of a later evaluation than `best`.
+fn rewind(run: &mut Run, step: u64, best: Option<Best>) -> Result<()> {
+    run.rewind(step)?;
+    if run.leads() { best::rewind(run.dir(), best) } else { Ok(()) }
 }

@@ -1,5 +1,6 @@
 //! One step of training: loss, gradients, weight decay, the optimiser's step, and the figures of it that are read later.
 
+use super::ranks::{Figure, Ranks, Summed};
 use super::task::{Loss, Task};
 use crate::config::TrainingConfig;
 use crate::optim::Optimizer;
@@ -7,16 +8,25 @@ use crate::params::Param;
 use anyhow::{Result, bail};
 use candle_core::Tensor;
 use candle_core::backprop::GradStore;
-use simclr_ops::{Figures, Tape, optim, weighted_sum};
+use simclr_ops::{Figures, optim, weighted_sum};
 
-/// A step that was launched: its figures may still be on their way.
-pub(super) struct Pending {
+/// Which step it is, and what becomes of it.
+#[derive(Clone, Copy)]
+pub(super) struct At {
     pub step: u64,
     pub lr: f64,
     pub logged: bool,
-    /// The loss; what is lowered beside it; the squares of what decays; those of the gradients, where it is logged; the
-    /// metrics.
+    /// This rank was asked to stop.
+    pub stop: bool,
+}
+
+/// A step that was launched: its figures may still be on their way.
+pub(super) struct Pending {
+    pub at: At,
+    /// What [`Summed`] reads: the loss; what is lowered beside it; the metrics. Then the squares of what decays, and those of
+    /// the gradients, where it is logged.
     pub figures: Figures,
+    summed: Summed,
     beside: bool,
     decays: bool,
     names: Vec<&'static str>,
@@ -29,17 +39,24 @@ pub(super) struct Report {
     /// NaN where the step is not logged.
     pub grad_norm: f64,
     pub metrics: Vec<(&'static str, f64)>,
+    /// A rank was asked to stop.
+    pub stop: bool,
 }
 
 impl Pending {
     /// Waits for the figures; an error where the loss is not finite.
     pub fn report(self, weight_decay: f64) -> Result<Report> {
-        let mut figures = self.figures.read()?.into_iter();
-        let mut next = || figures.next().unwrap_or(f64::NAN);
+        let numbers = self.figures.read()?;
+        let (summed, own) = numbers.split_at(self.summed.len().min(numbers.len()));
+        let (means, stop) = self.summed.read(summed)?;
+        let mut means = means.into_iter();
+        let mut next = || means.next().flatten().unwrap_or(f64::NAN);
         let loss = next();
         let beside = if self.beside { next() } else { 0.0 };
+        let mut own = own.iter();
+        let mut next = || own.next().copied().unwrap_or(f64::NAN);
         let decay = if self.decays { 0.5 * weight_decay * next() } else { 0.0 };
-        let grad_norm = if self.logged { next().sqrt() } else { f64::NAN };
+        let grad_norm = if self.at.logged { next().sqrt() } else { f64::NAN };
         let total = loss + beside + decay;
         if !total.is_finite() {
             bail!(
@@ -47,7 +64,8 @@ impl Pending {
                  learning_rate or a longer warmup, and look whether the images hold numbers that are not finite"
             )
         }
-        Ok(Report { loss, decay, total, grad_norm, metrics: self.names.into_iter().zip(figures).collect() })
+        let metrics = self.names.into_iter().zip(means).filter_map(|(name, value)| Some((name, value?))).collect();
+        Ok(Report { loss, decay, total, grad_norm, metrics, stop })
     }
 }
 
@@ -57,15 +75,16 @@ pub(super) fn advance<T: Task>(
     task: &mut T,
     batch: T::Batch,
     optimizer: &mut dyn Optimizer,
-    training: &TrainingConfig,
-    (step, lr): (u64, f64),
-    logged: bool,
+    (training, ranks): (&TrainingConfig, &mut Ranks),
+    at: At,
 ) -> Result<Pending> {
-    let tape = Tape::new().recomputing(training.recompute);
+    let tape = ranks.tape(training.recompute);
     let Loss { value, beside, metrics } = task.loss(&tape, batch)?;
-    let (names, metrics): (Vec<_>, Vec<_>) = metrics.into_iter().unzip();
-    let mut scalars: Vec<_> =
-        [Some(&value), beside.as_ref()].into_iter().flatten().map(|v| v.tensor().clone()).collect();
+    let share = ranks.share();
+    let losses = [Some(&value), beside.as_ref()].into_iter().flatten();
+    let mut figures: Vec<_> = losses.map(|v| Figure { value: v.tensor().clone(), weight: share }).collect();
+    let names = metrics.iter().map(|metric| metric.name).collect();
+    figures.extend(metrics.into_iter().map(|metric| Figure { value: metric.value, weight: metric.of as f32 * share }));
     let lowered = match &beside {
         Some(beside) => weighted_sum(&tape, &[(1.0, &value), (1.0, beside)])?,
         None => value,
@@ -73,23 +92,24 @@ pub(super) fn advance<T: Task>(
     let factor = training.weight_decay;
     let decays = |p: &&Param| factor > 0.0 && optimizer.decays(p) && task.trains(p);
     let decaying: Vec<&Param> = task.store().trainable().filter(decays).collect();
+    let mut own = Vec::new();
     if !decaying.is_empty() {
-        scalars.push(optim::sum_of_squares(&decaying.iter().map(|p| &p.tensor).collect::<Vec<_>>())?);
+        own.push(optim::sum_of_squares(&decaying.iter().map(|p| &p.tensor).collect::<Vec<_>>())?);
     }
-    let mut grads = tape.backward(&lowered)?;
+    let (mut grads, mut scalars, summed) = ranks.backward(tape, &lowered, task.store(), (&figures, at.stop))?;
     drop(lowered);
     tidy(task, &mut grads)?;
     add_decay(&mut grads, &decaying, factor as f32)?;
-    if logged {
+    if at.logged {
         let gradients: Vec<&Tensor> = task.store().trainable().filter_map(|p| grads.get(&p.tensor)).collect();
-        scalars.push(optim::sum_of_squares(&gradients)?);
+        own.push(optim::sum_of_squares(&gradients)?);
     }
     let (beside, decays) = (beside.is_some(), !decaying.is_empty());
-    optimizer.step(task.store(), &grads, lr)?;
-    task.after_step(step)?;
-    scalars.extend(metrics);
+    optimizer.step(task.store(), &grads, at.lr)?;
+    task.after_step(at.step)?;
+    scalars.extend(own);
     let figures = Figures::of(&scalars.iter().collect::<Vec<_>>())?;
-    Ok(Pending { step, lr, logged, figures, beside, decays, names })
+    Ok(Pending { at, figures, summed, beside, decays, names })
 }
 
 /// What CUDA, and what cuDNN and cuBLAS, call a lack of memory.

@@ -18,11 +18,32 @@ pub struct Loss {
     pub value: Value,
     /// A scalar to lower along with it that is no part of what is shown, such as that of a head that only reads.
     pub beside: Option<Value>,
-    /// Whatever else is worth writing down: scalars, f32 or f64, wherever they were worked out.
-    pub metrics: Vec<(&'static str, Tensor)>,
+    /// Whatever else is worth writing down.
+    pub metrics: Vec<Metric>,
+}
+
+/// A figure of a batch, beside its loss.
+pub struct Metric {
+    /// What the log calls it.
+    pub name: &'static str,
+    /// A scalar, f32 or f64, wherever it was worked out: a mean over images.
+    pub value: Tensor,
+    /// The share of the batch's images that it is over, 0 to 1; at 0 the value says nothing and is not written down. Of ranks
+    /// that share a batch each weighs by its images.
+    pub of: f64,
+}
+
+impl Metric {
+    /// The mean over all images of a batch.
+    pub fn of_all(name: &'static str, value: Tensor) -> Self {
+        Self { name, value, of: 1.0 }
+    }
 }
 
 /// What a stage trains.
+///
+/// One of several ranks that share each batch has a task of its own over its part. All ranks make the same calls in the same order,
+/// and evaluations give all of them the same figures.
 pub trait Task {
     /// One batch, made ahead on another thread.
     type Batch: Send + 'static;

@@ -3,7 +3,7 @@
 
 use super::step::advance;
 use super::trainer::train_by;
-use super::{ACCURACY, BatchFn, Loss, Outcome, Task, TrainOptions, train};
+use super::{ACCURACY, BatchFn, Loss, Metric, Outcome, Task, TrainOptions, train};
 use crate::cli::ProgressMode;
 use crate::config::{Duration, OptimizerConfig, Scaling, TrainingConfig};
 use crate::params::{Kind, ParamStore, Part};
@@ -13,7 +13,7 @@ use crate::testing::assert_close;
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use serde_json::{Value as Json, json};
-use simclr_ops::{Tape, engines};
+use simclr_ops::{Group, Tape, engines};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -88,7 +88,7 @@ impl Task for Regression {
             grads.add(wn, x.t()?.matmul(&error.broadcast_mul(&g)?)?.t()?)?;
             grads.add(gn, (error * y)?.sum(0)?)
         });
-        Ok(Loss { value, beside: None, metrics: vec![("input_mean", input_mean)] })
+        Ok(Loss { value, beside: None, metrics: vec![Metric::of_all("input_mean", input_mean)] })
     }
 
     fn after_step(&mut self, step: u64) -> Result<()> {
@@ -132,7 +132,17 @@ pub(super) fn opened(out: &Path, training: &TrainingConfig, extend: bool) -> Res
     let steps = |examples: usize| super::Schedule::new(training, examples).total;
     let extend = extend.then_some(Extend { steps: &steps });
     let (inputs, extra) = (vec![], serde_json::Map::new());
-    Run::open(RunOptions { out, stage: "pretrain", config: &config, identity, inputs, extra, resume: true, extend })
+    Run::open(RunOptions {
+        out,
+        stage: "pretrain",
+        config: &config,
+        identity,
+        inputs,
+        extra,
+        resume: true,
+        extend,
+        group: &Group::default(),
+    })
 }
 
 pub(super) fn go_on(
@@ -142,7 +152,8 @@ pub(super) fn go_on(
     stop_after: Option<u64>,
 ) -> Result<Outcome> {
     let (progress, title) = (ProgressMode::Off, "test".into());
-    train(task, &TrainOptions { training, examples: 60, prefetch: 2, progress, title, stop_after }, run)
+    let group = &Group::default();
+    train(task, &TrainOptions { training, examples: 60, prefetch: 2, progress, title, group, stop_after }, run)
 }
 
 pub(super) fn go(
@@ -316,11 +327,13 @@ fn images_a_second_are_those_of_a_device_that_the_host_does_not_wait_for() {
         panic!("a fresh folder")
     };
     let (progress, title) = (ProgressMode::Off, "test".into());
-    let options = TrainOptions { training: &training, examples: 60, prefetch: 2, progress, title, stop_after: None };
+    let group = &Group::default();
+    let options =
+        TrainOptions { training: &training, examples: 60, prefetch: 2, progress, title, group, stop_after: None };
     let mut free_from = std::time::Instant::now();
     train_by(
-        |task, batch, optimizer, training, at, logged| {
-            let launched = advance(task, batch, optimizer, training, at, logged)?;
+        |task, batch, optimizer, by, at| {
+            let launched = advance(task, batch, optimizer, by, at)?;
             free_from = free_from.max(std::time::Instant::now()) + STEP;
             Ok(launched.until(free_from))
         },

@@ -3,9 +3,11 @@
 //! Steps are counted from 0; what is written down "after step `n`" means that `n` steps are done.
 
 use super::prefetch::Prefetch;
+use super::ranks::{Ranks, agree};
 use super::schedule::Schedule;
 use super::state::{keep_best, resume, save};
-use super::step::{Pending, advance, of_memory};
+use super::step::{At, Pending, advance, of_memory};
+use super::stop::{Interrupted, Listener};
 use super::task::Task;
 use super::watch::Watch;
 use crate::cli::{Progress, ProgressMode};
@@ -13,6 +15,8 @@ use crate::config::{Duration, TrainingConfig};
 use crate::optim::Optimizer;
 use crate::run::{Best, Run};
 use anyhow::{Context, Result, ensure};
+use simclr_ops::Group;
+use std::collections::VecDeque;
 use std::time::Instant;
 
 /// How to train.
@@ -27,6 +31,8 @@ pub struct TrainOptions<'a> {
     pub progress: ProgressMode,
     /// What the progress is called.
     pub title: String,
+    /// The ranks that share each batch.
+    pub group: &'a Group,
     /// Stop as if killed after this many steps: nothing is saved that would not be anyway. For tests.
     pub stop_after: Option<u64>,
 }
@@ -60,15 +66,18 @@ pub struct Stopped {
 /// Trains to the end: `run` gets measurements, a state to resume from, and at the end the checkpoint. A resumed run
 /// ends with the same bits as one that was never interrupted.
 ///
+/// Of several ranks each trains so; the one that leads writes what `run` gets.
+///
 /// # Errors
-/// When a batch cannot be made, the loss is not finite, or a file cannot be written; the last state stays.
+/// When a batch cannot be made, the loss is not finite, a file cannot be written, or another rank has ended; the last state
+/// stays. [`Interrupted`] where a signal asked for an end, after a state was saved.
 pub fn train<T: Task>(task: &mut T, options: &TrainOptions<'_>, run: &mut Run) -> Result<Outcome> {
     train_by(advance, task, options, run)
 }
 
 /// As [`train`], each step by `step_of`, which is [`advance`] but for tests.
 pub(super) fn train_by<T: Task>(
-    mut step_of: impl FnMut(&mut T, T::Batch, &mut dyn Optimizer, &TrainingConfig, (u64, f64), bool) -> Result<Pending>,
+    mut step_of: impl FnMut(&mut T, T::Batch, &mut dyn Optimizer, (&TrainingConfig, &mut Ranks), At) -> Result<Pending>,
     task: &mut T,
     options: &TrainOptions<'_>,
     run: &mut Run,
@@ -83,6 +92,8 @@ pub(super) fn train_by<T: Task>(
 
     let mut optimizer = training.optimizer.build(task.store(), &training.shared())?;
     let mut watch = Watch::new(training);
+    let group = options.group;
+    let mut ranks = Ranks::new(group, batch, task.store(), |p| task.trains(p))?;
     ensure!(
         training.patience.is_none() || task.measures(),
         "patience waits for a better accuracy on the test images, and here is none to measure: that needs labeled test images, \
@@ -90,6 +101,8 @@ pub(super) fn train_by<T: Task>(
     );
     let resumed = if run.is_resumed() { resume(task, optimizer.as_mut(), run, &mut watch)? } else { None };
     let (start, seconds_before) = resumed.unwrap_or((0, 0.0));
+    agree(task, group, start).context("at the start of training")?;
+    let signals = Listener::begin().context("listening to signals")?;
     ensure!(start <= total, "the saved state is at step {start}, past the {total} steps of this run");
     if run.extended_at() == Some(start) {
         watch.begin_anew();
@@ -110,6 +123,9 @@ pub(super) fn train_by<T: Task>(
     let mut pending: Option<Pending> = None;
 
     let (mut ended, mut over) = (start, watch.is_over());
+    // The step after which the log has said what ranks tell one another.
+    let mut told_at = start;
+    let _ = group.traffic();
     for step in start..total {
         if over {
             break;
@@ -123,17 +139,25 @@ pub(super) fn train_by<T: Task>(
         let at = |step: u64, lr: f64| {
             format!("step {step} of {total} (learning rate {lr:.3e}); the last saved state is that of step {saved}")
         };
-        let next = step_of(task, input, optimizer.as_mut(), training, (step, lr), logged);
+        let now = At { step, lr, logged, stop: signals.asked() };
+        let next = step_of(task, input, optimizer.as_mut(), (training, &mut ranks), now);
         let next = next.map_err(of_memory).with_context(|| at(step, lr))?;
         let stops = options.stop_after == Some(done);
         let waits = next.figures.are_here() || evaluates || saves || stops;
-        let mut ready = vec![pending.replace(next)];
+        let mut ready: VecDeque<_> = pending.replace(next).into_iter().collect();
         if waits {
-            ready.push(pending.take());
+            ready.extend(pending.take());
         }
-        for pending in ready.into_iter().flatten() {
-            let (done, lr, logged) = (pending.step + 1, pending.lr, pending.logged);
-            let report = pending.report(training.weight_decay).with_context(|| at(done - 1, lr))?;
+        let mut stopping = false;
+        while let Some(Pending { at: At { step, lr, logged, .. }, .. }) = ready.front() {
+            let (done, lr, logged) = (step + 1, *lr, *logged);
+            let Some(first) = ready.pop_front() else { break };
+            let report = first.report(training.weight_decay).with_context(|| at(done - 1, lr))?;
+            stopping |= report.stop;
+            if stopping {
+                // The last step is to be known, too, before it is saved.
+                ready.extend(pending.take());
+            }
             // Only now is the step known to be done: whoever reads its figures waits for the GPU.
             speed.done(batch);
             let note = task.watched().and_then(|(metric, called)| {
@@ -151,6 +175,11 @@ pub(super) fn train_by<T: Task>(
                     ("images_per_s", speed.images_per_s()),
                 ];
                 values.extend(&report.metrics);
+                if !group.is_alone() {
+                    let (told, steps) = (group.traffic(), (done - told_at).max(1) as f64);
+                    values.extend([("comm_bytes", told.bytes as f64 / steps), ("comm_exposed_s", told.waited / steps)]);
+                    told_at = done;
+                }
                 run.log(done, &values)?;
                 speed.forget();
             }
@@ -169,12 +198,19 @@ pub(super) fn train_by<T: Task>(
         }
         ended = done;
         // Last, so that a state never claims measurements that are not in the file.
-        if saves || over {
+        if saves || over || stopping {
+            agree(task, group, done).context("before the state is saved")?;
             save(task, optimizer.as_ref(), run, (done, seconds()), &watch)?;
             saved = done;
         }
+        if stopping && done < total && !over {
+            progress.finish("stopped");
+            return Err(Interrupted { step: done, of: total }.into());
+        }
         if evaluates || saves {
             speed.resume();
+            // What was told for that belongs to no step.
+            let _ = group.traffic();
         }
         if stops {
             let metrics = last_metrics.unwrap_or_default();
@@ -188,7 +224,9 @@ pub(super) fn train_by<T: Task>(
         None => task.evaluate().context("evaluating at the end")?,
     };
     task.finish()?;
-    task.save(run)?;
+    if run.leads() {
+        task.save(run)?;
+    }
     let shown: Vec<_> = metrics.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
     progress.finish(&shown.join("  "));
     let stopped = training.patience.filter(|_| ended < total).map(|patience| Stopped { length: total, patience });

@@ -51,6 +51,13 @@ pub fn open(ordinal: usize, precision: Precision) -> Result<Device> {
     Ok(device)
 }
 
+/// How many GPUs programs see here; none where there is no driver.
+pub fn count() -> usize {
+    // Without a driver the library itself is missing: that panics.
+    let counted = std::panic::catch_unwind(candle_core::cuda_backend::cudarc::driver::CudaContext::device_count);
+    counted.ok().and_then(std::result::Result::ok).and_then(|n| usize::try_from(n).ok()).unwrap_or(0)
+}
+
 /// A GPU.
 #[derive(Clone)]
 pub struct Gpu(pub CudaDevice);

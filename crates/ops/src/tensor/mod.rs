@@ -34,7 +34,7 @@ pub fn add_assign(sum: &Tensor, term: &Tensor) -> Result<()> {
 ///
 /// # Errors
 /// When the two are on different devices.
-pub(crate) fn scale_by(values: &Tensor, factor: &Tensor) -> Result<()> {
+pub fn scale_by(values: &Tensor, factor: &Tensor) -> Result<()> {
     dispatch!(values => scale_by(values, factor))
 }
 

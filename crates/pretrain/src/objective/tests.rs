@@ -15,7 +15,7 @@ use simclr_core::run::{Opened, Run, RunOptions};
 use simclr_core::train::{TrainOptions, train};
 use simclr_data::{Loader, ViewMaker};
 use simclr_model::{Mode, Pass, SimClr};
-use simclr_ops::{Tape, Value, accuracy, cross_entropy, linear, optim, tensor};
+use simclr_ops::{Group, Tape, Value, accuracy, cross_entropy, linear, optim, tensor};
 use simclr_stage::{Plan, Setup};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -126,13 +126,23 @@ fn pretrain(out: &Path, stop: Option<u64>, remembers: bool) -> Vec<u64> {
     let loss = Pretrain::new(objective, None).with_head(&model, config.pretrain.online_head, 0.1).unwrap();
     let mut plan: Plan<Pretrain> = setup.plan(model, loader, 40, loss).unwrap();
     let (identity, inputs, extra) = (json!({}), vec![], Map::new());
-    let options =
-        RunOptions { out, stage: "pretrain", config: &config, identity, inputs, extra, resume: true, extend: None };
+    let group = &Group::default();
+    let options = RunOptions {
+        out,
+        stage: "pretrain",
+        config: &config,
+        identity,
+        inputs,
+        extra,
+        resume: true,
+        extend: None,
+        group,
+    };
     let (Opened::Fresh(mut run) | Opened::Resume(mut run)) = Run::open(options).unwrap() else {
         panic!("done already")
     };
     let (progress, title) = (ProgressMode::Off, String::new());
-    let options = TrainOptions { training, examples: 40, prefetch: 1, progress, title, stop_after: stop };
+    let options = TrainOptions { training, examples: 40, prefetch: 1, progress, title, group, stop_after: stop };
     train(&mut plan, &options, &mut run).unwrap();
     told.take()
 }
