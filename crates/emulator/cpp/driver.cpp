@@ -222,7 +222,10 @@ CUresult cuDeviceGet(CUdevice *device, int ordinal) {
   return *device = ordinal, ordinal >= 0 && ordinal < devices() ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
 }
 CUresult cuDeviceGetName(char *name, int room, CUdevice) { return std::snprintf(name, room, "emulated GPU"), CUDA_SUCCESS; }
-CUresult cuDeviceGetUuid_v2(CUuuid *id, CUdevice) { return std::memset(id, 0, sizeof *id), CUDA_SUCCESS; }
+CUresult cuDeviceGetUuid_v2(CUuuid *id, CUdevice device) {
+  std::memset(id, 0, sizeof *id);
+  return id->bytes[0] = (char)(device + 1), CUDA_SUCCESS;
+}
 CUresult cuDeviceTotalMem_v2(size_t *bytes, CUdevice) { return *bytes = TOTAL, CUDA_SUCCESS; }
 CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, CUdevice) {
   switch (attribute) {

@@ -98,22 +98,23 @@ pub struct Comm {
     shared: Arc<Shared>,
     leaves: Option<Sender<()>>,
     watch: Option<JoinHandle<()>>,
-    streams: [Arc<CudaStream>; 2],
+    /// Those that calls were queued on.
+    streams: Mutex<Vec<Arc<CudaStream>>>,
 }
 
 impl Comm {
-    /// Of `rank` of `size`, for the streams' GPU. Waits for the other ranks.
+    /// Of `rank` of `size`, for the stream's GPU. Waits for the other ranks.
     ///
     /// # Errors
     /// When NCCL is missing or fails: ranks with the same GPU, or of different sizes.
-    pub fn new(streams: [Arc<CudaStream>; 2], id: [u8; 128], rank: usize, size: usize) -> Result<Self> {
+    pub fn new(stream: Arc<CudaStream>, id: [u8; 128], rank: usize, size: usize) -> Result<Self> {
         let library = Library::get()?;
-        streams[0].context().bind_to_thread().w()?;
+        stream.context().bind_to_thread().w()?;
         let mut raw: Raw = null_mut();
         let [ranks, own] = [size, rank].map(|n| c_int::try_from(n).unwrap_or(-1));
-        // SAFETY: `raw` is written by the call; the thread's GPU is that of the streams.
+        // SAFETY: `raw` is written by the call; the thread's GPU is that of the stream.
         let error = unsafe { (library.init)(&raw mut raw, ranks, UniqueId(id), own) };
-        library.check(&format!("rank {rank} of {size} on GPU {}", streams[0].context().ordinal()), error)?;
+        library.check(&format!("rank {rank} of {size} on GPU {}", stream.context().ordinal()), error)?;
         let shared = Arc::new(Shared {
             library,
             calls: Mutex::new(()),
@@ -128,7 +129,7 @@ impl Comm {
             while left.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) && watched.look() {}
         };
         let watch = std::thread::Builder::new().name(format!("nccl {rank}")).spawn(watch)?;
-        Ok(Self { shared, leaves: Some(leaves), watch: Some(watch), streams })
+        Ok(Self { shared, leaves: Some(leaves), watch: Some(watch), streams: Mutex::new(vec![stream]) })
     }
 
     /// This rank, and how many there are.
@@ -136,19 +137,30 @@ impl Comm {
         (self.shared.rank, self.shared.size)
     }
 
-    /// Makes a call on a communicator that is alive, on a thread that has its GPU.
+    /// Makes a call, to be queued on a stream, on a communicator that is alive, and a thread that has its GPU.
     ///
     /// # Errors
     /// When a rank has ended, or NCCL refuses.
-    pub fn call(&self, what: &str, call: impl FnOnce(&Library, Raw) -> c_int) -> Result<()> {
+    pub fn call(
+        &self,
+        what: &str,
+        stream: &Arc<CudaStream>,
+        call: impl FnOnce(&Library, Raw, *mut c_void) -> c_int,
+    ) -> Result<()> {
         self.alive()?;
-        self.streams[0].context().bind_to_thread().w()?;
+        stream.context().bind_to_thread().w()?;
+        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        if !streams.contains(stream) {
+            streams.push(stream.clone());
+        }
+        drop(streams);
         let _held = self.shared.calls.lock().unwrap_or_else(PoisonError::into_inner);
         let raw = self.shared.raw.load(Ordering::Acquire);
         if raw.is_null() {
             return self.alive();
         }
-        self.shared.library.check(what, call(self.shared.library, raw))
+        let error = call(self.shared.library, raw, stream.cu_stream().cast());
+        self.shared.library.check(what, error)
     }
 
     /// An error where a rank has ended.
@@ -182,7 +194,8 @@ impl Comm {
     /// Waits until all that was queued is done, or for so long; whether it is.
     fn done(&self) -> bool {
         let mark = |stream: &Arc<CudaStream>| stream.record_event(None).ok();
-        let marks: Vec<Option<CudaEvent>> = self.streams.iter().map(mark).collect();
+        let streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        let marks: Vec<Option<CudaEvent>> = streams.iter().map(mark).collect();
         let begun = Instant::now();
         let is_done = |mark: &Option<CudaEvent>| mark.as_ref().is_some_and(CudaEvent::is_complete);
         while begun.elapsed() < PATIENCE && self.alive().is_ok() {

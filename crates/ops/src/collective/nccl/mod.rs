@@ -11,6 +11,7 @@ mod comm;
 mod library;
 #[cfg(test)]
 pub(crate) mod tests;
+mod together;
 
 use super::{Collective, PendingSum};
 use crate::gpu::machine::{Machine, Number};
@@ -24,6 +25,7 @@ use library::{Library, SUM, UniqueId};
 use std::collections::VecDeque;
 use std::ffi::{c_int, c_void};
 use std::sync::{Arc, Mutex, PoisonError};
+pub use together::join;
 
 /// Bytes of what tells the ranks of a group that they belong together.
 pub const ID_BYTES: usize = 128;
@@ -84,31 +86,30 @@ impl Nccl {
         }
         let computes = cuda.cuda_stream();
         let beside = computes.context().new_stream().w()?;
-        let comm = Arc::new(Comm::new([computes, beside.clone()], id, rank, size)?);
+        let comm = Arc::new(Comm::new(computes, id, rank, size)?);
         Ok(Self { comm, gpu: Gpu(cuda.clone()), beside, waits: Arc::default() })
     }
 
-    fn computes(&self) -> Arc<CudaStream> {
-        self.gpu.0.cuda_stream()
-    }
-
-    /// A contiguous tensor on this rank's GPU with the numbers of `tensor`: itself, where it is there.
-    fn here(&self, tensor: &Tensor) -> Result<Tensor> {
+    /// A tensor on this rank's GPU with the numbers of `tensor`, itself, where it is there; and the stream that computes it.
+    fn here(&self, tensor: &Tensor) -> Result<(Tensor, Arc<CudaStream>)> {
         let device = Device::Cuda(self.gpu.0.clone());
         match tensor.device() {
-            Device::Cpu => tensor.to_device(&device),
-            other if other.same_device(&device) => Ok(tensor.clone()),
-            other => bail!("a tensor on {:?} for ranks whose GPU is {:?}", other.location(), device.location()),
+            Device::Cpu => Ok((tensor.to_device(&device)?, self.gpu.0.cuda_stream())),
+            // Whoever has opened it.
+            Device::Cuda(other) if tensor.device().location() == device.location() => {
+                Ok((tensor.clone(), other.cuda_stream()))
+            }
+            other => bail!("a tensor on {:?} for a rank whose GPU is {:?}", other.location(), device.location()),
         }
     }
 
     /// Runs `call` on `values` in place where they are on the GPU; numbers of the CPU go there and come back.
-    fn in_place(&self, values: &Tensor, call: impl FnOnce(&Tensor) -> Result<()>) -> Result<()> {
+    fn in_place(&self, values: &Tensor, call: impl FnOnce(&Tensor, &Arc<CudaStream>) -> Result<()>) -> Result<()> {
         if values.dtype() != DType::F32 {
             bail!("a sum or broadcast of {:?}; ranks share f32", values.dtype())
         }
-        let here = self.here(values)?;
-        call(&here)?;
+        let (here, computes) = self.here(values)?;
+        call(&here, &computes)?;
         if values.device().is_cpu() {
             assign(values, &self.read(&here)?)?;
         }
@@ -123,24 +124,24 @@ impl Nccl {
     }
 
     /// Queues the sum of `values` in place.
-    fn sum(&self, values: &Tensor, stream: &CudaStream) -> Result<()> {
+    fn sum(&self, values: &Tensor, stream: &Arc<CudaStream>) -> Result<()> {
         let (address, count) = (at::<f32>(values)?.0 as *mut c_void, values.elem_count());
-        self.comm.call("a sum", |nccl, comm| {
+        self.comm.call("a sum", stream, |nccl, comm, stream| {
             // SAFETY: `at` has found as many contiguous numbers there, of a tensor that lives until this work's place in the
             // order of the stream that computes.
-            unsafe { (nccl.all_reduce)(address, address, count, f32::TYPE, SUM, comm, stream.cu_stream().cast()) }
+            unsafe { (nccl.all_reduce)(address, address, count, f32::TYPE, SUM, comm, stream) }
         })
     }
 
     fn gather<T: Moved>(&self, own: &Tensor) -> Result<Tensor> {
-        let shape = [&[self.size()], own.dims()].concat();
-        let (all, to) = self.gpu.new_tensor::<T>(shape)?;
-        let (from, count, stream) = (at::<T>(own)?, own.elem_count(), self.computes());
-        self.comm.call("a gather", |nccl, comm| {
+        let (shape, (own, computes)) = ([&[self.size()], own.dims()].concat(), self.here(own)?);
+        let (all, to) = Gpu::of(&own).unwrap_or(self.gpu.clone()).new_tensor::<T>(shape)?;
+        let (from, count) = (at::<T>(&own)?, own.elem_count());
+        self.comm.call("a gather", &computes, |nccl, comm, stream| {
             let (from, to) = (from.0 as *const c_void, to.0 as *mut c_void);
             // SAFETY: `own` has `count` contiguous numbers, and `all` as many for each rank; both are given back in the order
             // of the same stream.
-            unsafe { (nccl.all_gather)(from, to, count, T::TYPE, comm, stream.cu_stream().cast()) }
+            unsafe { (nccl.all_gather)(from, to, count, T::TYPE, comm, stream) }
         })?;
         Ok(all)
     }
@@ -162,7 +163,7 @@ impl Collective for Nccl {
     }
 
     fn all_reduce(&self, values: &Tensor) -> Result<()> {
-        self.in_place(values, |values| self.sum(values, &self.computes()))
+        self.in_place(values, |values, computes| self.sum(values, computes))
     }
 
     fn all_reduce_later(&self, values: &Tensor) -> Result<Box<dyn PendingSum>> {
@@ -170,7 +171,7 @@ impl Collective for Nccl {
             self.all_reduce(values)?;
             return Ok(Box::new(InFlight(None)));
         }
-        let (values, computes) = (self.here(values)?, self.computes());
+        let (values, computes) = self.here(values)?;
         if values.dtype() != DType::F32 {
             bail!("a sum of {:?}; ranks share f32", values.dtype())
         }
@@ -187,10 +188,9 @@ impl Collective for Nccl {
     }
 
     fn all_gather(&self, own: &Tensor) -> Result<Tensor> {
-        let here = self.here(own)?;
         let all = match own.dtype() {
-            DType::F32 => self.gather::<f32>(&here)?,
-            DType::F64 => self.gather::<f64>(&here)?,
+            DType::F32 => self.gather::<f32>(own)?,
+            DType::F64 => self.gather::<f64>(own)?,
             other => bail!("a gather of {other:?}; ranks share f32 and f64"),
         };
         if own.device().is_cpu() { self.read(&all) } else { Ok(all) }
@@ -198,11 +198,11 @@ impl Collective for Nccl {
 
     fn broadcast(&self, values: &Tensor, root: usize) -> Result<()> {
         let root = c_int::try_from(root).unwrap_or(-1);
-        self.in_place(values, |values| {
-            let (address, count, stream) = (at::<f32>(values)?.0 as *mut c_void, values.elem_count(), self.computes());
-            self.comm.call("a broadcast", |nccl, comm| {
+        self.in_place(values, |values, computes| {
+            let (address, count) = (at::<f32>(values)?.0 as *mut c_void, values.elem_count());
+            self.comm.call("a broadcast", computes, |nccl, comm, stream| {
                 // SAFETY: as for a sum.
-                unsafe { (nccl.broadcast)(address, address, count, f32::TYPE, root, comm, stream.cu_stream().cast()) }
+                unsafe { (nccl.broadcast)(address, address, count, f32::TYPE, root, comm, stream) }
             })
         })
     }
@@ -223,6 +223,10 @@ impl Collective for Nccl {
 
     fn abort(&self, why: &str) {
         self.comm.abort(why);
+    }
+
+    fn carrier(&self) -> &'static str {
+        "over NCCL"
     }
 
     fn waited(&self) -> f64 {
