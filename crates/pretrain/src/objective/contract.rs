@@ -4,12 +4,19 @@
 //! [`Objective::state`] and comes back by [`Objective::restore`] (`tests.rs` has an objective with both). Weights of an
 //! objective's own that the optimiser moves, such as a predictor's, have no place yet: the optimiser knows the network's.
 //!
+//! On several ranks each has an objective of its own, which sees its rank's images; all ranks make the same calls in the same order. Ops on
+//! the pass's tape know the ranks: batch norm and NT-Xent find over all what one process finds. What an objective keeps must be the
+//! same on all ranks, since one of them writes the state: a queue takes the keys of all ([`Tape::of_all_ranks`]), and a second network
+//! runs on [`Tape::silent`] of the pass's tape. Its loss is the mean over the rank's own images.
+//!
 //! Letters: `N` images of a batch, `V` views of each, `D` features, `P` the width of a projection.
 
 use anyhow::Result;
 use candle_core::Tensor;
 use simclr_core::config::PretrainConfig;
 use simclr_model::{Pass, SimClr};
+#[cfg(doc)]
+use simclr_ops::Tape;
 use simclr_ops::Value;
 use std::collections::BTreeMap;
 
