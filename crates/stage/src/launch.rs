@@ -164,7 +164,14 @@ pub fn launch<L: StageLoss>(
     }
     let group = args.group.on(&device)?;
     if !group.is_alone() && !device.is_cpu() {
-        tracing::info!("{group:?} on {}: gradients and moments go {}", device_name(&device), group.carrier());
+        match group.joins_gpus() {
+            true => tracing::info!("{} ranks, whose GPUs are joined by NCCL", group.size()),
+            false => tracing::warn!(
+                "{} ranks, whose numbers go from GPU to GPU by way of the processors: NCCL needs a GPU for each rank, and a \
+                 program that was built with --features nccl",
+                group.size()
+            ),
+        }
     }
     let (examples, prefetch, progress) = (plan.examples, config.data.prefetch, args.progress);
     let options = TrainOptions { training, examples, prefetch, progress, title, group: &group, stop_after: None };

@@ -59,7 +59,9 @@ impl Group {
     /// # Errors
     /// When a rank has no NCCL, or it fails.
     pub fn on(&self, device: &Device) -> Result<Self> {
-        let Some(shared) = self.others() else { return Ok(self.clone()) };
+        let Some(shared) = self.others().filter(|shared| !shared.collective.joins_gpus()) else {
+            return Ok(self.clone());
+        };
         #[cfg_attr(not(feature = "nccl"), allow(unused_mut))]
         let mut known = shared.on_gpus.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, group)) = known.iter().find(|(of, _)| *of == device.location()) {
@@ -75,9 +77,9 @@ impl Group {
         Ok(self.clone())
     }
 
-    /// How tensors on GPUs go between the ranks, in words ([`Collective::carrier`]).
-    pub fn carrier(&self) -> &'static str {
-        self.others().map_or("nowhere", |shared| shared.collective.carrier())
+    /// Whether tensors on GPUs go from one to the other, not by way of the hosts.
+    pub fn joins_gpus(&self) -> bool {
+        self.others().is_some_and(|shared| shared.collective.joins_gpus())
     }
 
     /// This rank.

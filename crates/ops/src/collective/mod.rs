@@ -65,9 +65,9 @@ pub trait Collective: Send + Sync {
     /// Tells the other ranks that this one ends before its time, and why; their calls fail, or they are ended.
     fn abort(&self, why: &str);
 
-    /// How tensors on GPUs go, in words.
-    fn carrier(&self) -> &'static str {
-        "by way of the hosts"
+    /// Whether tensors on GPUs go from one to the other, not by way of the hosts.
+    fn joins_gpus(&self) -> bool {
+        false
     }
 
     /// Seconds that a GPU stood still for sums that were begun before, as far as they are known, since this was asked last.

@@ -225,8 +225,8 @@ impl Collective for Nccl {
         self.comm.abort(why);
     }
 
-    fn carrier(&self) -> &'static str {
-        "over NCCL"
+    fn joins_gpus(&self) -> bool {
+        true
     }
 
     fn waited(&self) -> f64 {

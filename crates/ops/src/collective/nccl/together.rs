@@ -107,8 +107,8 @@ impl Collective for Together {
         self.hosts.abort(why);
     }
 
-    fn carrier(&self) -> &'static str {
-        self.nccl.carrier()
+    fn joins_gpus(&self) -> bool {
+        true
     }
 
     fn waited(&self) -> f64 {
