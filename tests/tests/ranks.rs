@@ -35,9 +35,20 @@ fn on_ranks<R: Send>(size: usize, work: impl Fn(&Group) -> Result<R> + Sync) -> 
     })
 }
 
+/// The device that is tested; of several GPUs, each rank has its own.
+fn device_of(group: &Group) -> Device {
+    #[cfg(feature = "nccl")]
+    if group.size() > 1 && !device().is_cpu() && simclr_ops::gpus() >= group.size() {
+        return simclr_ops::open_gpu(group.rank(), simclr_ops::Precision::Exact).unwrap();
+    }
+    let _ = group;
+    device()
+}
+
 /// Pretrains in `out`, on from what is there, as one of the ranks; stops as if killed after `stop` steps.
 fn pretrain(out: &Path, config: &Config, group: &Group, stop: Option<u64>) -> Result<Outcome> {
-    let device = device();
+    let device = device_of(group);
+    let group = &group.on(&device)?;
     let options = RunOptions {
         out,
         stage: "pretrain",

@@ -3,6 +3,8 @@
 
 #[cfg(feature = "mpi")]
 mod cores;
+#[cfg(all(unix, feature = "nccl"))]
+mod gpus;
 mod launcher;
 mod meet;
 #[cfg(feature = "mpi")]
@@ -93,7 +95,14 @@ fn mpi(place: &Place, _common: &CommonArgs, _stage: &Stage) -> ExitCode {
     )
 }
 
+/// Ranks that meet by TCP alone speak over NCCL.
+#[cfg(all(unix, feature = "nccl"))]
+fn torchrun(place: &Place, meeting: &Meeting, common: &CommonArgs, stage: &Stage) -> ExitCode {
+    gpus::run(place, meeting, common, stage)
+}
+
 /// Ranks that meet by TCP alone speak over NCCL, which this build does not have.
+#[cfg(not(all(unix, feature = "nccl")))]
 fn torchrun(place: &Place, _meeting: &Meeting, _common: &CommonArgs, _stage: &Stage) -> ExitCode {
     let size = place.size;
     tell_once(
@@ -115,7 +124,7 @@ fn tell_once(place: &Place, error: Error) -> ExitCode {
 }
 
 /// `--ranks` beside a launcher must say what that has done.
-#[cfg_attr(not(feature = "mpi"), allow(dead_code))]
+#[cfg_attr(not(any(feature = "mpi", feature = "nccl")), allow(dead_code))]
 fn ranks_agree(common: &CommonArgs, size: usize) -> Result<()> {
     if let Some(ranks) = common.ranks {
         ensure!(ranks == size, "--ranks {ranks}: {size} processes have been started; leave --ranks out");
