@@ -15,7 +15,8 @@ use simclr_core::stages::PRETRAIN;
 use simclr_data::Pictures;
 use simclr_eval::review::label::{Pool, doubt};
 use simclr_model::SimClr;
-use simclr_stage::{Checkpoint, EvalSet, Seen};
+use simclr_ops::Group;
+use simclr_stage::{Checkpoint, EvalSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -45,8 +46,7 @@ struct Set {
 
 impl Set {
     fn of(config: &Config, pictures: Pictures, model: &SimClr) -> Result<Self> {
-        let (set, mut seen) = (EvalSet::new(config, Arc::new(pictures)), Seen::default());
-        let rows = model.features(set.batches(model, &mut seen)?, 0)?;
+        let (rows, seen) = EvalSet::new(config, Arc::new(pictures), &Group::default()).features(model, 0)?;
         Ok(Self { dim: rows.len() / seen.labels.len(), rows, labels: seen.labels })
     }
 

@@ -94,7 +94,7 @@ fn experiment(size: usize) -> Config {
 fn held_out(size: usize) -> EvalSet {
     let images =
         Images { height: size, width: size, channels: 3, data: vec![9; 2 * size * size * 3], labels: vec![0, 1] };
-    EvalSet::new(&experiment(size), Arc::new(images.into()))
+    EvalSet::new(&experiment(size), Arc::new(images.into()), &Group::default())
 }
 
 /// Trains through the stored steps and returns what was logged at each.

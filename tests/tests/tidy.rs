@@ -176,7 +176,7 @@ fn kernels_and_the_tape_do_not_know_each_other() {
         let kernel = from_parts[1..].iter().any(|part| part == "cpu" || part == "gpu");
         let allowed = match (from_parts[0].as_str(), to_parts[0].as_str()) {
             (_, "tape") if kernel => false,
-            ("tape", to) => ["tape", "tensor", "simd"].contains(&to),
+            ("tape", to) => ["tape", "tensor", "simd", "collective"].contains(&to),
             _ => true,
         };
         if !allowed {

@@ -1,15 +1,16 @@
 //! A checkpoint applied to pictures of the command line: what `embed` and `classify` share.
 
 use crate::calibration::Calibration;
-use crate::inputs::{self, Inputs};
-use anyhow::{Result, ensure};
+use crate::inputs::{self, Input, Inputs};
+use anyhow::{Context, Result, ensure};
 use candle_core::Tensor;
 use simclr_core::cli::{DeviceChoice, Progress, ProgressMode, compute_with};
 use simclr_core::config::{Config, Corrupt, Crop, DataConfig, EachRange, EvalConfig, Range, Resize, Truncated};
 use simclr_core::run::{checkpoint, layout};
 use simclr_data::{Pictures, ViewMaker, eval_batches};
 use simclr_model::SimClr;
-use simclr_stage::{Checkpoint, uploader};
+use simclr_ops::Group;
+use simclr_stage::{Checkpoint, gathered, uploader};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -78,6 +79,14 @@ pub struct ApplyArgs {
     /// How progress is shown
     #[arg(long, value_name = "HOW", value_enum, default_value_t)]
     pub progress: ProgressMode,
+
+    /// Share the pictures among so many ranks: threads of this process, with a GPU each where it computes on GPUs
+    #[arg(long, value_name = "N")]
+    pub ranks: Option<usize>,
+
+    /// The ranks that this one computes with.
+    #[arg(skip)]
+    pub group: Group,
 }
 
 fn resize(text: &str) -> Result<Resize, String> {
@@ -136,6 +145,18 @@ pub struct Rows {
 }
 
 impl ApplyArgs {
+    /// Runs `command` on all ranks, each with options that know its group; the rank that leads writes and shows.
+    ///
+    /// # Errors
+    /// When an option is out of range, and what the first rank failed of.
+    pub fn on_ranks(&self, command: impl Fn(Self) -> Result<()> + Sync) -> Result<()> {
+        compute_with(self.threads)?;
+        simclr_ranks::each(self.ranks, |group| {
+            let progress = if group.leads() { self.progress } else { ProgressMode::Off };
+            command(Self { group, progress, ..self.clone() })
+        })
+    }
+
     /// The network, on the device of the command line.
     ///
     /// # Errors
@@ -143,47 +164,64 @@ impl ApplyArgs {
     pub fn load(&self) -> Result<Network> {
         ensure!(self.batch > 0, "--batch 0: must be at least 1");
         ensure!(self.image_size != Some(0), "--image-size 0: must be at least 1");
-        compute_with(self.threads)?;
         let loaded = Checkpoint::load(&self.checkpoint)?;
         let weights = checkpoint::find(&self.checkpoint)?;
         let calibration = Calibration::beside(&weights, &loaded.sha256)?;
         Ok(Network { model: loaded.model()?.on(&self.device.open()?)?, calibration, experiment: experiment(&weights) })
     }
 
-    /// What `run` makes of the pictures, a batch of views `[N, S, S, C]` at a time.
+    /// The pictures that the command line means. One rank looks: it alone has the standard input.
+    fn inputs(&self) -> Result<Vec<Input>> {
+        let words: Vec<PathBuf> = self.images.iter().chain(&self.paths).cloned().collect();
+        let found = if self.group.leads() { inputs::find(&words, &mut std::io::stdin())? } else { Vec::new() };
+        if self.group.is_alone() {
+            return Ok(found);
+        }
+        let path = |input: &Input| input.path.to_str().map(String::from).context("a path is not UTF-8");
+        let said = found.iter().map(|input| Ok([input.name.clone(), path(input)?])).collect::<Result<Vec<_>>>()?;
+        let said = gathered::texts(&self.group, said.concat())?;
+        Ok(said.chunks_exact(2).map(|both| Input { name: both[0].clone(), path: (&both[1]).into() }).collect())
+    }
+
+    /// What `run` makes of the pictures, a batch of views `[N, S, S, C]` at a time: each rank of its part, and all have the
+    /// rows of all.
     ///
     /// # Errors
-    /// When a path means no picture, no picture can be decoded, or with `--strict` when one cannot.
+    /// When a path means no picture, no picture can be decoded, or with `--strict` when one cannot, or a rank has ended.
     pub fn rows(
         &self,
         network: &Network,
         title: &str,
         run: impl Fn(&SimClr, Tensor) -> Result<Vec<f32>>,
     ) -> Result<Rows> {
-        let model = &network.model;
-        let words: Vec<PathBuf> = self.images.iter().chain(&self.paths).cloned().collect();
-        let inputs = Arc::new(Inputs(inputs::find(&words, &mut std::io::stdin())?));
+        let (model, group) = (&network.model, &self.group);
+        let inputs = Arc::new(Inputs(self.inputs()?));
         let pictures = Pictures::new(inputs.clone(), model.spec.in_channels, &self.reading(network));
         let maker = ViewMaker::eval(&self.view(network), self.image_size.unwrap_or(model.spec.image_size));
-        let samples: Vec<u32> = (0..pictures.len() as u32).collect();
-        let mut progress = Progress::new(title, pictures.len() as u64, self.progress);
-        let (clock, mut rows) = (Instant::now(), Rows { files: Vec::new(), numbers: Vec::new() });
+        let samples: Vec<u32> = group.part(pictures.len()).map(|sample| sample as u32).collect();
+        let mut progress = Progress::new(title, samples.len() as u64, self.progress);
+        let (clock, mut good, mut numbers) = (Instant::now(), Vec::new(), Vec::new());
         let uploader = uploader(model)?;
         for batch in eval_batches(&pictures, &samples, &maker, self.batch) {
             let batch = batch?;
-            let last = batch.samples.last().map_or(0, |sample| u64::from(*sample) + 1);
-            rows.files.extend(batch.samples.iter().map(|sample| inputs.0[*sample as usize].name.clone()));
-            rows.numbers.extend(run(model, uploader.upload(batch.images, &batch.shape)?.tensor()?)?);
-            progress.update(last, rows.files.len() as f64 / clock.elapsed().as_secs_f64().max(1e-9), None, None);
+            let done = batch.samples.last().map_or(0, |sample| u64::from(*sample) + 1 - u64::from(samples[0]));
+            good.extend(batch.samples.iter().copied());
+            numbers.extend(run(model, uploader.upload(batch.images, &batch.shape)?.tensor()?)?);
+            progress.update(done, good.len() as f64 / clock.elapsed().as_secs_f64().max(1e-9), None, None);
         }
-        if let (true, [(place, reason), ..]) = (rows.files.is_empty(), &pictures.reasons()[..]) {
-            ensure!(pictures.len() > 1, "{place}: {reason}");
+        let (good, numbers) = (gathered::indices(group, good)?, gathered::floats(group, numbers)?);
+        let own = pictures.reasons();
+        let damaged = gathered::texts(group, own.iter().map(|(place, why)| format!("{place}: {why}")).collect())?;
+        // The log has this rank's already.
+        damaged.iter().skip(own.len()).filter(|_| group.leads()).for_each(|other| tracing::warn!("skipped {other}"));
+        if let (true, [first, ..]) = (good.is_empty(), &damaged[..]) {
+            ensure!(pictures.len() > 1, "{first}");
         }
-        ensure!(!rows.files.is_empty(), "none of the {} pictures can be decoded", pictures.len());
-        let skipped = pictures.len() - rows.files.len();
+        ensure!(!good.is_empty(), "none of the {} pictures can be decoded", pictures.len());
+        let skipped = pictures.len() - good.len();
         let damaged = if skipped > 0 { format!(", {skipped} damaged ones left out") } else { String::new() };
-        progress.finish(&format!("{} pictures{damaged}", rows.files.len()));
-        Ok(rows)
+        progress.finish(&format!("{} pictures{damaged}", good.len()));
+        Ok(Rows { files: good.into_iter().map(|sample| inputs.0[sample as usize].name.clone()).collect(), numbers })
     }
 
     /// How files become pixels: as for the network's training, but for what the command line says.

@@ -41,6 +41,10 @@ pub struct ClassifyArgs {
 /// # Errors
 /// When the checkpoint has no classifier, or files cannot be read or written.
 pub fn classify(args: &ClassifyArgs) -> Result<()> {
+    args.apply.on_ranks(|apply| on_rank(&ClassifyArgs { apply, ..args.clone() }))
+}
+
+fn on_rank(args: &ClassifyArgs) -> Result<()> {
     let format = args.out.as_deref().map(Format::of).transpose()?.unwrap_or(Format::Csv);
     let network = args.apply.load()?;
     let spec = &network.model.spec;
@@ -60,6 +64,9 @@ pub fn classify(args: &ClassifyArgs) -> Result<()> {
         _ => 1.0,
     };
     let rows = args.apply.rows(&network, "classify", |model, images| model.predict(once(images)))?;
+    if !args.apply.group.leads() {
+        return Ok(());
+    }
     let all: Vec<Vec<f64>> = rows.numbers.chunks(classes).map(|row| probabilities(row, temperature)).collect();
     let best = |i: usize| {
         let order = likeliest(&rows.numbers[i * classes..][..classes], args.top);

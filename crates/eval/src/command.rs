@@ -98,7 +98,9 @@ fn is_named(line: &[OsString]) -> bool {
 }
 
 fn evaluate(args: &EvalArgs) -> Result<()> {
-    evaluate::run(args, &args.common.prepare()?)
+    simclr_ranks::run(&args.common, &args.common.prepare()?, |common, config| {
+        evaluate::run(&EvalArgs { common, ..args.clone() }, config)
+    })
 }
 
 fn more(command: More) -> Result<()> {

@@ -31,10 +31,17 @@ pub struct EmbedArgs {
 /// # Errors
 /// When the checkpoint or the pictures cannot be read, or the file not be written.
 pub fn embed(args: &EmbedArgs) -> Result<()> {
+    args.apply.on_ranks(|apply| on_rank(&EmbedArgs { apply, ..args.clone() }))
+}
+
+fn on_rank(args: &EmbedArgs) -> Result<()> {
     let format = Format::of(&args.out)?;
     let network = args.apply.load()?;
     let width = network.model.projection.width(args.layer).context("--layer")?;
     let rows = args.apply.rows(&network, "embed", |model, images| model.features(once(images), args.layer))?;
+    if !args.apply.group.leads() {
+        return Ok(());
+    }
     let each = || rows.files.iter().zip(rows.numbers.chunks(width));
     match format {
         Format::Csv => {

@@ -12,9 +12,9 @@ use simclr_core::run::{Run, layout};
 use simclr_core::stages::EVAL;
 use simclr_core::train::{TrainOptions, train};
 use simclr_data::{Dataset, Loader, Pictures, ViewMaker};
-use simclr_model::{Accuracy, SimClr};
+use simclr_model::{Accuracy, Hits, SimClr};
 use simclr_ops::Group;
-use simclr_stage::{Checkpoint, EvalSet, Launch, Seen, map_dtype, open, uploader, used_parameters};
+use simclr_stage::{Checkpoint, EvalSet, Launch, gathered, map_dtype, open, uploader, used_parameters};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -79,12 +79,14 @@ pub fn run(args: &EvalArgs, config: &Config) -> Result<()> {
             result[name] = json!(accuracy);
         }
     } else {
-        let accuracy = EvalSet::new(config, Arc::new(data.test)).accuracy(&model)?;
+        let accuracy = EvalSet::new(config, Arc::new(data.test), &args.common.group).accuracy(&model)?;
         result["top1"] = json!(accuracy.top1);
         result["top5"] = json!(accuracy.top5);
     }
     result["seconds"] = json!(clock.elapsed().as_secs_f64());
-    say(format_args!("{result}"));
+    if args.common.group.leads() {
+        say(format_args!("{result}"));
+    }
     run.finish(&result)
 }
 
@@ -94,6 +96,7 @@ fn classifying(checkpoint: Checkpoint, classes: &[String]) -> Result<Checkpoint>
     checkpoint.for_classes(classes).context("measure its features by --linear or --knn")
 }
 
+/// What the features are worth, on every rank; the one that leads writes what the report shows of them.
 fn features_figures(
     args: &EvalArgs,
     config: &Config,
@@ -101,62 +104,75 @@ fn features_figures(
     data: Dataset,
     run: &mut Run,
 ) -> Result<Vec<(&'static str, Accuracy)>> {
-    let (classes, eval) = (data.classes.len(), &config.eval);
+    let (classes, eval, group) = (data.classes.len(), &config.eval, &args.common.group);
     let (train_set, test_set) = (Arc::new(data.train), Arc::new(data.test));
     let encode = |pictures: &Arc<Pictures>| -> Result<(Features, Vec<u32>)> {
-        let (held, mut seen) = (EvalSet::new(config, pictures.clone()), Seen::default());
-        let rows = model.features(held.batches(model, &mut seen)?, 0)?;
+        let (rows, seen) = EvalSet::new(config, pictures.clone(), group).features(model, 0)?;
         ensure!(!seen.samples.is_empty(), "none of the labeled images can be decoded");
         Ok((Features { rows, labels: seen.labels }, seen.samples))
     };
     let (mut train_features, train_samples) = encode(&train_set).context("training images")?;
-    let (mut test_features, test_samples) = encode(&test_set).context("test images")?;
+    let (test_features, test_samples) = encode(&test_set).context("test images")?;
     let mut figures = Vec::new();
     if args.knn {
         let gallery = Gallery::new(&train_features.rows, &train_features.labels)?;
         let (rows, labels) = (&test_features.rows, &test_features.labels);
-        figures.push(("knn", gallery.accuracy(rows, labels, classes, eval.knn_k, eval.knn_temperature)?));
-        let chosen = one_of_each_class(labels, classes);
-        let mut shown = gallery.show(rows, labels, &chosen, SHOWN.1)?;
-        // From rows to images: unlabeled and damaged ones have no row.
-        for near in &mut shown {
-            near.query = test_samples[near.query] as usize;
-            near.neighbours.iter_mut().for_each(|(i, ..)| *i = train_samples[*i] as usize);
+        figures.push(("knn", gallery.accuracy((rows, labels), classes, (eval.knn_k, eval.knn_temperature), group)?));
+        if group.leads() {
+            let chosen = one_of_each_class(labels, classes);
+            let mut shown = gallery.show(rows, labels, &chosen, SHOWN.1)?;
+            // From rows to images: unlabeled and damaged ones have no row.
+            for near in &mut shown {
+                near.query = test_samples[near.query] as usize;
+                near.neighbours.iter_mut().for_each(|(i, ..)| *i = train_samples[*i] as usize);
+            }
+            disk::write_json(&run.dir().join(layout::NEIGHBOURS), &json!(shown))?;
         }
-        disk::write_json(&run.dir().join(layout::NEIGHBOURS), &json!(shown))?;
     }
     if args.linear {
         for view in 1..eval.linear.views {
-            let more = random_view_features(config, model, (&train_set, &train_samples), view)?;
+            let more = random_view_features(config, model, (&train_set, &train_samples), view, group)?;
             train_features.rows.extend(more.rows);
             train_features.labels.extend(more.labels);
         }
-        standardise(&mut train_features, &mut test_features);
-        let (examples, table) = (train_features.labels.len(), training(&eval.linear));
-        let mut probe =
-            Probe::new((train_features, test_features), classes, table.batch, config.seed, model.store.device())?;
-        let (progress, title) = (args.common.progress, "linear probe".to_string());
-        let options = TrainOptions {
-            training: &table,
-            examples,
-            prefetch: 1,
-            progress,
-            title,
-            group: &Group::default(),
-            stop_after: None,
+        let sets = (train_features, test_features);
+        // Rank 0 trains it alone: what it costs is the features. The others wait to be told what it is worth.
+        let hits = match group.leads() {
+            true => linear_probe(args, config, sets, classes, model, run)?,
+            false => Hits::default(),
         };
-        train(&mut probe, &options, run)?;
-        figures.push(("linear", probe.accuracy()?));
+        figures.push(("linear", hits.of_all_ranks(group)?.accuracy()));
     }
     Ok(figures)
 }
 
-/// Features of a random crop of every one of some training images.
+/// Trains a linear classifier on features of the training images, and measures it on those of the test images.
+fn linear_probe(
+    args: &EvalArgs,
+    config: &Config,
+    (mut train_set, mut test_set): (Features, Features),
+    classes: usize,
+    model: &SimClr,
+    run: &mut Run,
+) -> Result<Hits> {
+    standardise(&mut train_set, &mut test_set);
+    let (examples, table) = (train_set.labels.len(), training(&config.eval.linear));
+    let device = model.store.device();
+    let mut probe = Probe::new((train_set, test_set), classes, table.batch, config.seed, device)?;
+    let (progress, title) = (args.common.progress, "linear probe".to_string());
+    let group = &Group::default();
+    let options = TrainOptions { training: &table, examples, prefetch: 1, progress, title, group, stop_after: None };
+    train(&mut probe, &options, run)?;
+    probe.hits()
+}
+
+/// Features of a random crop of every one of some training images: each rank makes some of the batches.
 fn random_view_features(
     config: &Config,
     model: &SimClr,
     (set, samples): (&Arc<Pictures>, &[u32]),
     view: usize,
+    group: &Group,
 ) -> Result<Features> {
     let (size, batch) = (config.data.image_size, config.eval.batch);
     let maker = ViewMaker::labeled(0.08, 0.0, config.augment.flip, size);
@@ -165,13 +181,13 @@ fn random_view_features(
     // Whole batches: the few images that the last one repeats from the next epoch do no harm.
     let mut labels = Vec::new();
     let uploader = uploader(model)?;
-    let views = (0..samples.len().div_ceil(batch) as u64).map(|step| {
-        let batch = loader.batch(step)?;
+    let views = group.part(samples.len().div_ceil(batch)).map(|step| {
+        let batch = loader.batch(step as u64)?;
         labels.extend(batch.all_labels()?);
         Ok(uploader.upload(batch.images, &batch.shape)?.tensor()?)
     });
     let rows = model.features(views, 0)?;
-    Ok(Features { rows, labels })
+    Ok(Features { rows: gathered::floats(group, rows)?, labels: gathered::indices(group, labels)? })
 }
 
 /// Index of the first image of each class, as many as are shown.

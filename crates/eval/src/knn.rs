@@ -4,8 +4,8 @@ use anyhow::{Result, ensure};
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 use serde::Serialize;
-use simclr_model::Accuracy;
-use simclr_ops::{Tape, Value, linear};
+use simclr_model::{Accuracy, Hits};
+use simclr_ops::{Group, Tape, Value, linear};
 
 /// Queries of one matrix product.
 const QUERIES: usize = 256;
@@ -79,18 +79,20 @@ impl<'a> Gallery<'a> {
         Ok(all)
     }
 
-    /// Accuracy of a vote among the `k` nearest, each weighing exp(similarity / temperature).
+    /// Accuracy of a vote among the `k` nearest, each weighing exp(similarity / temperature). Each rank of `group` looks for the
+    /// neighbours of its part of the queries; the accuracy is that of all.
     ///
     /// # Errors
-    /// When the queries' width differs from the gallery's.
+    /// When the queries' width differs from the gallery's, or a rank has ended.
     pub fn accuracy(
         &self,
-        queries: &[f32],
-        labels: &[u32],
+        (queries, labels): (&[f32], &[u32]),
         classes: usize,
-        k: usize,
-        temperature: f64,
+        (k, temperature): (usize, f64),
+        group: &Group,
     ) -> Result<Accuracy> {
+        let own = group.part(labels.len());
+        let (queries, labels) = (&queries[own.start * self.dim..own.end * self.dim], &labels[own]);
         let votes: Vec<f32> = self
             .nearest(queries, k)?
             .into_iter()
@@ -103,7 +105,7 @@ impl<'a> Gallery<'a> {
                 votes
             })
             .collect();
-        Ok(Accuracy::of(&votes, classes, labels))
+        Ok(Hits::of(&votes, classes, labels).of_all_ranks(group)?.accuracy())
     }
 
     /// The `k` nearest of some queries, by the row that they have among features.
@@ -134,8 +136,9 @@ mod tests {
         let gallery = [1.0, 0.0, 0.0, 1.0, 0.0, 2.0];
         let g = Gallery::new(&gallery, &[1, 0, 0]).unwrap();
         let query = [5.0, 1.0];
-        assert_eq!(g.accuracy(&query, &[1], 2, 3, 0.1).unwrap().top1, 1.0);
-        assert_eq!(g.accuracy(&query, &[1], 2, 3, 100.0).unwrap().top1, 0.0, "near equal weights: the majority wins");
+        let top1 = |temperature| g.accuracy((&query, &[1]), 2, (3, temperature), &Group::default()).unwrap().top1;
+        assert_eq!(top1(0.1), 1.0);
+        assert_eq!(top1(100.0), 0.0, "near equal weights: the majority wins");
         let shown = g.show(&query, &[1], &[0], 2).unwrap();
         assert_eq!(shown[0].neighbours[0].0, 0);
         assert_eq!(shown[0].neighbours[1].0, 1, "ties go to the smaller index");

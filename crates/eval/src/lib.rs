@@ -13,6 +13,8 @@ mod inputs;
 mod knn;
 mod output;
 mod probe;
+#[cfg(test)]
+mod ranks_tests;
 pub mod review;
 
 pub use apply::ApplyArgs;

@@ -8,7 +8,7 @@ use simclr_core::params::{Kind, ParamStore, Part};
 use simclr_core::rng::{Purpose, Rng};
 use simclr_core::run::{Run, checkpoint, layout};
 use simclr_core::train::{BatchFn, Loss, Task};
-use simclr_model::Accuracy;
+use simclr_model::Hits;
 use simclr_ops::{Tape, Value, cross_entropy, linear};
 use std::sync::Arc;
 
@@ -98,16 +98,16 @@ impl Probe {
         Ok(Self { store, train: Arc::new(train), test, dim, classes, batch, seed })
     }
 
-    /// Accuracy on the test features.
+    /// How many of the test features it classifies rightly.
     ///
     /// # Errors
     /// Never, for features of one width.
-    pub fn accuracy(&self) -> Result<Accuracy> {
+    pub fn hits(&self) -> Result<Hits> {
         let rows = Tensor::from_slice(&self.test.rows, (self.test.labels.len(), self.dim), self.store.device())?;
         let tape = Tape::inference();
         let logits = self.logits(&tape, &Value::constant(rows))?;
         let logits = logits.tensor().flatten_all()?.to_vec1::<f32>()?;
-        Ok(Accuracy::of(&logits, self.classes, &self.test.labels))
+        Ok(Hits::of(&logits, self.classes, &self.test.labels))
     }
 
     fn logits(&self, tape: &Tape, rows: &Value) -> Result<Value> {
@@ -141,7 +141,7 @@ impl Task for Probe {
     }
 
     fn evaluate(&mut self) -> Result<Vec<(&'static str, f64)>> {
-        let accuracy = self.accuracy()?;
+        let accuracy = self.hits()?.accuracy();
         Ok(vec![("test_top1", accuracy.top1), ("test_top5", accuracy.top5)])
     }
 

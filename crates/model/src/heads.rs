@@ -50,7 +50,10 @@ impl ProjectionHead {
     }
 
     pub(crate) fn outline(&self, outline: &mut Outline<'_>) {
-        self.layers.iter().for_each(|(weight, _)| outline.dense(*weight));
+        for (weight, _) in &self.layers {
+            outline.dense(*weight);
+            outline.norm_rows(*weight);
+        }
     }
 
     fn position(&self, selector: i64) -> Result<usize> {

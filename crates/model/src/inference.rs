@@ -4,7 +4,9 @@ use crate::network::SimClr;
 use crate::pass::{Mode, Pass};
 use anyhow::Result;
 use candle_core::Tensor;
-use simclr_ops::{Tape, Value, top_k};
+use simclr_ops::{Group, Tape, Value, top_k};
+use std::iter::Sum;
+use std::ops::Add;
 
 /// Share of images whose class is among the best 1 and 5 of the classifier.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -18,9 +20,62 @@ pub struct Accuracy {
 impl Accuracy {
     /// Of logits `[N, classes]`, row-major.
     pub fn of(logits: &[f32], classes: usize, labels: &[u32]) -> Self {
-        let hits = |k| top_k(logits, classes, labels.iter().map(|l| Some(*l)), k);
-        let share = |k| hits(k) as f64 / labels.len().max(1) as f64;
-        Self { top1: share(1), top5: share(5) }
+        Hits::of(logits, classes, labels).accuracy()
+    }
+}
+
+/// How many of some images were classified rightly: what accuracy is made of, and what parts of a set can be added by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hits {
+    /// Images whose class is the best.
+    pub top1: u64,
+    /// Images whose class is among the best five.
+    pub top5: u64,
+    /// Images.
+    pub images: u64,
+}
+
+impl Hits {
+    /// Of logits `[N, classes]`, row-major; of no rows where there are no labels.
+    pub fn of(logits: &[f32], classes: usize, labels: &[u32]) -> Self {
+        let hits = |k| top_k(logits, classes.max(1), labels.iter().map(|l| Some(*l)), k) as u64;
+        Self { top1: hits(1), top5: hits(5), images: labels.len() as u64 }
+    }
+
+    /// The shares.
+    pub fn accuracy(self) -> Accuracy {
+        let share = |hits: u64| hits as f64 / self.images.max(1) as f64;
+        Accuracy { top1: share(self.top1), top5: share(self.top5) }
+    }
+
+    /// Those of all ranks, each of which has looked at its part of a set.
+    ///
+    /// # Errors
+    /// When a rank has ended.
+    pub fn of_all_ranks(self, group: &Group) -> Result<Self> {
+        let message: Vec<u8> = [self.top1, self.top5, self.images].into_iter().flat_map(u64::to_le_bytes).collect();
+        let all = group.exchange(&message)?;
+        let read = |bytes: &Vec<u8>| {
+            let mut numbers = bytes.chunks(size_of::<u64>()).filter_map(|b| b.try_into().ok()).map(u64::from_le_bytes);
+            let mut next = || numbers.next().unwrap_or_default();
+            Self { top1: next(), top5: next(), images: next() }
+        };
+        Ok(all.iter().map(read).sum())
+    }
+}
+
+impl Add for Hits {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        let Self { top1, top5, images } = other;
+        Self { top1: self.top1 + top1, top5: self.top5 + top5, images: self.images + images }
+    }
+}
+
+impl Sum for Hits {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), Self::add)
     }
 }
 

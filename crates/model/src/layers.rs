@@ -78,6 +78,11 @@ impl BatchNorm {
         Ok(y)
     }
 
+    /// What it does to the rows that `layer` writes.
+    pub fn outline_rows(&self, outline: &mut Outline<'_>, layer: &Conv) {
+        outline.norm_rows(layer.weight);
+    }
+
     pub fn relu(&self, pass: &Pass<'_>, x: &Value) -> Result<Value> {
         self.forward(pass, x, Fused { residual: None, relu: true })
     }

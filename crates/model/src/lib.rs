@@ -20,7 +20,7 @@ pub mod torch;
 pub use backbone::Backbone;
 pub use encoder::Encoder;
 pub use heads::{Classifier, ProjectionHead};
-pub use inference::Accuracy;
+pub use inference::{Accuracy, Hits};
 pub use init::Builder;
 pub use network::SimClr;
 pub use pass::{Mode, Pass};

@@ -80,6 +80,16 @@ impl Op {
         }
     }
 
+    /// Numbers of its parameters that are trained, biases and a missing beta aside.
+    pub fn parameters(self) -> usize {
+        match self {
+            Self::Conv { from, to, kernel, .. } => kernel * kernel * from.channels * to.channels,
+            Self::Dense { from, to } => from * to,
+            Self::Norm { map, .. } => 2 * map.channels,
+            Self::Pool { .. } | Self::Gate { .. } | Self::Add { .. } => 0,
+        }
+    }
+
     /// Numbers of maps that the backward pass needs of it, its input left out: that is the output of another operation.
     pub fn kept(self) -> usize {
         match self {
@@ -131,6 +141,12 @@ impl<'a> Outline<'a> {
         self.push(Op::Norm { map: self.map, residual, kept });
     }
 
+    /// Batch norm on the rows that a layer on rows writes.
+    pub(crate) fn norm_rows(&mut self, weight: ParamId) {
+        let channels = self.store.get(weight).tensor.dims()[0];
+        self.push(Op::Norm { map: Map { side: 1, channels }, residual: false, kept: false });
+    }
+
     pub(crate) fn pool(&mut self, stride: usize) {
         let from = self.map;
         self.map.side = from.side.div_ceil(stride);
@@ -150,19 +166,19 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::{ModelSpec, SimClr};
+    use simclr_core::params::Kind;
 
     fn outlined(json: serde_json::Value, size: usize) -> (Vec<Op>, usize) {
         let config = serde_json::from_value(json).unwrap();
         let model = SimClr::blank(&ModelSpec::new(&config, 3, size, 0, 0)).unwrap();
         let outline = model.outline(size).unwrap();
-        let weights = |op: Op| match op {
-            Op::Conv { from, to, kernel, .. } => kernel * kernel * from.channels * to.channels,
-            Op::Dense { from, to } => from * to,
-            _ => 0,
-        };
+        let weights = |op: Op| if matches!(op, Op::Norm { .. }) { 0 } else { op.parameters() };
         let found: usize = outline.ops().map(weights).sum();
         let matrices = model.store.trainable().filter(|p| p.tensor.rank() > 1).map(|p| p.tensor.elem_count());
         assert_eq!(found, matrices.sum::<usize>(), "every weight is used once");
+        let channels = |op: Op| if let Op::Norm { map, .. } = op { map.channels } else { 0 };
+        let statistics = model.store.iter().filter(|p| p.kind == Kind::Statistic).map(|p| p.tensor.elem_count());
+        assert_eq!(2 * outline.ops().map(channels).sum::<usize>(), statistics.sum::<usize>(), "every normalisation, too");
         (outline.ops().collect(), model.encoder.features())
     }
 

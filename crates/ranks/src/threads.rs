@@ -1,10 +1,8 @@
 //! Ranks that are threads of one process.
 
 use crate::verdict::verdict;
-use crate::{Stage, rank_args};
 use anyhow::{Context, Error, Result, anyhow};
-use simclr_core::cli::{CommonArgs, log_of_rank, threads};
-use simclr_core::config::Config;
+use simclr_core::cli::{log_of_rank, threads};
 use simclr_core::train::Interrupted;
 use simclr_ops::{Group, collective};
 use std::sync::{Mutex, PoisonError};
@@ -21,17 +19,17 @@ struct Failures {
 ///
 /// # Errors
 /// That of the first rank that failed, with its number; [`Interrupted`] where all were.
-pub fn run(common: &CommonArgs, config: &Config, size: usize, stage: &Stage) -> Result<()> {
+pub fn run(size: usize, work: impl Fn(Group) -> Result<()> + Sync) -> Result<()> {
+    let work = &work;
     let failures = &Mutex::new(Failures { told: vec![None; size], ..Failures::default() });
     let each = (threads() / size).max(1);
     std::thread::scope(|scope| {
         let rank = |collective| -> Result<_> {
             let group = Group::of(collective);
-            let args = rank_args(common, &group, group.rank(), size)?;
             let pool = rayon::ThreadPoolBuilder::new().num_threads(each).build().context("starting threads")?;
             let name = format!("rank {}", group.rank());
             let work = move || {
-                let outcome = pool.install(|| logged(&group, || stage(args, config)));
+                let outcome = pool.install(|| logged(&group, || work(group.clone())));
                 let Err(error) = outcome else { return };
                 let mut failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
                 if error.is::<Interrupted>() {

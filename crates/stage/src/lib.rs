@@ -9,6 +9,7 @@ mod checkpoint;
 mod classes;
 mod device_batch;
 mod eval_set;
+pub mod gathered;
 mod launch;
 mod plan;
 mod setup;

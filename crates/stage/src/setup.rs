@@ -52,7 +52,7 @@ impl<'a> Setup<'a> {
         let data = simclr_data::load(&config.data)?;
         check(&data)?;
         let (train, classes) = (Arc::new(data.train), data.classes.len());
-        let test = EvalSet::new(config, Arc::new(data.test));
+        let test = EvalSet::new(config, Arc::new(data.test), &Group::default());
         let (class_names, held_out, dtype) = (data.classes, data.found.held_out, map_dtype(config, device));
         Ok(Self { config, seed, train, classes, class_names, device, group: Group::default(), test, held_out, dtype })
     }
@@ -68,7 +68,7 @@ impl<'a> Setup<'a> {
             let [first, other] = [&all[0], other].map(|text| String::from_utf8_lossy(text));
             bail!("rank 0 has found {first}, rank {rank} {other}: all ranks need the same dataset (data.dir)")
         }
-        Ok(Self { group: group.clone(), ..self })
+        Ok(Self { group: group.clone(), test: self.test.among(group), ..self })
     }
 
     /// Checks that ranks cut their parts of a batch into equal chunks: they normalise each together.

@@ -70,7 +70,8 @@ fn trained(mut run: Run, config: &Config, stop: Option<u64>, device: &Device) ->
     let batches = device_batches(loader, &model).unwrap();
     let loss = Pretrain::new(Box::new(NtXent::new(0.2)), training.chunk);
     let loss = loss.with_head(&model, config.pretrain.online_head, training.learning_rate).unwrap();
-    let mut plan = Plan { model, batches, examples, test: EvalSet::new(config, Arc::new(test)), loss };
+    let mut plan =
+        Plan { model, batches, examples, test: EvalSet::new(config, Arc::new(test), &Group::default()), loss };
     let options = TrainOptions {
         training,
         examples,

@@ -5,7 +5,9 @@ use super::gradients::{check, constant, tape_gradients};
 use super::numbers::numbers;
 use crate::conv::conv2d;
 use crate::norm::{Fused, Statistics, batch_norm};
-use crate::tape::Tape;
+use crate::tape::{Tape, Value};
+use std::cell::RefCell;
+use std::rc::Rc;
 
 #[test]
 fn a_value_with_several_consumers_gets_the_sum() {
@@ -42,4 +44,36 @@ fn results_do_not_depend_on_threads() {
 #[test]
 fn a_loss_that_depends_on_no_leaf_is_an_error() {
     assert!(Tape::new().backward(&constant(&numbers(&[1], 1))).is_err());
+}
+
+/// What sums gradients over ranks does so while the rest of the backward pass runs.
+#[test]
+fn a_gradient_is_handed_out_when_the_last_op_has_added_to_it() {
+    let (tape, log) = (Tape::new(), Rc::new(RefCell::new(Vec::new())));
+    let tensors: Vec<_> = (0..3).map(|i| numbers(&[2], i)).collect();
+    let [first, last, unused] = [0, 1, 2].map(|i| tape.leaf(&tensors[i]));
+    let layer = |name: &'static str, inputs: &[&Value]| {
+        let (nodes, log) = (inputs.iter().map(|v| v.node()).collect::<Vec<_>>(), log.clone());
+        tape.record(inputs, tensors[0].clone(), move |dy, gradients| {
+            log.borrow_mut().push(name);
+            nodes.into_iter().try_for_each(|node| gradients.add(node, dy.copy()?))
+        })
+    };
+    // `first` is used twice: its gradient is whole after `below`, and that of `last` before.
+    let below = layer("below", &[&first]);
+    let middle = layer("middle", &[&below, &last, &first]);
+    let above = layer("above", &[&middle]);
+    let sum = tape.record(&[&above], numbers(&[1], 9), {
+        let (node, dy) = (above.node(), numbers(&[2], 8));
+        move |_, gradients| gradients.add(node, dy)
+    });
+    // No gradient reaches what is beside the loss, nor its leaf.
+    layer("beside", &[&unused]);
+    tape.backward_scaled(&sum, 0.5, |leaf, _| {
+        let place = tensors.iter().position(|t| t.id() == leaf.id()).unwrap();
+        log.borrow_mut().push(["first", "last", "unused"][place]);
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(*log.borrow(), ["above", "middle", "last", "below", "first"]);
 }

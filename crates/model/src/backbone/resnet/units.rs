@@ -39,6 +39,7 @@ impl SelectiveKernel {
         let from = o.map;
         o.map.channels /= 2;
         self.reduce.outline_rows(o);
+        self.bn_reduce.outline_rows(o, &self.reduce);
         self.select.outline_rows(o);
         o.push(Op::Gate { from, to: o.map });
     }
