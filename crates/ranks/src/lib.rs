@@ -7,6 +7,7 @@ mod meet;
 #[cfg(feature = "mpi")]
 mod processes;
 mod threads;
+pub mod torchrun;
 mod verdict;
 
 use anyhow::{Error, Result, bail, ensure};
@@ -77,7 +78,7 @@ fn on_threads(ranks: Option<usize>, work: impl Fn(Group) -> Result<()> + Sync) -
 
 fn among_processes(place: &Place, common: &CommonArgs, stage: &Stage) -> ExitCode {
     match (place.launcher, &place.meeting) {
-        (Launcher::Torchrun, Some(meeting)) => torchrun(place, meeting, common, stage),
+        (Launcher::Torchrun, Some(meeting)) => met(place, meeting, common, stage),
         _ => mpi(place, common, stage),
     }
 }
@@ -99,8 +100,8 @@ fn mpi(place: &Place, _common: &CommonArgs, _stage: &Stage) -> ExitCode {
     )
 }
 
-/// Ranks that meet by TCP alone speak over NCCL, which this build does not have.
-fn torchrun(place: &Place, _meeting: &Meeting, _common: &CommonArgs, _stage: &Stage) -> ExitCode {
+/// Ranks that meet by TCP alone speak over NCCL: a build with it calls [`torchrun::run`] here.
+fn met(place: &Place, _meeting: &Meeting, _common: &CommonArgs, _stage: &Stage) -> ExitCode {
     let size = place.size;
     tell_once(
         place,
@@ -121,7 +122,6 @@ fn tell_once(place: &Place, error: Error) -> ExitCode {
 }
 
 /// `--ranks` beside a launcher must say what that has done.
-#[cfg_attr(not(feature = "mpi"), allow(dead_code))]
 fn ranks_agree(common: &CommonArgs, size: usize) -> Result<()> {
     if let Some(ranks) = common.ranks {
         ensure!(ranks == size, "--ranks {ranks}: {size} processes have been started; leave --ranks out");
