@@ -112,7 +112,7 @@ impl Args {
 /// When the build fails, or a stage, whose last words are then part of the message.
 pub fn run(args: &Args) -> Result<PathBuf> {
     if args.forecast.dry_run {
-        return forecast::run(args);
+        return dry_run(args);
     }
     if args.own.images.is_some() {
         return own_pictures(args);
@@ -139,6 +139,23 @@ pub fn run(args: &Args) -> Result<PathBuf> {
         set_aside(&out)?;
     }
     experiment(&binaries, &common, &out, &jobs, false)
+}
+
+/// Prints what the experiment takes, and gives the folder that its runs would have.
+fn dry_run(args: &Args) -> Result<PathBuf> {
+    ensure!(
+        args.own.images.is_none(),
+        "--dry-run with --images: an experiment for your own pictures is made by measuring them; write it by `cargo xtask new \
+         --images DIR`, then name its file"
+    );
+    let config = workspace::find(&args.config)?;
+    let out = args.folder(&config)?;
+    let extras = if extras::reason(&read(&config)?, &args.set).is_some() { Extras::With } else { Extras::Without };
+    let binaries = Binaries::build(&[TOOL], "cpu", extras)?;
+    let mut command = binaries.command(TOOL);
+    command.arg("estimate").arg("--config").arg(&config).arg("--out").arg(&out).args(args.forecast.arguments());
+    print!("{}", output_of(with_set(&mut command, &args.set), "the estimate")?);
+    Ok(out)
 }
 
 /// All programs that an experiment may need: those of the stages, and the one that makes experiments.
