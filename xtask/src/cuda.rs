@@ -31,7 +31,7 @@ pub struct Args {
 
 /// Where the kernels are, and what is compiled with their feature.
 const KERNELS: &str = "crates/ops/src";
-const FEATURE: [&str; 2] = ["--features", "cuda"];
+const FEATURE: [&str; 2] = ["--features", "nccl"];
 
 impl Args {
     /// Runs what these arguments of `cargo test` name on the emulated GPU.

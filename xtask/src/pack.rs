@@ -74,7 +74,7 @@ pub fn run(args: &Args) -> Result<()> {
     let mut command = build.cargo("build");
     command.arg("--no-default-features");
     for package in reproduce::programs() {
-        command.args(["--package", package, "--features", &format!("{package}/cuda")]);
+        command.args(["--package", package, "--features", &format!("{package}/nccl")]);
     }
     let mut programs = built(&mut command)?;
     programs.extend(built(workspace::cargo().args(["build", "--package", "xtask"]))?);
@@ -82,7 +82,7 @@ pub fn run(args: &Args) -> Result<()> {
     let mut tests = Vec::new();
     if args.tests {
         for picked in TESTS {
-            tests.extend(built(build.cargo("test").args(["--no-run", "--features", "cuda"]).args(picked))?);
+            tests.extend(built(build.cargo("test").args(["--no-run", "--features", "nccl"]).args(picked))?);
         }
     }
 
@@ -125,7 +125,7 @@ pub fn suite() -> Result<Option<Vec<PathBuf>>> {
     }
     let mut paths = Vec::new();
     for picked in TESTS {
-        let programs = built(workspace::cargo().args(["test", "--no-run", "--features", "cuda"]).args(picked))?;
+        let programs = built(workspace::cargo().args(["test", "--no-run", "--features", "nccl"]).args(picked))?;
         paths.extend(programs.into_iter().map(|program| program.path));
     }
     Ok(Some(paths))

@@ -120,7 +120,7 @@ impl Binaries {
         }
         if with_cuda {
             for package in packages {
-                build.args(["--features", &format!("{package}/cuda")]);
+                build.args(["--features", &format!("{package}/nccl")]);
             }
         }
         if let Some(launcher) = &launcher {

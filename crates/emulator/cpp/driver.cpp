@@ -1,9 +1,10 @@
 // The CUDA driver's devices, contexts, streams, events, graphs and memory, on the processor.
 //
-// There is one device. `queues.hpp` says when work runs and what is found; `memory.hpp` what memory is.
+// There are four devices, or as many as SIMCLR_EMULATED_DEVICES says. `queues.hpp` says when work runs and what is found; `memory.hpp` what memory is.
 #include "driver.hpp"
 #include "memory.hpp"
 #include "queues.hpp"
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -14,8 +15,13 @@ namespace driver {
 namespace {
 
 thread_local CUcontext current;
-int device_context, objects;
-CUcontext context() { return (CUcontext)&device_context; }
+const int MOST = 64;
+int contexts[MOST], objects;
+CUcontext context(CUdevice device) { return (CUcontext)&contexts[device]; }
+int devices() {
+  static const char *wanted = std::getenv("SIMCLR_EMULATED_DEVICES");
+  return wanted ? std::min(std::max(std::atoi(wanted), 0), MOST) : 4;
+}
 // Anything that is not null.
 template <typename T> CUresult object(T *handle) {
   *handle = (T)&objects;
@@ -164,6 +170,7 @@ CUresult free_now(void *address, bool is_pinned) {
 
 }  // namespace
 
+int device() { return current ? (int)((int *)current - contexts) : 0; }
 bool within(const void *address, size_t bytes, const char *who) {
   Held held(lock);
   if (find(address, bytes)) return true;
@@ -195,6 +202,7 @@ CUresult cuGetErrorName(CUresult error, const char **name) {
     NAMED(CUDA_ERROR_OUT_OF_MEMORY)
     NAMED(CUDA_ERROR_INVALID_CONTEXT)
     NAMED(CUDA_ERROR_INVALID_DEVICE)
+    NAMED(CUDA_ERROR_INVALID_HANDLE)
     NAMED(CUDA_ERROR_INVALID_PTX)
     NAMED(CUDA_ERROR_NOT_FOUND)
     NAMED(CUDA_ERROR_ILLEGAL_ADDRESS)
@@ -209,12 +217,15 @@ CUresult cuGetErrorName(CUresult error, const char **name) {
 }
 CUresult cuGetErrorString(CUresult error, const char **text) { return cuGetErrorName(error, text); }
 
-CUresult cuDeviceGetCount(int *count) { return *count = 1, CUDA_SUCCESS; }
+CUresult cuDeviceGetCount(int *count) { return *count = devices(), CUDA_SUCCESS; }
 CUresult cuDeviceGet(CUdevice *device, int ordinal) {
-  return *device = 0, ordinal == 0 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
+  return *device = ordinal, ordinal >= 0 && ordinal < devices() ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
 }
 CUresult cuDeviceGetName(char *name, int room, CUdevice) { return std::snprintf(name, room, "emulated GPU"), CUDA_SUCCESS; }
-CUresult cuDeviceGetUuid_v2(CUuuid *id, CUdevice) { return std::memset(id, 0, sizeof *id), CUDA_SUCCESS; }
+CUresult cuDeviceGetUuid_v2(CUuuid *id, CUdevice device) {
+  std::memset(id, 0, sizeof *id);
+  return id->bytes[0] = (char)(device + 1), CUDA_SUCCESS;
+}
 CUresult cuDeviceTotalMem_v2(size_t *bytes, CUdevice) { return *bytes = TOTAL, CUDA_SUCCESS; }
 CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, CUdevice) {
   switch (attribute) {
@@ -236,7 +247,7 @@ CUresult cuDeviceGetMemPool(CUmemoryPool *pool, CUdevice device) { return cuDevi
 CUresult cuMemPoolSetAttribute(CUmemoryPool, CUmemPool_attribute, void *) { return CUDA_SUCCESS; }
 CUresult cuMemPoolTrimTo(CUmemoryPool, size_t) { return CUDA_SUCCESS; }
 
-CUresult cuDevicePrimaryCtxRetain(CUcontext *c, CUdevice) { return *c = context(), CUDA_SUCCESS; }
+CUresult cuDevicePrimaryCtxRetain(CUcontext *c, CUdevice device) { return *c = context(device), CUDA_SUCCESS; }
 CUresult cuDevicePrimaryCtxRelease_v2(CUdevice) { return CUDA_SUCCESS; }
 CUresult cuCtxGetCurrent(CUcontext *c) { return *c = current, CUDA_SUCCESS; }
 CUresult cuCtxSetCurrent(CUcontext c) { return current = c, CUDA_SUCCESS; }

@@ -20,8 +20,13 @@ struct Use {
 
 // Puts work into a stream's queue (null: the legacy default stream), where it runs later, or into the graph that the stream
 // captures, from which it runs any number of times: it owns what it needs, and gives 0 or an error. What it uses is checked
-// now: that memories are there, and that the stream waits for whoever used them before. 0, or an error.
-int enqueue(void *stream, const std::string &who, const std::vector<Use> &uses, std::function<int()> work);
+// now: that memories are there and of the stream's GPU, and that the stream waits for whoever used them before. Work that
+// other ranks take part in is not begun before it is `ready`, which is asked often and waits for nobody. 0, or an error.
+int enqueue(void *stream, const std::string &who, const std::vector<Use> &uses, std::function<int()> work,
+            std::function<bool()> ready = nullptr);
+
+// The GPU whose context this thread has made its own, or the first.
+int device();
 
 // Whether `bytes` from `address` on lie in one memory that is allocated; complains about `who` where they do not. What is
 // queued is checked without it.

@@ -90,7 +90,7 @@ Memory *allocate(size_t bytes) {
   std::memset(block + GUARD + bytes, ZONE, GUARD);
   unsigned char *start = block + GUARD;
   allocated += bytes;
-  return &(memories[(uintptr_t)start] = {block, start, bytes, start, false, {}, {}});
+  return &(memories[(uintptr_t)start] = {block, start, bytes, start, false, device(), {}, {}});
 }
 
 Memory *allocate_pinned(size_t bytes) {
@@ -105,7 +105,7 @@ Memory *allocate_pinned(size_t bytes) {
   close(file);
   if (views[0] == MAP_FAILED || views[1] == MAP_FAILED) return nullptr;
   auto *host = (unsigned char *)views[0], *gpu = (unsigned char *)views[1];
-  return &(memories[(uintptr_t)host] = {host, host, bytes, gpu, true, {}, {}});
+  return &(memories[(uintptr_t)host] = {host, host, bytes, gpu, true, device(), {}, {}});
 }
 
 Memory *find(const void *address, size_t bytes) {

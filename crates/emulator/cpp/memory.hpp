@@ -38,6 +38,8 @@ struct Memory {
   // Where the emulated GPU sees it: the host's view of pinned memory may be closed.
   unsigned char *alias;
   bool pinned;
+  // The GPU that it was allocated on.
+  int device;
   // The last to write it, and those who have read it since, one a stream.
   User writer;
   std::map<size_t, User> readers;

@@ -98,6 +98,7 @@ uint64_t add(Stream *s, Item item) {
 bool step(Held &held, Stream *s) {
   if (s->busy || s->items.empty()) return false;
   if (s->items.front().awaited && !s->items.front().awaited->done) return false;
+  if (s->items.front().ready && !s->items.front().ready()) return false;
   Item item = std::move(s->items.front());
   s->items.pop_front();
   s->busy = true;
@@ -115,15 +116,31 @@ bool step(Held &held, Stream *s) {
   return true;
 }
 
+// The stream whose first item has to run before those of `s` can.
+Stream *needed(Stream *s) {
+  while (!s->items.empty() && s->items.front().awaited && !s->items.front().awaited->done) {
+    s = s->items.front().awaited->stream;
+  }
+  return s;
+}
+
+// Where other ranks are waited for: what any stream can do meanwhile, or a moment for who else is at it.
+void meanwhile(Held &held) {
+  size_t count = streams.size(), first = random()() % count;
+  for (size_t i = 0; i < count; i++) {
+    if (step(held, &streams[(first + i) % count])) return;
+  }
+  changed.wait_for(held, std::chrono::microseconds(50));
+}
+
 void run_until(Held &held, Stream *s, uint64_t number) {
   while (s->done < number) {
     // Sometimes more than is needed.
     if (random()() % 4 == 0) step(held, &streams[random()() % streams.size()]);
-    Stream *next = s;
-    while (!next->items.empty() && next->items.front().awaited && !next->items.front().awaited->done) {
-      next = next->items.front().awaited->stream;
-    }
-    if (s->done < number && !step(held, next) && next->busy) changed.wait(held);
+    Stream *next = needed(s);
+    if (s->done >= number || step(held, next)) continue;
+    if (next->busy) changed.wait(held);
+    else meanwhile(held);
   }
 }
 
@@ -136,13 +153,13 @@ void follow(Held &held, Stream *s, Stream *other) {
 
 Stream *new_stream(bool blocking) {
   // The legacy default stream is the first.
-  if (streams.empty()) streams.push_back({0, true});
-  streams.push_back({streams.size(), blocking});
+  if (streams.empty()) streams.push_back({0, -1, true});
+  streams.push_back({streams.size(), device(), blocking});
   return &streams.back();
 }
 
 Stream *stream_of(void *handle) {
-  if (streams.empty()) streams.push_back({0, true});
+  if (streams.empty()) streams.push_back({0, -1, true});
   if (!handle || handle == (void *)CU_STREAM_LEGACY) return &streams[0];
   if (handle != (void *)CU_STREAM_PER_THREAD) return (Stream *)handle;
   static thread_local Stream *mine = nullptr;
@@ -152,18 +169,27 @@ Stream *stream_of(void *handle) {
 
 int push(Held &held, Stream *s, const Piece &piece) {
   if (int error = failure()) return error;
+  if (s->device >= 0 && s->device != device()) {
+    complain(piece.who + " is for a stream of GPU " + std::to_string(s->device) + ", on a thread whose GPU is " +
+             std::to_string(device()));
+    return CUDA_ERROR_INVALID_HANDLE;
+  }
   if (s->blocking) {
     for (size_t i = 0; i < (s->number == 0 ? streams.size() : 1); i++) {
       if (streams[i].blocking) follow(held, s, &streams[i]);
     }
   }
   for (const Use &use : piece.uses) {
-    if (find(use.address, use.bytes)) continue;
+    if (const Memory *m = find(use.address, use.bytes)) {
+      if (m->pinned || s->device < 0 || m->device == s->device) continue;
+      complain(piece.who + " on GPU " + std::to_string(s->device) + " uses memory of GPU " + std::to_string(m->device));
+      return CUDA_ERROR_INVALID_VALUE;
+    }
     complain(piece.who + " uses " + std::to_string(use.bytes) + " bytes that are in no memory of the GPU");
     return CUDA_ERROR_INVALID_VALUE;
   }
   s->before = s->clock;
-  uint64_t number = add(s, {0, piece.work, nullptr, nullptr});
+  uint64_t number = add(s, {0, piece.work, nullptr, nullptr, piece.ready});
   bool sound = true;
   for (const Use &use : piece.uses) {
     Memory *m = find(use.address, use.bytes);
@@ -216,6 +242,7 @@ void finish(Held &held, const Place &place) {
 void finish_all(Held &held) {
   for (size_t i = 0; i < streams.size(); i++) {
     Stream *s = &streams[i];
+    if (s->device >= 0 && s->device != device()) continue;
     Clock clock = s->clock;
     run_until(held, s, s->pushed);
     host_has_seen(clock);
@@ -223,11 +250,7 @@ void finish_all(Held &held) {
 }
 
 void advance(Held &held, const Place &place) {
-  Stream *next = place->stream;
-  while (!next->items.empty() && next->items.front().awaited && !next->items.front().awaited->done) {
-    next = next->items.front().awaited->stream;
-  }
-  step(held, next);
+  if (!step(held, needed(place->stream))) meanwhile(held);
 }
 
 int failure() {
@@ -244,10 +267,11 @@ bool in_flight(const Memory *memory) {
   return false;
 }
 
-int enqueue(void *stream, const std::string &who, const std::vector<Use> &uses, std::function<int()> work) {
+int enqueue(void *stream, const std::string &who, const std::vector<Use> &uses, std::function<int()> work,
+            std::function<bool()> ready) {
   Held held(lock);
   Stream *s = stream_of(stream);
-  Piece piece = {who, uses, std::move(work)};
+  Piece piece = {who, uses, std::move(work), std::move(ready)};
   if (!s->captured) return push(held, s, piece);
   s->captured->pieces.push_back(std::move(piece));
   return 0;

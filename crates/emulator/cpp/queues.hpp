@@ -1,5 +1,7 @@
 // Streams and events: queues of work that run as late as what waits for them allows, in a random order among streams.
 //
+// Work that other ranks take part in (`nccl.cpp`) may have to wait for them: whoever waits for it runs what else there is.
+//
 // Two things find a missing wait. Work is done late, so that whoever does not wait reads what was there before. And every
 // item knows what comes before it on all streams (a vector clock): a use of a memory that is not ordered behind the last
 // write to it, or a write that is not behind the last reads, is an error whatever order they happened to run in.
@@ -39,6 +41,8 @@ struct Piece {
   std::string who;
   std::vector<Use> uses;
   std::function<int()> work;
+  // Where there is one, work is not begun before it gives true.
+  std::function<bool()> ready = nullptr;
 };
 // What a stream captures, or a graph launches.
 struct Graph {
@@ -51,9 +55,12 @@ struct Item {
   uint64_t number;
   std::function<int()> work;
   Place awaited, recorded;
+  std::function<bool()> ready = nullptr;
 };
 struct Stream {
   size_t number;
+  // Its GPU; -1 for the legacy default stream, which all have.
+  int device;
   // Whether the legacy default stream and it wait for one another.
   bool blocking;
   bool busy = false;
@@ -80,6 +87,7 @@ Place record(Held &held, Stream *s, bool early);
 void await(Held &held, Stream *s, const Place &place);
 // Runs what the place needs, and perhaps more; the host knows then that it is done.
 void finish(Held &held, const Place &place);
+// Of this thread's GPU.
 void finish_all(Held &held);
 // Runs one item, of a stream that `place` needs.
 void advance(Held &held, const Place &place);

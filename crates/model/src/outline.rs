@@ -178,7 +178,11 @@ mod tests {
         assert_eq!(found, matrices.sum::<usize>(), "every weight is used once");
         let channels = |op: Op| if let Op::Norm { map, .. } = op { map.channels } else { 0 };
         let statistics = model.store.iter().filter(|p| p.kind == Kind::Statistic).map(|p| p.tensor.elem_count());
-        assert_eq!(2 * outline.ops().map(channels).sum::<usize>(), statistics.sum::<usize>(), "every normalisation, too");
+        assert_eq!(
+            2 * outline.ops().map(channels).sum::<usize>(),
+            statistics.sum::<usize>(),
+            "every normalisation, too"
+        );
         (outline.ops().collect(), model.encoder.features())
     }
 

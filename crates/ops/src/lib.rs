@@ -35,9 +35,9 @@ pub use collective::Group;
 pub use contrastive::{NtXent, Share, nt_xent, nt_xent_share};
 pub use conv::{ConvInput, conv2d, engine_times, engines, with_rounded};
 pub use gate::{sigmoid_gate, stream_select};
+pub use gpu::{Precision, memory_taken};
 #[cfg(feature = "cuda")]
 pub use gpu::{count as gpus, open as open_gpu};
-pub use gpu::{Precision, memory_taken};
 pub use join::join_views;
 pub use linear::linear;
 pub use loss::{cross_entropy, distillation, partial_cross_entropy, weighted_sum};

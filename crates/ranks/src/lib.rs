@@ -1,13 +1,15 @@
 //! How the ranks that compute a batch together are started and find one another.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "mpi")]
 mod cores;
+#[cfg(all(unix, feature = "nccl"))]
+mod gpus;
 mod launcher;
 mod meet;
 #[cfg(feature = "mpi")]
 mod processes;
 mod threads;
-pub mod torchrun;
 mod verdict;
 
 use anyhow::{Error, Result, bail, ensure};
@@ -15,7 +17,7 @@ pub use launcher::{Launcher, Meeting, Place};
 pub use meet::meet;
 #[cfg(feature = "mpi")]
 pub use processes::Mpi;
-use simclr_core::cli::{CommonArgs, ProgressMode, exit_with};
+use simclr_core::cli::{CommonArgs, DeviceChoice, ProgressMode, exit_with};
 use simclr_core::config::Config;
 use simclr_ops::Group;
 use std::process::ExitCode;
@@ -31,32 +33,28 @@ const WORD: Duration = Duration::from_secs(3);
 /// torchrun have started, or on threads of this one; gives the exit code of `main`.
 pub fn launch(common: &CommonArgs, stage: impl Fn(CommonArgs, &Config) -> Result<()> + Sync) -> ExitCode {
     match Place::of_environment() {
-        Ok(None) => exit_with(common.prepare().and_then(|config| run(common, &config, stage))),
+        Ok(None) => exit_with(common.prepare().and_then(|config| here(common, &config, &stage))),
         Ok(Some(place)) => among_processes(&place, common, &stage),
         Err(error) => exit_with(Err(error)),
     }
 }
 
-/// Runs `stage` on all ranks of this process, and gives its error.
+/// Runs `stage` on all ranks of this process, as [`launch`] does, and gives its error.
 ///
 /// # Errors
-/// For 0 ranks, and what the first rank failed of.
+/// For 0 ranks; that of the first rank that failed.
 pub fn run(
     common: &CommonArgs,
     config: &Config,
     stage: impl Fn(CommonArgs, &Config) -> Result<()> + Sync,
 ) -> Result<()> {
-    let beside = common.ranks.unwrap_or(1);
-    on_threads(common.ranks, |group| match group.is_alone() {
-        true => stage(common.clone(), config),
-        false => stage(rank_args(common, &group, group.rank(), beside)?, config),
-    })
+    here(common, config, &stage)
 }
 
 /// Runs `work` on so many ranks of this process, each with its group.
 ///
 /// # Errors
-/// For 0 ranks, where a launcher has started several processes, and what the first rank failed of.
+/// For 0 ranks; where a launcher has started several processes; that of the first rank that failed.
 pub fn each(ranks: Option<usize>, work: impl Fn(Group) -> Result<()> + Sync) -> Result<()> {
     if let Some(place) = Place::of_environment()? {
         if place.rank > 0 {
@@ -65,20 +63,24 @@ pub fn each(ranks: Option<usize>, work: impl Fn(Group) -> Result<()> + Sync) -> 
         let (name, size) = (place.launcher.name(), place.size);
         bail!("{name} has started {size} processes, and each would do all of this: start one, with --ranks {size}")
     }
-    on_threads(ranks, work)
-}
-
-fn on_threads(ranks: Option<usize>, work: impl Fn(Group) -> Result<()> + Sync) -> Result<()> {
     match ranks {
         None | Some(1) => work(Group::default()),
         Some(0) => bail!("--ranks 0: must be at least 1"),
-        Some(size) => threads::run(size, work),
+        Some(size) => threads::run(size, &work),
     }
+}
+
+/// In this process, which is the only one.
+fn here(common: &CommonArgs, config: &Config, stage: &Stage) -> Result<()> {
+    each(common.ranks, |group| match group.is_alone() {
+        true => stage(common.clone(), config),
+        false => stage(rank_args(common, &group, group.rank(), group.size())?, config),
+    })
 }
 
 fn among_processes(place: &Place, common: &CommonArgs, stage: &Stage) -> ExitCode {
     match (place.launcher, &place.meeting) {
-        (Launcher::Torchrun, Some(meeting)) => met(place, meeting, common, stage),
+        (Launcher::Torchrun, Some(meeting)) => torchrun(place, meeting, common, stage),
         _ => mpi(place, common, stage),
     }
 }
@@ -100,8 +102,15 @@ fn mpi(place: &Place, _common: &CommonArgs, _stage: &Stage) -> ExitCode {
     )
 }
 
-/// Ranks that meet by TCP alone speak over NCCL: a build with it calls [`torchrun::run`] here.
-fn met(place: &Place, _meeting: &Meeting, _common: &CommonArgs, _stage: &Stage) -> ExitCode {
+/// Ranks that meet by TCP alone speak over NCCL.
+#[cfg(all(unix, feature = "nccl"))]
+fn torchrun(place: &Place, meeting: &Meeting, common: &CommonArgs, stage: &Stage) -> ExitCode {
+    gpus::run(place, meeting, common, stage)
+}
+
+/// Ranks that meet by TCP alone speak over NCCL, which this build does not have.
+#[cfg(not(all(unix, feature = "nccl")))]
+fn torchrun(place: &Place, _meeting: &Meeting, _common: &CommonArgs, _stage: &Stage) -> ExitCode {
     let size = place.size;
     tell_once(
         place,
@@ -122,6 +131,7 @@ fn tell_once(place: &Place, error: Error) -> ExitCode {
 }
 
 /// `--ranks` beside a launcher must say what that has done.
+#[cfg_attr(not(any(feature = "mpi", feature = "nccl")), allow(dead_code))]
 fn ranks_agree(common: &CommonArgs, size: usize) -> Result<()> {
     if let Some(ranks) = common.ranks {
         ensure!(ranks == size, "--ranks {ranks}: {size} processes have been started; leave --ranks out");
@@ -135,6 +145,14 @@ fn rank_args(common: &CommonArgs, group: &Group, local: usize, beside: usize) ->
     let progress = if group.leads() { common.progress } else { ProgressMode::Off };
     let device = common.device.of_rank(local, beside, gpus())?;
     Ok(CommonArgs { progress, device, group: group.clone(), ..common.clone() })
+}
+
+/// What rank `rank` of `size` in this process computes on, of what was chosen for all.
+///
+/// # Errors
+/// When there are fewer GPUs than ranks.
+pub fn device_of(choice: DeviceChoice, rank: usize, size: usize) -> Result<DeviceChoice> {
+    choice.of_rank(rank, size, gpus())
 }
 
 /// How many GPUs programs see here.

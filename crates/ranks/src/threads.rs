@@ -19,8 +19,7 @@ struct Failures {
 ///
 /// # Errors
 /// That of the first rank that failed, with its number; [`Interrupted`] where all were.
-pub fn run(size: usize, work: impl Fn(Group) -> Result<()> + Sync) -> Result<()> {
-    let work = &work;
+pub fn run(size: usize, work: &(dyn Fn(Group) -> Result<()> + Sync)) -> Result<()> {
     let failures = &Mutex::new(Failures { told: vec![None; size], ..Failures::default() });
     let each = (threads() / size).max(1);
     std::thread::scope(|scope| {
@@ -28,7 +27,7 @@ pub fn run(size: usize, work: impl Fn(Group) -> Result<()> + Sync) -> Result<()>
             let group = Group::of(collective);
             let pool = rayon::ThreadPoolBuilder::new().num_threads(each).build().context("starting threads")?;
             let name = format!("rank {}", group.rank());
-            let work = move || {
+            let go = move || {
                 let outcome = pool.install(|| logged(&group, || work(group.clone())));
                 let Err(error) = outcome else { return };
                 let mut failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
@@ -42,7 +41,7 @@ pub fn run(size: usize, work: impl Fn(Group) -> Result<()> + Sync) -> Result<()>
                     failures.told[group.rank()] = Some(why);
                 }
             };
-            std::thread::Builder::new().name(name).spawn_scoped(scope, work).context("starting a rank")
+            std::thread::Builder::new().name(name).spawn_scoped(scope, go).context("starting a rank")
         };
         let started = collective::threads(size).into_iter().map(rank).collect::<Result<Vec<_>>>()?;
         started

@@ -162,8 +162,19 @@ pub fn launch<L: StageLoss>(
         let name = &plan.model.spec.model.backbone.name;
         tracing::warn!("recompute: the backbone \"{name}\" keeps its activations all the same");
     }
+    let group = args.group.on(&device)?;
+    if !group.is_alone() && !device.is_cpu() {
+        match group.joins_gpus() {
+            true => tracing::info!("{} ranks, whose GPUs are joined by NCCL", group.size()),
+            false => tracing::warn!(
+                "{} ranks, whose numbers go from GPU to GPU by way of the processors: NCCL needs a GPU for each rank, and a \
+                 program that was built with --features nccl",
+                group.size()
+            ),
+        }
+    }
     let (examples, prefetch, progress) = (plan.examples, config.data.prefetch, args.progress);
-    let options = TrainOptions { training, examples, prefetch, progress, title, group: &args.group, stop_after: None };
+    let options = TrainOptions { training, examples, prefetch, progress, title, group: &group, stop_after: None };
     let outcome = train(&mut plan, &options, &mut run)?;
     if let Some(engines) = simclr_ops::engines::summary() {
         tracing::info!("{engines}");

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Its sources, in the folder that [`simclr_emulator::sources`] names.
-const SOURCES: [&str; 9] = [
+const SOURCES: [&str; 10] = [
     "driver.cpp",
     "memory.cpp",
     "queues.cpp",
@@ -19,6 +19,7 @@ const SOURCES: [&str; 9] = [
     "dnn.cpp",
     "dnn_graph.cpp",
     "dnn_products.cpp",
+    "nccl.cpp",
     "missing.cpp",
 ];
 /// The library.

@@ -7,17 +7,20 @@ use std::path::{Path, PathBuf};
 
 /// NVIDIA's libraries: the name that the linker looks for, the one that a binary asks for when it starts, what the names
 /// of its functions start with, and the package of PyPI that has it. Longer beginnings come first.
-pub const LIBRARIES: [Library; 7] = [
+pub const LIBRARIES: [Library; 8] = [
     Library { linked: "libcublasLt.so", asked: "libcublasLt.so.13", start: "cublasLt", wheel: "nvidia-cublas" },
     Library { linked: "libcublas.so", asked: "libcublas.so.13", start: "cublas", wheel: "nvidia-cublas" },
     Library { linked: "libcudnn.so", asked: "libcudnn.so.9", start: "cudnn", wheel: "nvidia-cudnn-cu13" },
     Library { linked: "libcurand.so", asked: "libcurand.so.10", start: "curand", wheel: "nvidia-curand" },
     Library { linked: "libcudart.so", asked: "libcudart.so.13", start: "cuda", wheel: "nvidia-cuda-runtime" },
+    Library { linked: "libnccl.so", asked: NCCL, start: "nccl", wheel: "nvidia-nccl-cu13" },
     Library { linked: "libnvrtc.so", asked: "libnvrtc.so.13", start: "nvrtc", wheel: "nvidia-cuda-nvrtc" },
     Library { linked: "libcuda.so", asked: DRIVER, start: "cu", wheel: "" },
 ];
 /// The driver's library. No package of Python's has it.
 const DRIVER: &str = "libcuda.so.1";
+/// What ranks on several GPUs speak through: our binaries look for it when they make a group, not before.
+const NCCL: &str = "libnccl.so.2";
 /// Those that our binaries ask for: no code of ours or of candle's calls the other two.
 const NEEDED: [&str; 5] = [DRIVER, "libcublas.so.13", "libcublasLt.so.13", "libcurand.so.10", "libcudnn.so.9"];
 
@@ -43,7 +46,10 @@ for place in sys.path: print(*glob.glob(os.path.join(place, 'nvidia', '*', 'lib'
 /// When a library is nowhere, with what to install.
 pub fn search_path() -> Result<OsString> {
     let given: Vec<PathBuf> = std::env::var_os("LD_LIBRARY_PATH").iter().flat_map(std::env::split_paths).collect();
-    let folders = complete(&NEEDED, given, known())?;
+    let known: Vec<PathBuf> = known().collect();
+    let folders = complete(&NEEDED, given, known.iter().cloned())?;
+    // One GPU does without it; several say what is missing.
+    let folders = complete(&[NCCL], folders.clone(), known.into_iter()).unwrap_or(folders);
     Ok(std::env::join_paths(folders)?)
 }
 

@@ -1,11 +1,11 @@
 //! The ranks that share a batch, as ops and stages see them.
 
 use super::{Collective, PendingSum};
-use candle_core::{Result, Tensor};
+use candle_core::{Device, DeviceLocation, Result, Tensor};
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 /// The share of rank `rank` of `size` in `len` things: parts are adjacent, in the order of ranks, and differ by one at most.
@@ -20,7 +20,9 @@ pub struct Group {
 }
 
 struct Shared {
-    collective: Box<dyn Collective>,
+    collective: Arc<dyn Collective>,
+    /// The same ranks between their GPUs, by the GPU of this one, as long as the group: they are told of its end.
+    on_gpus: Mutex<Vec<(DeviceLocation, Group)>>,
     bytes: AtomicU64,
     nanoseconds: AtomicU64,
 }
@@ -30,7 +32,7 @@ struct Shared {
 pub struct Traffic {
     /// Bytes of all tensors and messages that it handed over.
     pub bytes: u64,
-    /// Seconds that its host waited for the others: for sums on a GPU only where the host waits, too.
+    /// Seconds that it waited for the others: its host, and its GPU for sums that were begun before.
     pub waited: f64,
 }
 
@@ -43,8 +45,41 @@ impl fmt::Debug for Group {
 impl Group {
     /// The ranks of a collective.
     pub fn of(collective: impl Collective + 'static) -> Self {
+        Self::over(Arc::new(collective))
+    }
+
+    fn over(collective: Arc<dyn Collective>) -> Self {
         let (bytes, nanoseconds) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { shared: Some(Arc::new(Shared { collective: Box::new(collective), bytes, nanoseconds })) }
+        Self { shared: Some(Arc::new(Shared { collective, on_gpus: Mutex::default(), bytes, nanoseconds })) }
+    }
+
+    /// The same ranks, which compute on `device`: where this build has NCCL and each rank a GPU of its own, tensors on it go over
+    /// NCCL, and messages and tensors on the CPU as they do here. All ranks call it.
+    ///
+    /// # Errors
+    /// When a rank has no NCCL, or it fails.
+    pub fn on(&self, device: &Device) -> Result<Self> {
+        let Some(shared) = self.others().filter(|shared| !shared.collective.joins_gpus()) else {
+            return Ok(self.clone());
+        };
+        #[cfg_attr(not(feature = "nccl"), allow(unused_mut))]
+        let mut known = shared.on_gpus.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, group)) = known.iter().find(|(of, _)| *of == device.location()) {
+            return Ok(group.clone());
+        }
+        #[cfg(all(unix, feature = "nccl"))]
+        if let Some(between) = super::nccl::join(&shared.collective, device)? {
+            let group = Self::over(between);
+            known.push((device.location(), group.clone()));
+            return Ok(group);
+        }
+        drop(known);
+        Ok(self.clone())
+    }
+
+    /// Whether tensors on GPUs go from one to the other, not by way of the hosts.
+    pub fn joins_gpus(&self) -> bool {
+        self.others().is_some_and(|shared| shared.collective.joins_gpus())
     }
 
     /// This rank.
@@ -150,6 +185,8 @@ impl Group {
     /// Tells the others that this rank ends before its time, and why ([`Collective::abort`]).
     pub fn abort(&self, why: &str) {
         if let Some(shared) = self.others() {
+            let on_gpus = shared.on_gpus.lock().unwrap_or_else(PoisonError::into_inner);
+            on_gpus.iter().for_each(|(_, group)| group.abort(why));
             shared.collective.abort(why);
         }
     }
@@ -158,7 +195,7 @@ impl Group {
     pub fn traffic(&self) -> Traffic {
         self.others().map_or_else(Traffic::default, |shared| Traffic {
             bytes: shared.bytes.swap(0, Ordering::Relaxed),
-            waited: shared.nanoseconds.swap(0, Ordering::Relaxed) as f64 * 1e-9,
+            waited: shared.nanoseconds.swap(0, Ordering::Relaxed) as f64 * 1e-9 + shared.collective.waited(),
         })
     }
 

@@ -6,6 +6,8 @@
 
 mod group;
 mod host;
+#[cfg(all(unix, feature = "nccl"))]
+mod nccl;
 #[cfg(test)]
 mod tests;
 mod threads;
@@ -14,6 +16,10 @@ use candle_core::{Result, Tensor};
 
 pub use group::{Group, Traffic, part};
 pub use host::{Host, Transport};
+#[cfg(all(test, unix, feature = "nccl"))]
+pub(crate) use nccl::tests::{FAULTS, on_gpus};
+#[cfg(all(unix, feature = "nccl"))]
+pub use nccl::{ID_BYTES, Nccl, nccl_id};
 pub use threads::threads;
 
 /// What moves tensors between ranks. Each call returns, or has its place in the order of a GPU's work, once all ranks have
@@ -58,6 +64,16 @@ pub trait Collective: Send + Sync {
 
     /// Tells the other ranks that this one ends before its time, and why; their calls fail, or they are ended.
     fn abort(&self, why: &str);
+
+    /// Whether tensors on GPUs go from one to the other, not by way of the hosts.
+    fn joins_gpus(&self) -> bool {
+        false
+    }
+
+    /// Seconds that a GPU stood still for sums that were begun before, as far as they are known, since this was asked last.
+    fn waited(&self) -> f64 {
+        0.0
+    }
 }
 
 /// A sum over ranks on its way.

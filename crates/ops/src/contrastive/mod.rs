@@ -7,7 +7,6 @@ mod gpu;
 #[cfg(test)]
 mod tests;
 
-use crate::collective::Group;
 use crate::gpu::dispatch;
 use crate::loss::scalar;
 use crate::metrics::accuracy;
@@ -46,7 +45,7 @@ pub fn nt_xent(tape: &Tape, hidden: &Value, temperature: f64, normalize: bool) -
     let group = tape.group();
     let first: usize = counts[..group.rank()].iter().sum();
     let own = first..first + counts[group.rank()];
-    let all = of_all_ranks(group, hidden.tensor(), &counts)?;
+    let all = tape.of_all_ranks(hidden.tensor(), 2)?;
     let ([loss, gradient], entropy, logits_ab) =
         dispatch!(hidden.tensor() => nt_xent(&all, own.clone(), temperature, normalize))?;
     // How often a view's own partner is the most similar: row `i` looks for the column of its image.
@@ -65,16 +64,4 @@ pub fn nt_xent(tape: &Tape, hidden: &Value, temperature: f64, normalize: bool) -
         gradients.add(node, Tensor::cat(&[first?, second?], 0)?)
     });
     Ok(NtXent { loss, accuracy, entropy, logits_ab })
-}
-
-/// Rows `[2n, D]` of all ranks, two views each, as `[2B, D]`: all first views, then all second views.
-fn of_all_ranks(group: &Group, hidden: &Tensor, counts: &[usize]) -> Result<Tensor> {
-    if group.is_alone() {
-        return Ok(hidden.clone());
-    }
-    let n = hidden.dim(0)? / 2;
-    // By image, so that ranks of unequal parts follow one another; then by view.
-    let by_image = Tensor::stack(&[hidden.narrow(0, 0, n)?, hidden.narrow(0, n, n)?], 1)?;
-    let all = group.gather_rows(&by_image.contiguous()?, counts)?;
-    all.transpose(0, 1)?.contiguous()?.flatten(0, 1)
 }

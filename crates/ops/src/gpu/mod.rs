@@ -20,9 +20,9 @@ mod transfer;
 #[cfg(not(feature = "cuda"))]
 pub(crate) use absent::{Gpu, PendingRead, PendingUpload, UploadStream, at};
 #[cfg(feature = "cuda")]
-pub use device::{count, open};
-#[cfg(feature = "cuda")]
 pub(crate) use device::{Gpu, at};
+#[cfg(feature = "cuda")]
+pub use device::{count, open};
 pub use memory::memory_taken;
 pub use precision::Precision;
 #[cfg(feature = "cuda")]

@@ -147,16 +147,22 @@ pub unsafe fn send_staged(bytes: &[u8], to: sys::CUdeviceptr, stream: &CudaStrea
     }
     let context = stream.context();
     let fits = |pinned: &Pinned| pinned.context() == context && pinned.bytes() >= bytes.len();
-    let mut all = STAGING.lock().unwrap_or_else(PoisonError::into_inner);
-    let idle = all.iter().position(|pinned| fits(pinned) && pinned.is_idle());
-    let oldest = || (all.len() >= MOST).then(|| all.iter().position(fits)).flatten();
-    let mut pinned = match idle.or_else(oldest) {
-        Some(i) => all.remove(i),
+    let staging = || STAGING.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = {
+        let mut all = staging();
+        let idle = all.iter().position(|pinned| fits(pinned) && pinned.is_idle());
+        let many = all.iter().filter(|pinned| pinned.context() == context).count() >= MOST;
+        let oldest = || many.then(|| all.iter().position(fits)).flatten();
+        idle.or_else(oldest).map(|i| all.remove(i))
+    };
+    // Nobody else waits while this waits for its GPU, which may wait for that of another thread.
+    let mut pinned = match known {
+        Some(pinned) => pinned,
         None => Pinned::new(context, bytes.len().next_power_of_two(), sys::CU_MEMHOSTALLOC_WRITECOMBINED)?,
     };
     pinned.host()?[..bytes.len()].copy_from_slice(bytes);
     // SAFETY: as this function's contract says.
     unsafe { pinned.send(to, bytes.len(), stream) }?;
-    all.push(pinned);
+    staging().push(pinned);
     Ok(())
 }

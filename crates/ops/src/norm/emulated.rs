@@ -1,7 +1,7 @@
 //! Batch normalisation on the emulated GPU.
 #![allow(clippy::unwrap_used)]
 
-use super::gpu::{Learned, Moving, affine, launch_blend, launch_moments};
+use super::gpu::{Learned, Moving, affine, launch_blend, launch_moments, launch_moments_of_ranks, launch_tell, told};
 use super::{Fused, Moments, Statistics, batch_norm};
 use crate::testing::emulated::{
     Emulated, Map, assert_close, at, both, elements, in_any_order, numbers, on_the_cpu, room, tensor, up,
@@ -123,6 +123,51 @@ fn moments_keep_their_digits() {
         assert!((f64::from(mean) - want).abs() < 1e-3, "mean {mean}, not {want}");
         let want = column().map(|v| (v - want).powi(2)).sum::<f64>() / rows as f64;
         assert!((f64::from(var) - want).abs() < 1e-3 * want, "variance {var}, not {want}");
+    }
+}
+
+/// What ranks of unequal parts tell one another gives the moments of all rows, with a mean that is not zero, too.
+#[test]
+fn moments_of_ranks_are_those_of_all_rows() {
+    for (ranks, c, shift) in [([40, 41, 39], 33, 0.0), ([1, 500, 2], 5, 8.0), ([70, 1, 1], 260, -3.0)] {
+        let rows: usize = ranks.iter().sum();
+        let x: Vec<f32> = numbers::<f32>(rows * c, 1).iter().map(|v| v + shift).collect();
+        let (gamma, beta) = (up(&numbers::<f32>(c, 2)), up(&numbers::<f32>(c, 3)));
+        let learned = Learned { gamma: Some(at(&gamma)), beta: Some(at(&beta)), eps: 1e-5 };
+        let old = numbers::<f32>(c, 4);
+        let m = Emulated::get();
+        let run = |in_parts: bool| {
+            let running = [up(&old), up(&old)];
+            let moving = Some(Moving { mean: at(&running[0]), var: at(&running[1]), keep: 0.9 });
+            let (found, affine, share) = match in_parts {
+                false => {
+                    let (found, affine) = launch_moments(m, at(&up(&x)), (rows, c), learned, moving).unwrap();
+                    (found, affine, up(&[1.0 / rows as f32]))
+                }
+                true => {
+                    let mut first = 0;
+                    let tell = |own: &usize| {
+                        let part = up(&x[first * c..][..own * c]);
+                        first += own;
+                        launch_tell(m, at(&part), (*own, c)).unwrap().numbers()
+                    };
+                    let all: Vec<f64> = ranks.iter().flat_map(tell).collect();
+                    assert_eq!(all.len(), ranks.len() * told(c));
+                    launch_moments_of_ranks(m, (at(&up(&all)), ranks.len()), c, learned, moving).unwrap()
+                }
+            };
+            let out = room::<f32>(rows * c);
+            affine.forward(m, at(&up(&x)), None, (false, false), (at(&out), rows)).unwrap();
+            let [mean, var] = running.map(|r| r.numbers());
+            [found.mean.numbers(), found.var.numbers(), mean, var, share.numbers(), out.numbers()]
+        };
+        let (found, want) = (in_any_order(|| run(true)), run(false));
+        for (what, (found, want)) in ["mean", "variance", "running mean", "running variance", "share", "output"]
+            .iter()
+            .zip(found.iter().zip(&want))
+        {
+            assert_close(&format!("{what} of {rows} rows of {ranks:?} ranks"), found, want);
+        }
     }
 }
 

@@ -119,10 +119,13 @@ __device__ inline void affine_of(u32 j, float mean, float var, AFFINE_PARAMETERS
   if (running_var) running_var[j] = keep * running_var[j] + (1.0f - keep) * var;
 }
 
-// Mean and biased variance of each channel from those of the parts, in double, and all that follows from them.
-KERNEL(moments_merge, (const float *part_mean, const float *part_squares, u32 parts, u32 rows, u32 per_part,
-                       float *mean, float *var, AFFINE_PARAMETERS)) {
-  u32 column = merge_column();
+// A channel's mean and squares around it, from those of the parts, in double: for the first thread of its column. All
+// threads of the block come here.
+struct Merged {
+  double centre, around;
+};
+__device__ inline Merged merge_parts(const float *part_mean, const float *part_squares, u32 parts, u32 rows, u32 per_part,
+                                     u32 c, u32 column) {
   float means[MERGED], squares[MERGED];
 #pragma unroll
   for (int i = 0; i < MERGED; i++) {
@@ -146,12 +149,56 @@ KERNEL(moments_merge, (const float *part_mean, const float *part_squares, u32 pa
       around += squares[i] + (double)(p + 1 < parts ? per_part : rows - p * per_part) * d * d;
     }
   }
-  around = merge_sum(around);
+  return {centre, merge_sum(around)};
+}
+
+// Mean and biased variance of each channel from those of the parts, and all that follows from them.
+KERNEL(moments_merge, (const float *part_mean, const float *part_squares, u32 parts, u32 rows, u32 per_part,
+                       float *mean, float *var, AFFINE_PARAMETERS)) {
+  u32 column = merge_column();
+  Merged merged = merge_parts(part_mean, part_squares, parts, rows, per_part, c, column);
   if (column < c && merge_row() == 0) {
-    float m = (float)centre, v = (float)(around / rows);
+    float m = (float)merged.centre, v = (float)(merged.around / rows);
     mean[column] = m;
     var[column] = v;
     affine_of(column, m, v, AFFINE_ARGUMENTS);
+  }
+}
+
+// What a rank tells the others of its rows: how many there are, then each channel's mean, then the squares around it.
+KERNEL(moments_tell, (const float *part_mean, const float *part_squares, u32 parts, u32 rows, u32 per_part, u32 c,
+                      double *told)) {
+  u32 column = merge_column();
+  Merged merged = merge_parts(part_mean, part_squares, parts, rows, per_part, c, column);
+  if (column < c && merge_row() == 0) {
+    if (column == 0) told[0] = rows;
+    told[1 + column] = merged.centre;
+    told[1 + c + column] = merged.around;
+  }
+}
+
+// Mean and biased variance of all ranks' rows from what they told, in the order of ranks, and all that follows from them;
+// `share` gets 1 / rows.
+KERNEL(moments_of_ranks, (const double *told, u32 ranks, float *mean, float *var, float *share, AFFINE_PARAMETERS)) {
+  u32 width = 1 + 2 * c;
+  for (u32 j = first_item(); j < c; j += all_threads()) {
+    double rows = 0, sum = 0, around = 0;
+    for (u32 r = 0; r < ranks; r++) {
+      const double *own = told + r * width;
+      rows += own[0];
+      sum += own[0] * own[1 + j];
+    }
+    double centre = sum / rows;
+    for (u32 r = 0; r < ranks; r++) {
+      const double *own = told + r * width;
+      double d = own[1 + j] - centre;
+      around += own[1 + c + j] + own[0] * d * d;
+    }
+    float m = (float)centre, v = (float)(around / rows);
+    mean[j] = m;
+    var[j] = v;
+    if (j == 0) share[0] = (float)(1.0 / rows);
+    affine_of(j, m, v, AFFINE_ARGUMENTS);
   }
 }
 
@@ -308,7 +355,7 @@ KERNELS_OF(2, norm_gradient_parts,
         (x, mask, lanes, dy, mean, affine, relu, rows, TILE_ARGUMENTS, per_part, wide, sums, centred))
 
 // The gradients of gamma and beta, and what the gradient of x needs: mean of g and slope, after one another. `share` is
-// 1 / rows, or 0 for running statistics.
+// 1 / rows, or 0 for running statistics, or 1 where ranks first sum what they found.
 KERNEL(norm_gradient_merge, (const float *sums, const float *centred, u32 parts, u32 c, float share,
                              const float *affine, float *d_gamma, float *d_beta, float *terms)) {
   u32 column = merge_column();

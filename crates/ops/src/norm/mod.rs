@@ -47,14 +47,6 @@ impl Moments {
         Self { mean, var }
     }
 
-    /// Those of a map.
-    fn of(x: &Tensor, eps: f32) -> Result<Self> {
-        Ok(Self::new(match Gpu::of(x) {
-            None => cpu::moments(x)?,
-            Some(gpu) => gpu::Normaliser::of_batch(&gpu, x, [None, None], eps, None)?.1,
-        }))
-    }
-
     /// Those of all ranks' rows; `rows`, this rank's, becomes their number.
     fn over(&self, group: &Group, rows: &mut usize) -> Result<Self> {
         let (moments, all) = ranks::merged(group, self, *rows)?;
@@ -200,6 +192,7 @@ impl Norm {
         };
         let (batch, known) = match statistics {
             Statistics::Running(mean, var) => (false, Some(Moments::new([mean.clone(), var.clone()]))),
+            _ if input.elem_count() == 0 => bail!("batch_norm: {:?} has no rows of the batch", tape.group()),
             _ if input.elem_count() < 2 * c && tape.group().is_alone() => {
                 bail!("batch_norm: statistics of a batch need at least two rows; the input is {:?}", input.shape())
             }
@@ -207,12 +200,15 @@ impl Norm {
         };
         let mut rows = input.elem_count() / c;
         let shared = batch && !tape.group().is_alone();
+        let gpu = Gpu::of(input);
         let known = match known {
+            // A GPU tells others what it finds itself.
+            _ if shared && gpu.is_some() => None,
             Some(own) if shared => Some(own.over(tape.group(), &mut rows)?),
-            None if shared => Some(Moments::of(input, eps)?.over(tape.group(), &mut rows)?),
+            None if shared => Some(Moments::new(cpu::moments(input)?).over(tape.group(), &mut rows)?),
             known => known,
         };
-        let (affine, moments) = match Gpu::of(input) {
+        let (affine, moments) = match gpu {
             None => {
                 let moments = match known {
                     Some(moments) => moments,
@@ -228,7 +224,13 @@ impl Norm {
                 let (normaliser, moments) = match known {
                     Some(m) => (gpu::Normaliser::of(&gpu, [&m.mean, &m.var], learned, eps, running)?, m),
                     None => {
-                        let (normaliser, found) = gpu::Normaliser::of_batch(&gpu, input, learned, eps, running)?;
+                        let (normaliser, found) = match shared {
+                            true => {
+                                let of = (input, tape.group());
+                                gpu::Normaliser::of_ranks(&gpu, of, learned, eps, running)?
+                            }
+                            false => gpu::Normaliser::of_batch(&gpu, input, learned, eps, running)?,
+                        };
                         (normaliser, Moments::new(found))
                     }
                 };

@@ -1,4 +1,4 @@
-//! Moments of a batch whose parts are on several ranks.
+//! Moments of a batch whose parts are on several ranks' CPUs.
 
 use super::Moments;
 use crate::collective::Group;
@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Result, Tensor};
 
 /// The batch that moments are of.
 pub struct Batch {
-    /// Rows of all ranks.
+    /// Rows of all ranks; on a GPU, which keeps their number, this rank's.
     pub rows: usize,
     /// The ranks that have them.
     pub group: Group,
@@ -31,8 +31,8 @@ pub fn merged(group: &Group, own: &Moments, rows: usize) -> Result<(Moments, usi
         (mean as f32, (around.sum::<f64>() / total) as f32)
     };
     let (mean, var): (Vec<f32>, Vec<f32>) = (0..c).map(one).unzip();
-    let place = |v: Vec<f32>| Tensor::from_vec(v, c, &Device::Cpu)?.to_device(own.mean.device());
-    Ok((Moments::new([place(mean)?, place(var)?]), total as usize))
+    let tensor = |v: Vec<f32>| Tensor::from_vec(v, c, &Device::Cpu);
+    Ok((Moments::new([tensor(mean)?, tensor(var)?]), total as usize))
 }
 
 /// Sums over ranks of what each found of its own rows, two values a channel.

@@ -9,8 +9,9 @@
 //! runs on a tape that rehearses, where each op takes the same way as on one that records, and nothing stays.
 
 mod candle;
+mod ranks;
 
-use crate::collective::{Group, part};
+use crate::collective::Group;
 use crate::tensor::add_assign;
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Result, Tensor, bail};
@@ -147,33 +148,6 @@ impl Tape {
     /// The same tape, which asks networks to have their blocks recomputed rather than kept, or not to.
     pub fn recomputing(self, recomputes: bool) -> Self {
         Self { recomputes, ..self }
-    }
-
-    /// The same tape of one of several ranks, each of which has its [part](crate::collective::part) of a batch of `images` on a
-    /// tape of its own: what an op finds over a batch it finds over the parts of all.
-    pub fn among(self, group: &Group, images: usize) -> Self {
-        Self { group: group.clone(), images, ..self }
-    }
-
-    /// The ranks that compute the batch.
-    pub fn group(&self) -> &Group {
-        &self.group
-    }
-
-    /// How many images of the batch each rank has, of which `own` are this one's.
-    ///
-    /// # Errors
-    /// When `own` is not this rank's part.
-    pub fn images(&self, own: usize) -> Result<Vec<usize>> {
-        if self.group.is_alone() {
-            return Ok(vec![own]);
-        }
-        let counts: Vec<_> =
-            (0..self.group.size()).map(|rank| part(self.images, rank, self.group.size()).len()).collect();
-        match counts[self.group.rank()] == own {
-            true => Ok(counts),
-            false => bail!("{own} images on {:?}, whose parts of {} are {counts:?}", self.group, self.images),
-        }
     }
 
     /// Whether a network should hand its blocks to [`Tape::recomputed`].

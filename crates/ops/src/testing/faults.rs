@@ -16,9 +16,9 @@ use std::process::{Command, Output};
 const PLANTED: &str = "SIMCLR_TEST_PLANTED";
 
 /// Work that is right as it stands; where it says `here`, the next call of some kind is the one to be left out.
-type Work = fn(here: &dyn Fn()) -> Result<()>;
+pub type Work = fn(here: &dyn Fn()) -> Result<()>;
 
-struct Fault {
+pub struct Fault {
     what: &'static str,
     /// The call, as `emulator/cpp/queues.hpp` names them: the next of that kind, or the one after others.
     call: &'static str,
@@ -27,15 +27,15 @@ struct Fault {
     found: &'static str,
 }
 
-const LATE: &str = "and does not wait for it";
+pub const LATE: &str = "and does not wait for it";
 const TOUCHED: &str = "the host touches pinned memory while a copy of it is in flight";
 const FREED: &str = "pinned memory is freed while a copy of it is in flight";
 
-const fn fault(what: &'static str, call: &'static str, work: Work, found: &'static str) -> Fault {
+pub const fn fault(what: &'static str, call: &'static str, work: Work, found: &'static str) -> Fault {
     Fault { what, call, work, found }
 }
 
-const FAULTS: [Fault; 20] = [
+static FAULTS: [Fault; 20] = [
     fault("who computes does not wait for an upload", "wait", arrives, LATE),
     fault("another stream waits for an upload", "wait elsewhere", arrives, LATE),
     fault("the event of an upload is not recorded", "record:2", is_sent, LATE),
@@ -57,6 +57,15 @@ const FAULTS: [Fault; 20] = [
     fault("products are not on the stream of what they multiply", "handle", multiplies, LATE),
     fault("convolutions are not on the stream of their maps", "handle", convolves, LATE),
 ];
+
+/// All that are planted in this build.
+fn faults() -> Vec<&'static Fault> {
+    #[cfg(feature = "nccl")]
+    let of_ranks = crate::collective::FAULTS.iter();
+    #[cfg(not(feature = "nccl"))]
+    let of_ranks = std::iter::empty();
+    FAULTS.iter().chain(of_ranks).collect()
+}
 
 fn uploader() -> Result<Uploader> {
     Uploader::new(&device(), DType::F32)
@@ -201,7 +210,7 @@ fn in_a_process(name: &str) -> Output {
 #[test]
 fn every_planted_fault_is_found() {
     if let Ok(planted) = std::env::var(PLANTED) {
-        for fault in &FAULTS {
+        for fault in faults() {
             if planted.is_empty() {
                 assert!(on_a_thread(fault.work, ""), "{}", fault.what);
             } else if planted == fault.what {
@@ -214,7 +223,7 @@ fn every_planted_fault_is_found() {
     }
     if simclr_emulator::plant("").is_none() {
         // A GPU says nothing of faults; the work has to be right there, too.
-        FAULTS.iter().for_each(|fault| (fault.work)(&|| ()).unwrap());
+        faults().iter().for_each(|fault| (fault.work)(&|| ()).unwrap());
         return;
     }
     let said = |output: &Output| {
@@ -223,7 +232,7 @@ fn every_planted_fault_is_found() {
     };
     let sound = in_a_process("");
     assert!(sound.status.success() && said(&sound).is_empty(), "without a fault: {}", said(&sound));
-    for Fault { what, found, .. } in &FAULTS {
+    for Fault { what, found, .. } in faults() {
         let output = in_a_process(what);
         println!("{what}: {}", said(&output).trim_end());
         assert!(said(&output).contains(found), "{what}: the driver says\n{}", String::from_utf8_lossy(&output.stderr));

@@ -7,7 +7,7 @@ mod candle;
 #[cfg(unix)]
 pub mod emulated;
 #[cfg(all(unix, feature = "cuda"))]
-mod faults;
+pub mod faults;
 pub mod gradients;
 pub mod numbers;
 pub mod ranks;

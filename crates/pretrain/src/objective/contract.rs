@@ -4,12 +4,20 @@
 //! [`Objective::state`] and comes back by [`Objective::restore`] (`tests.rs` has an objective with both). Weights of an
 //! objective's own that the optimiser moves, such as a predictor's, have no place yet: the optimiser knows the network's.
 //!
+//! On several ranks each has an objective of its own, which sees its rank's images; all ranks make the same calls in the same order. Ops on
+//! the pass's tape know the ranks: batch norm and NT-Xent find over all what one process finds. What an objective keeps must be the
+//! same on all ranks, since one of them writes the state: a queue takes the keys of all ([`Tape::of_all_ranks`]), and a second network
+//! runs on [`Tape::silent`] of the pass's tape. Its loss is the mean over the rank's own images.
+//!
 //! Letters: `N` images of a batch, `V` views of each, `D` features, `P` the width of a projection.
 
 use anyhow::Result;
 use candle_core::Tensor;
 use simclr_core::config::PretrainConfig;
+pub use simclr_estimate::LossCost as Cost;
 use simclr_model::{Pass, SimClr};
+#[cfg(doc)]
+use simclr_ops::Tape;
 use simclr_ops::Value;
 use std::collections::BTreeMap;
 
@@ -50,19 +58,6 @@ pub struct Learned {
     pub features: Value,
     /// Whatever else is worth writing down: scalars.
     pub metrics: Vec<(&'static str, Tensor)>,
-}
-
-/// What an objective costs in a step, besides the network's forward and backward over all views.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Cost {
-    /// Multiplications and additions of the loss, forward and backward, in f32.
-    pub operations: f64,
-    /// Bytes that it moves through memory.
-    pub moved: f64,
-    /// Bytes that it holds at once.
-    pub held: f64,
-    /// Further forwards of the network over all views, such as those of a second encoder.
-    pub forwards: f64,
 }
 
 /// What pretraining lowers.
@@ -107,6 +102,7 @@ pub trait Objective {
         Ok(())
     }
 
-    /// What a step on `images` costs, whose projections are `width` wide; for `simclr-pretrain --estimate`.
+    /// What a step on `images` costs over all GPUs, besides the network's forward and backward over all views; projections are
+    /// `width` wide. For `simclr-pretrain --estimate`.
     fn cost(&self, images: f64, width: f64) -> Cost;
 }
