@@ -33,7 +33,7 @@ const WORD: Duration = Duration::from_secs(3);
 /// torchrun have started, or on threads of this one; gives the exit code of `main`.
 pub fn launch(common: &CommonArgs, stage: impl Fn(CommonArgs, &Config) -> Result<()> + Sync) -> ExitCode {
     match Place::of_environment() {
-        Ok(None) => exit_with(common.prepare().and_then(|config| here(common, &config, &stage))),
+        Ok(None) => exit_with(common.prepare().and_then(|config| run(common, &config, stage))),
         Ok(Some(place)) => among_processes(&place, common, &stage),
         Err(error) => exit_with(Err(error)),
     }
@@ -48,13 +48,17 @@ pub fn run(
     config: &Config,
     stage: impl Fn(CommonArgs, &Config) -> Result<()> + Sync,
 ) -> Result<()> {
-    here(common, config, &stage)
+    let beside = common.ranks.unwrap_or(1);
+    on_threads(common.ranks, |group| match group.is_alone() {
+        true => stage(common.clone(), config),
+        false => stage(rank_args(common, &group, group.rank(), beside)?, config),
+    })
 }
 
 /// Runs `work` on so many ranks of this process, each with its group.
 ///
 /// # Errors
-/// For 0 ranks; where a launcher has started several processes; that of the first rank that failed.
+/// For 0 ranks, where a launcher has started several processes, and what the first rank failed of.
 pub fn each(ranks: Option<usize>, work: impl Fn(Group) -> Result<()> + Sync) -> Result<()> {
     if let Some(place) = Place::of_environment()? {
         if place.rank > 0 {
@@ -63,19 +67,15 @@ pub fn each(ranks: Option<usize>, work: impl Fn(Group) -> Result<()> + Sync) -> 
         let (name, size) = (place.launcher.name(), place.size);
         bail!("{name} has started {size} processes, and each would do all of this: start one, with --ranks {size}")
     }
+    on_threads(ranks, work)
+}
+
+fn on_threads(ranks: Option<usize>, work: impl Fn(Group) -> Result<()> + Sync) -> Result<()> {
     match ranks {
         None | Some(1) => work(Group::default()),
         Some(0) => bail!("--ranks 0: must be at least 1"),
         Some(size) => threads::run(size, &work),
     }
-}
-
-/// In this process, which is the only one.
-fn here(common: &CommonArgs, config: &Config, stage: &Stage) -> Result<()> {
-    each(common.ranks, |group| match group.is_alone() {
-        true => stage(common.clone(), config),
-        false => stage(rank_args(common, &group, group.rank(), group.size())?, config),
-    })
 }
 
 fn among_processes(place: &Place, common: &CommonArgs, stage: &Stage) -> ExitCode {
