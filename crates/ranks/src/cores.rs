@@ -1,6 +1,6 @@
 //! How many threads a rank gets where several share the cores of a machine.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// What a rank says of where it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +67,21 @@ pub fn share(seats: &[Seat], rank: usize) -> usize {
     ((share * given.min(1.0) + 1e-9).floor() as usize).max(1)
 }
 
+/// How many processors the ranks of `rank`'s machine may use, all together, where that is less than half of those that there
+/// are: `of`, numbers of processors. `mpirun` binds two ranks to one core each unless it is told otherwise.
+pub fn idle(seats: &[Seat], rank: usize, of: &[usize]) -> Option<usize> {
+    let here = seats.iter().filter(|seat| seat.host == seats[rank].host);
+    let used: HashSet<usize> = here.flat_map(|seat| seat.processors.iter().copied()).collect();
+    (!used.is_empty() && 2 * used.len() < of.len()).then_some(used.len())
+}
+
+/// The processors that this machine, or container, has.
+pub fn all() -> Vec<usize> {
+    let files = ["/sys/fs/cgroup/cpuset.cpus.effective", "/sys/devices/system/cpu/online"];
+    let lists = files.iter().filter_map(|file| std::fs::read_to_string(file).ok()).map(|list| numbers(list.trim()));
+    lists.min_by_key(Vec::len).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -95,6 +110,16 @@ mod tests {
         assert_eq!(share(&limited, 0), 2);
         let untold = vec![Seat { threads: 6, ..seat("a", "") }; 3];
         assert_eq!(share(&untold, 0), 2);
+    }
+
+    #[test]
+    fn processors_that_nobody_may_use_are_found() {
+        let seats = [seat("a", "0"), seat("a", "1"), seat("b", "0-7")];
+        let eight: Vec<_> = (0..8).collect();
+        assert_eq!((idle(&seats, 1, &eight), idle(&seats, 2, &eight)), (Some(2), None));
+        assert_eq!(idle(&seats, 0, &eight[..4]), None);
+        assert_eq!(idle(&[seat("a", "")], 0, &eight), None);
+        assert!(!cfg!(target_os = "linux") || !all().is_empty());
     }
 
     #[test]

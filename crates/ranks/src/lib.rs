@@ -1,7 +1,7 @@
 //! How the ranks that compute a batch together are started and find one another.
 #![forbid(unsafe_code)]
 
-#[cfg(feature = "mpi")]
+#[cfg(any(test, feature = "mpi"))]
 mod cores;
 #[cfg(all(unix, feature = "nccl"))]
 mod gpus;

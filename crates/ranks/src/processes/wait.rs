@@ -9,6 +9,8 @@ const SPIN: Duration = Duration::from_micros(50);
 /// The first and the longest sleep after that. MPI moves data while it is asked whether it has done so, and this is how
 /// often it is asked.
 const SLEEP: (Duration, Duration) = (Duration::from_micros(20), Duration::from_micros(100));
+/// A wait that has lasted so long is for a rank that computes, not for data: then it asks this often.
+const LONG: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(1));
 
 /// Waits until the operation is done.
 pub fn wait<'a, D: ?Sized, S: Scope<'a>>(mut request: Request<'a, D, S>) {
@@ -31,12 +33,12 @@ impl Pause {
     }
 
     fn take(&mut self) {
-        if self.begun.elapsed() < SPIN {
-            std::thread::yield_now();
-        } else {
-            std::thread::sleep(self.sleep);
-            self.sleep = (2 * self.sleep).min(SLEEP.1);
+        let waited = self.begun.elapsed();
+        if waited < SPIN {
+            return std::thread::yield_now();
         }
+        std::thread::sleep(self.sleep);
+        self.sleep = (2 * self.sleep).min(if waited < LONG.0 { SLEEP.1 } else { LONG.1 });
     }
 }
 
