@@ -8,9 +8,10 @@ use candle_core::{Device, Tensor};
 use desk::Desk;
 use serde_json::{Map, Value as Json, json};
 use simclr_core::cli::{CommonArgs, ProgressMode};
-use simclr_core::config::Config;
+use simclr_core::config::{Config, OnlineHead};
 use simclr_core::run::{Opened, Run, RunOptions, checkpoint};
 use simclr_core::train::{Outcome, TrainOptions, train};
+use simclr_estimate::{Links, Way};
 use simclr_ops::Group;
 use simclr_ops::collective::threads;
 use simclr_stage::{Plan, Setup};
@@ -274,4 +275,65 @@ fn a_rank_that_dies_loses_nothing() {
     pretrain_on(&out, &config, 2, None);
     pretrain_on(&whole, &config, 1, None);
     assert_same("loss", &figures(&out, "loss"), &figures(&whole, "loss"), 1e-5);
+}
+
+/// The bytes that a plan says are those that are told: of each norm, of projections, of gradients.
+#[test]
+fn ranks_tell_what_plans_say() {
+    let desk = Desk::new();
+    for (what, way, set) in [
+        ("kept", Way::Kept, &[][..]),
+        ("recomputed", Way::Recomputed, &["pretrain.training.recompute=true"]),
+        ("chunks", Way::Chunks(4), &["pretrain.training.chunk=4"]),
+    ] {
+        let config = desk.config(set).unwrap();
+        let out = desk.path(what);
+        pretrain_on(&out, &config, 2, None);
+        let classes = simclr_data::source::find(&config.data).unwrap().classes.unwrap();
+        let of = simclr_pretrain::Pretraining::new(&config, (3, classes), 3).unwrap();
+        let (outline, loss) = (of.outline().unwrap(), |images| of.loss(images));
+        let (half, batch) = (config.pretrain.training.batch as f64 / 2.0, config.pretrain.training.batch as f64);
+        let planned = of.work(&outline, &loss).exchanges(&Links::NVLINK_AND_NDR, way, (half, batch), 2);
+        let bytes: f64 = planned.iter().map(|told| told.bytes).sum();
+        for told in figures(&out, "comm_bytes") {
+            // What is left are a few figures, and the moments of the features that the online head reads.
+            let head = 8.0 * (1.0 + 2.0 * 32.0);
+            let more = told - bytes - if config.pretrain.online_head == OnlineHead::Normalized { head } else { 0.0 };
+            assert!(more.abs() <= 128.0, "{what}: {told} bytes in a step, {bytes} planned: {planned:#?}");
+        }
+    }
+}
+
+/// Evaluation by parts: the same figures, neighbours and probe, and one rank writes.
+#[test]
+fn ranks_evaluate_as_one_process() {
+    let desk = Desk::new();
+    desk.pretrain("pretrained", &[]).unwrap();
+    desk.finetune("pretrained", (0.5, 0), "tuned", &[]).unwrap();
+    let [experiment, pretrained, tuned] = ["experiment.toml", "pretrained", "tuned"].map(|name| desk.path(name));
+    let measured = |name: &str, checkpoint: &Path, more: &[&str]| {
+        let out = desk.path(name);
+        let line =
+            ["simclr-eval", "--config", experiment.to_str().unwrap(), "--out", out.to_str().unwrap(), "--checkpoint"];
+        let line = [&line[..], &[checkpoint.to_str().unwrap(), "--progress", "off"], more].concat();
+        simclr_eval::command::run(line.into_iter().map(Into::into).collect()).unwrap();
+        let read = |file: &str| std::fs::read(out.join(file)).ok();
+        let mut result: Json = serde_json::from_slice(&read("result.json").unwrap()).unwrap();
+        result.as_object_mut().unwrap().remove("seconds");
+        let mut files: Vec<_> = std::fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        files.retain(|name| !name.to_string_lossy().contains("tfevents"));
+        files.sort();
+        (result, files, read("neighbours.json"), read("probe.safetensors"))
+    };
+    for (what, checkpoint, more) in [("features", &pretrained, &["--linear", "--knn"][..]), ("classifier", &tuned, &[])]
+    {
+        let alone = measured(&format!("{what} 1"), checkpoint, more);
+        assert_eq!(alone.2.is_some(), what == "features");
+        for ranks in ["2", "3", "4"] {
+            let shared = measured(&format!("{what} {ranks}"), checkpoint, &[more, &["--ranks", ranks]].concat());
+            assert_eq!(shared.0, alone.0, "{what} on {ranks} ranks");
+            assert_eq!(shared.1, alone.1, "{what} on {ranks} ranks");
+            assert!(shared.2 == alone.2 && shared.3 == alone.3, "{what} on {ranks} ranks: neighbours or the probe");
+        }
+    }
 }

@@ -79,14 +79,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("data", &["ops", "core"]),
     ("data-tools", &["core", "data"]),
     ("model", &["ops", "core"]),
+    ("estimate", &["core", "model"]),
     ("stage", &["ops", "core", "data", "model"]),
     ("report", &["core", "data", "data-tools"]),
     ("publish", &["core", "data", "model"]),
     ("recipe", &["alloc", "ops", "core", "data", "stage", "pretrain"]),
-    ("eval", &["alloc", "ranks", "ops", "core", "data", "model", "stage", "report", "publish"]),
+    ("eval", &["alloc", "ranks", "ops", "core", "data", "model", "stage", "estimate", "pretrain", "report", "publish"]),
     ("xtask", &["align", "emulator"]),
 ];
-const A_STAGE_MAY_USE: &[&str] = &["alloc", "ranks", "ops", "core", "data", "data-tools", "model", "stage"];
+const A_STAGE_MAY_USE: &[&str] = &["alloc", "ranks", "ops", "core", "data", "data-tools", "model", "estimate", "stage"];
 
 /// The folders of the packages, with their names.
 fn packages() -> Vec<(String, PathBuf)> {

@@ -3,6 +3,7 @@
 mod display;
 mod extras;
 mod folds;
+mod forecast;
 mod job;
 mod own;
 mod pace;
@@ -14,6 +15,7 @@ use crate::stages::{self, TOOL};
 use crate::workspace::{self, Binaries, Extras, Launcher};
 use anyhow::{Context, Result, bail, ensure};
 use display::Display;
+use forecast::Forecast;
 pub use job::Interrupted;
 use job::{Common, Job};
 use own::Own;
@@ -50,6 +52,8 @@ pub struct Args {
     /// Compute each batch on the processes that this starts, over MPI: "mpirun -n 4", "srun"
     #[arg(long, value_name = "COMMAND")]
     launcher: Option<String>,
+    #[command(flatten)]
+    forecast: Forecast,
 }
 
 impl Args {
@@ -57,7 +61,18 @@ impl Args {
     pub fn new(config: PathBuf, out: PathBuf) -> Self {
         let own = Own::default();
         let (out, device) = (Some(out), "cpu".into());
-        Self { config, own, out, device, set: vec![], fresh: false, threads: None, ranks: None, launcher: None }
+        Self {
+            config,
+            own,
+            out,
+            device,
+            set: vec![],
+            fresh: false,
+            threads: None,
+            ranks: None,
+            launcher: None,
+            forecast: Forecast::default(),
+        }
     }
 
     /// A short run on the CPU for the pictures of a folder that the example `pictures` of `simclr-data-tools` made.
@@ -78,24 +93,32 @@ impl Args {
         Binaries::build_for(packages, &self.device, extras, launcher)
     }
 
+    /// The run's folder.
+    fn folder(&self, config: &Path) -> Result<PathBuf> {
+        match &self.out {
+            Some(out) => Ok(out.clone()),
+            None => Ok(Path::new("runs").join(name_of(config, &self.set)?)),
+        }
+    }
+
     fn common(&self, config: PathBuf, set: Vec<String>) -> Common {
         Common { config, set, device: self.device.clone(), threads: self.threads, ranks: self.ranks }
     }
 }
 
-/// Runs the experiment and gives the folder of its report.
+/// Runs the experiment and gives the folder of its report; with `--dry-run`, that of its runs.
 ///
 /// # Errors
 /// When the build fails, or a stage, whose last words are then part of the message.
 pub fn run(args: &Args) -> Result<PathBuf> {
+    if args.forecast.dry_run {
+        return forecast::run(args);
+    }
     if args.own.images.is_some() {
         return own_pictures(args);
     }
     let config = workspace::find(&args.config)?;
-    let out = match &args.out {
-        Some(out) => out.clone(),
-        None => Path::new("runs").join(name_of(&config, &args.set)?),
-    };
+    let out = args.folder(&config)?;
     let programs = stages::programs();
     let binaries = match extras::reason(&read(&config)?, &args.set) {
         Some(key) => {

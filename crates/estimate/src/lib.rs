@@ -19,7 +19,11 @@ pub use step::Step;
 pub use traffic::{BUCKET, Exchange};
 pub use way::Way;
 
+use simclr_model::SimClr;
 use simclr_model::outline::Outline;
+
+/// Where gradients begin in what is sent: at multiples of so many numbers (core/src/train/ranks.rs).
+const ALIGNED: usize = 64;
 
 /// What a step of a stage computes.
 pub struct Work<'a> {
@@ -39,11 +43,24 @@ pub struct Work<'a> {
     pub image: f64,
 }
 
-impl Work<'_> {
-    /// Normalisations over the batch, by their channels.
-    fn norms(&self) -> impl Iterator<Item = f64> {
-        use simclr_model::outline::Op;
-        self.outline.ops().filter_map(|op| if let Op::Norm { map, .. } = op { Some(map.channels as f64) } else { None })
+impl<'a> Work<'a> {
+    /// A step of `model`, whose operations are `outline`, on so many views of each image of `size` by `size` pixels.
+    pub fn of(
+        outline: &'a Outline<'a>,
+        model: &SimClr,
+        (size, views): (usize, f64),
+        loss: &'a dyn Fn(f64) -> LossCost,
+    ) -> Self {
+        let trained = || model.store.trainable().map(|p| p.tensor.elem_count());
+        Self {
+            outline,
+            teacher: None,
+            views,
+            loss,
+            parameters: trained().sum::<usize>() as f64,
+            sent: trained().map(|numbers| numbers.next_multiple_of(ALIGNED)).sum::<usize>() as f64,
+            image: (size * size * model.spec.in_channels) as f64,
+        }
     }
 }
 

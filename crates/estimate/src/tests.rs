@@ -28,9 +28,7 @@ fn contrast(images: f64) -> LossCost {
 }
 
 fn of<'a>(outline: &'a Outline<'a>, model: &SimClr, side: usize) -> Work<'a> {
-    let parameters = model.store.trainable().map(|p| p.tensor.elem_count() as f64).sum();
-    let sent = model.store.trainable().map(|p| p.tensor.elem_count().next_multiple_of(64) as f64).sum();
-    Work { outline, teacher: None, views: 2.0, loss: &contrast, parameters, sent, image: (3 * side * side) as f64 }
+    Work::of(outline, model, (side, 2.0), &contrast)
 }
 
 #[test]
@@ -56,15 +54,22 @@ fn costs_follow_sizes() {
     assert!(more > least / 6.5 && more < time(f32, 256.0) / 4.0, "a teacher sees one view, forward: {more}");
 }
 
-/// The one step on a GPU that was measured at 224 pixels: 3877 images a second of two views each on an H200 (docs/cuda.md).
+/// The steps that were measured on an H200, of a ResNet-50 in bf16 (docs/cuda.md): pixels of a side, images, images a second, and by how
+/// much the plan may miss them. The first is what [`Gpu::reached`] is from, the last what [`Gpu::launch`]; the second is neither.
 #[test]
-fn the_measured_step_is_met() {
-    let model = resnet_50();
-    let outline = model.outline(224).unwrap();
-    let step = of(&outline, &model, 224).step((&H200, &LINKS), (Dtype::Bf16, false, true), 128, 1).unwrap();
-    let speed = 128.0 / step.seconds();
-    assert!((speed / 3877.0 - 1.0).abs() < 0.03, "{speed:.0} images/s");
-    assert_eq!((step.way, step.waits, step.exposed, step.exchanges.len()), (Way::Kept, 0.0, 0.0, 0));
+fn measured_steps_are_met() {
+    for (side, images, measured, apart) in
+        [(224, 128, 3877.0, 0.03), (32, 256, 12217.0, 0.15), (64, 256, 27673.0, 0.05)]
+    {
+        let stem = if side == 32 { "cifar" } else { "imagenet" };
+        let model = network(json!({"depth": 50, "stem": stem, "proj_layers": 3, "proj_dim": 128}), side);
+        let outline = model.outline(side).unwrap();
+        let step = of(&outline, &model, side).step((&H200, &LINKS), (Dtype::Bf16, false, true), images, 1).unwrap();
+        let speed = images as f64 / step.seconds();
+        println!("{side} px: {speed:.0} images/s planned, {measured} measured, {:.1} GB", step.memory / 1e9);
+        assert!((speed / measured - 1.0).abs() < apart, "{side} pixels: {speed:.0} images/s");
+        assert_eq!((step.way, step.waits, step.exposed, step.exchanges.len()), (Way::Kept, 0.0, 0.0, 0));
+    }
 }
 
 #[test]
@@ -87,7 +92,6 @@ fn bytes_by_hand() {
     let e = of(&outline, &model, 16);
     // ResNet-18 at 1/16: stem 4, blocks 4 4 4 4, 8 8 8 8, 16 x 4, 32 x 4 with three shortcuts 8, 16, 32; the head 4.
     let channels = 4.0 + 16.0 + 32.0 + 64.0 + 128.0 + 56.0 + 4.0;
-    assert_eq!(e.norms().sum::<f64>(), channels, "{:?}", e.norms().collect::<Vec<_>>());
     let all = e.exchanges(&LINKS, Way::Kept, (8.0, 16.0), 2);
     let bytes = |what: &str| all.iter().find(|e| e.what == what).unwrap().bytes;
     assert_eq!(bytes("moments of batch norm"), 8.0 * (21.0 + 2.0 * channels));

@@ -1,6 +1,7 @@
 //! What the ranks of a data-parallel step tell one another, in bytes and in seconds.
 
 use crate::{Links, Way, Work};
+use simclr_model::outline::Op;
 
 /// Bytes of gradients that are summed at a time (core/src/train/ranks.rs).
 pub const BUCKET: f64 = (16u64 << 20) as f64;
@@ -27,17 +28,27 @@ pub struct Exchange {
 }
 
 impl Work<'_> {
-    /// How often each normalisation's moments are gathered in a step, and how often sums of its backward pass are.
-    fn rounds(&self, way: Way, own: f64) -> (f64, f64) {
-        match way {
-            Way::Kept => (1.0, 1.0),
-            // The stem and the head run once; their three or four are no matter.
-            Way::Recomputed => (2.0, 1.0),
-            Way::Chunks(images) => {
-                let chunks = (own / images as f64).ceil();
-                (2.0 * chunks, chunks)
+    /// Of all normalisations, one of them as often as its moments are gathered in a step: how many, and their channels; and the same
+    /// of sums in the backward pass.
+    fn rounds(&self, way: Way, own: f64) -> [(f64, f64); 2] {
+        let chunks = if let Way::Chunks(images) = way { (own / images as f64).ceil() } else { 1.0 };
+        let blocks = 1..self.outline.parts.len() - 1;
+        let mut rounds = [(0.0, 0.0); 2];
+        for (i, part) in self.outline.parts.iter().enumerate() {
+            let again = match way {
+                Way::Kept => false,
+                Way::Recomputed => blocks.contains(&i),
+                Way::Chunks(_) => true,
+            };
+            for op in part {
+                let Op::Norm { map, .. } = op else { continue };
+                for (round, times) in rounds.iter_mut().zip([if again { 2.0 } else { 1.0 }, 1.0]) {
+                    round.0 += chunks * times;
+                    round.1 += chunks * times * map.channels as f64;
+                }
             }
         }
+        rounds
     }
 
     /// What a step on `own` images a GPU tells; of one GPU nothing.
@@ -55,15 +66,12 @@ impl Work<'_> {
             let seconds = calls * links.gather(bytes / calls, gpus);
             Exchange { what, when, calls, bytes, sent: (n - 1.0) * bytes, seconds, beside: false }
         };
-        let (forward, backward) = self.rounds(way, own);
-        let (norms, channels) = self.norms().fold((0.0, 0.0), |(n, sum), c| (n + 1.0, sum + c));
+        let [(forwards, read), (backwards, summed)] = self.rounds(way, own);
         let mut all = Vec::new();
-        if norms > 0.0 {
+        if forwards > 0.0 {
             // A count, means and variances, in f64; two sums, in f32.
-            let moments = (forward * norms, forward * 8.0 * (norms + 2.0 * channels));
-            let sums = (backward * norms, backward * 4.0 * 2.0 * channels);
-            all.push(gather("moments of batch norm", "forward, waited for", moments));
-            all.push(sum("sums of batch norm", "backward, waited for", sums, false));
+            all.push(gather("moments of batch norm", "forward, waited for", (forwards, 8.0 * (forwards + 2.0 * read))));
+            all.push(sum("sums of batch norm", "backward, waited for", (backwards, 4.0 * 2.0 * summed), false));
         }
         let loss = (self.loss)(batch);
         if loss.gathered > 0.0 {

@@ -153,7 +153,11 @@ impl ApplyArgs {
         compute_with(self.threads)?;
         simclr_ranks::each(self.ranks, |group| {
             let progress = if group.leads() { self.progress } else { ProgressMode::Off };
-            command(Self { group, progress, ..self.clone() })
+            let device = match group.is_alone() {
+                true => self.device,
+                false => simclr_ranks::device_of(self.device, group.rank(), group.size())?,
+            };
+            command(Self { group, progress, device, ..self.clone() })
         })
     }
 

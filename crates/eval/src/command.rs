@@ -3,6 +3,7 @@
 use crate::classify::{ClassifyArgs, classify};
 use crate::embed::{EmbedArgs, embed};
 use crate::evaluate::{self, EvalArgs};
+use crate::forecast::{EstimateArgs, estimate};
 use crate::review::{ReviewArgs, review};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -55,6 +56,8 @@ enum More {
     /// writes predictions.csv and next-to-label.csv into the experiment's folder, and what the report shows: a gallery,
     /// doubtful pictures, near duplicates, outliers, mistakes by class. To be run before `report`.
     Review(ReviewArgs),
+    /// Tell what the jobs of an experiment take on GPUs: time, memory, disk, traffic; nothing is run
+    Estimate(EstimateArgs),
     /// Print the jobs of an experiment as JSON
     Plan(Experiment),
     /// Write report/index.html and report/results.json of an experiment's folder
@@ -120,6 +123,10 @@ fn more(command: More) -> Result<()> {
         More::Review(args) => {
             init_log();
             review(&args)?;
+        }
+        More::Estimate(args) => {
+            init_log();
+            estimate(&args)?;
         }
         More::InspectData(args) => inspect::run(&args)?,
         More::Plan(e) => say(format_args!("{}", plan::json(&Config::load(&e.config, &e.set)?, &e.run)?)),

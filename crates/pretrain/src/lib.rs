@@ -5,7 +5,7 @@ mod estimate;
 mod head;
 pub mod objective;
 mod task;
-pub use estimate::estimate;
+pub use estimate::{Pretraining, estimate};
 pub use task::Pretrain;
 
 use anyhow::{Context, Result, ensure};
@@ -19,11 +19,13 @@ use simclr_model::SimClr;
 use simclr_stage::{Checkpoint, Launch, Plan, Setup, launch, used_parameters};
 use std::path::Path;
 
-/// Prints the estimate of the experiment's pretraining; an epoch has `images`, or those of the dataset.
+/// Prints the estimate of the experiment's pretraining, on so many GPUs or on one and on eight; an epoch has `images`, or those of
+/// the dataset.
 ///
 /// # Errors
 /// When the images are neither told nor there to be counted.
-pub fn print_estimate(config: &Config, images: Option<usize>) -> Result<()> {
+pub fn print_estimate(config: &Config, images: Option<usize>, gpus: Option<usize>) -> Result<()> {
+    ensure!(gpus != Some(0), "--gpus 0: must be at least 1");
     let (examples, channels) = match images {
         Some(n) => (n, COLOURS),
         None => {
@@ -33,7 +35,7 @@ pub fn print_estimate(config: &Config, images: Option<usize>) -> Result<()> {
             (data.train.len(), data.train.channels())
         }
     };
-    print!("{}", estimate(config, examples, channels)?);
+    print!("{}", estimate(config, (examples, channels), gpus)?);
     Ok(())
 }
 

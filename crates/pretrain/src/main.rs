@@ -31,13 +31,17 @@ struct Args {
     /// With --estimate: images of an epoch, where the dataset is not here to be counted (ImageNet has 1281167)
     #[arg(long, value_name = "N", requires = "estimate")]
     images: Option<usize>,
+
+    /// With --estimate: how many GPUs share each batch, in machines of eight with NVLink, InfiniBand between them [default: 1 and 8]
+    #[arg(long, value_name = "N", requires = "estimate")]
+    gpus: Option<usize>,
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
     if args.estimate {
         let config = args.common.prepare();
-        return exit_with(config.and_then(|config| simclr_pretrain::print_estimate(&config, args.images)));
+        return exit_with(config.and_then(|config| simclr_pretrain::print_estimate(&config, args.images, args.gpus)));
     }
     simclr_ranks::launch(&args.common, |common, config| {
         simclr_pretrain::run_from(&common, config, args.from.as_deref())

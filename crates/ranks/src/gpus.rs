@@ -1,7 +1,7 @@
 //! Ranks that are processes with a GPU each, which torchrun or its like has started: NCCL is all that they speak over.
 
 use crate::launcher::{Meeting, Place};
-use crate::{Stage, gpus, meet, rank_args, ranks_agree};
+use crate::{Stage, WORD, gpus, meet, rank_args, ranks_agree};
 use anyhow::{Context, Result, ensure};
 use simclr_core::cli::{CommonArgs, DeviceChoice, exit_with, log_of_rank};
 use simclr_core::train::Interrupted;
@@ -36,8 +36,11 @@ pub fn run(place: &Place, meeting: &Meeting, common: &CommonArgs, stage: &Stage)
     }
 }
 
-/// A launcher shows what all processes say: each names itself.
+/// A mistake of all is told by rank 0, and the others are ended meanwhile; each names itself.
 fn failed(place: &Place, error: anyhow::Error) -> ExitCode {
+    if place.rank > 0 {
+        std::thread::sleep(WORD);
+    }
     exit_with(Err(error.context(format!("rank {} of {}", place.rank, place.size))))
 }
 

@@ -17,7 +17,7 @@ pub use launcher::{Launcher, Meeting, Place};
 pub use meet::meet;
 #[cfg(feature = "mpi")]
 pub use processes::Mpi;
-use simclr_core::cli::{CommonArgs, ProgressMode, exit_with};
+use simclr_core::cli::{CommonArgs, DeviceChoice, ProgressMode, exit_with};
 use simclr_core::config::Config;
 use simclr_ops::Group;
 use std::process::ExitCode;
@@ -33,7 +33,7 @@ const WORD: Duration = Duration::from_secs(3);
 /// torchrun have started, or on threads of this one; gives the exit code of `main`.
 pub fn launch(common: &CommonArgs, stage: impl Fn(CommonArgs, &Config) -> Result<()> + Sync) -> ExitCode {
     match Place::of_environment() {
-        Ok(None) => exit_with(common.prepare().and_then(|config| here(common, &config, &stage))),
+        Ok(None) => exit_with(common.prepare().and_then(|config| run(common, &config, stage))),
         Ok(Some(place)) => among_processes(&place, common, &stage),
         Err(error) => exit_with(Err(error)),
     }
@@ -48,27 +48,34 @@ pub fn run(
     config: &Config,
     stage: impl Fn(CommonArgs, &Config) -> Result<()> + Sync,
 ) -> Result<()> {
-    here(common, config, &stage)
+    let beside = common.ranks.unwrap_or(1);
+    on_threads(common.ranks, |group| match group.is_alone() {
+        true => stage(common.clone(), config),
+        false => stage(rank_args(common, &group, group.rank(), beside)?, config),
+    })
 }
 
 /// Runs `work` on so many ranks of this process, each with its group.
 ///
 /// # Errors
-/// For 0 ranks; that of the first rank that failed.
+/// For 0 ranks, where a launcher has started several processes, and what the first rank failed of.
 pub fn each(ranks: Option<usize>, work: impl Fn(Group) -> Result<()> + Sync) -> Result<()> {
+    if let Some(place) = Place::of_environment()? {
+        if place.rank > 0 {
+            std::thread::sleep(WORD);
+        }
+        let (name, size) = (place.launcher.name(), place.size);
+        bail!("{name} has started {size} processes, and each would do all of this: start one, with --ranks {size}")
+    }
+    on_threads(ranks, work)
+}
+
+fn on_threads(ranks: Option<usize>, work: impl Fn(Group) -> Result<()> + Sync) -> Result<()> {
     match ranks {
         None | Some(1) => work(Group::default()),
         Some(0) => bail!("--ranks 0: must be at least 1"),
         Some(size) => threads::run(size, &work),
     }
-}
-
-/// In this process, which is the only one.
-fn here(common: &CommonArgs, config: &Config, stage: &Stage) -> Result<()> {
-    each(common.ranks, |group| match group.is_alone() {
-        true => stage(common.clone(), config),
-        false => stage(rank_args(common, &group, group.rank(), group.size())?, config),
-    })
 }
 
 fn among_processes(place: &Place, common: &CommonArgs, stage: &Stage) -> ExitCode {
@@ -138,6 +145,14 @@ fn rank_args(common: &CommonArgs, group: &Group, local: usize, beside: usize) ->
     let progress = if group.leads() { common.progress } else { ProgressMode::Off };
     let device = common.device.of_rank(local, beside, gpus())?;
     Ok(CommonArgs { progress, device, group: group.clone(), ..common.clone() })
+}
+
+/// What rank `rank` of `size` in this process computes on, of what was chosen for all.
+///
+/// # Errors
+/// When there are fewer GPUs than ranks.
+pub fn device_of(choice: DeviceChoice, rank: usize, size: usize) -> Result<DeviceChoice> {
+    choice.of_rank(rank, size, gpus())
 }
 
 /// How many GPUs programs see here.

@@ -26,12 +26,46 @@ pub struct Job {
     pub dir: PathBuf,
     /// Images processed x passes x relative cost of the network: only ratios mean something.
     pub cost: f64,
+    /// What it computes.
+    #[serde(skip)]
+    pub load: Load,
     /// The row of the results that its own checkpoint fills; pretraining fills none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub row: Option<Row>,
     /// What it is a run of.
     #[serde(skip)]
     pub stage: &'static Stage,
+}
+
+/// What a job computes.
+#[derive(Clone, Debug)]
+pub struct Load {
+    /// The network.
+    pub model: ModelConfig,
+    /// A network that runs forward on every image beside it.
+    pub teacher: Option<ModelConfig>,
+    /// How it trains; a job that measures does not.
+    pub training: Option<TrainingConfig>,
+    /// Images of an epoch.
+    pub examples: usize,
+    /// Views of each.
+    pub views: f64,
+    /// Images that are looked at without training: those of evaluations, or all of a job that measures.
+    pub looked_at: f64,
+}
+
+impl Load {
+    /// Images that it trains on, each time that it sees one.
+    pub fn images(&self) -> f64 {
+        self.training.as_ref().map_or(0.0, |t| t.length.steps(self.examples, t.batch) as f64 * t.batch as f64)
+    }
+
+    /// The work, in units of one training image up to a common factor: a forward pass is a third of a step.
+    fn cost(&self) -> f64 {
+        let network = network_cost(&self.model);
+        let taught = self.teacher.as_ref().map_or(0.0, network_cost) / 3.0;
+        self.views * self.images() * (network + taught) + self.looked_at / 3.0 * network
+    }
 }
 
 /// What a training job's accuracy is reported as.
@@ -62,16 +96,30 @@ pub fn by_name<S: Serializer>(method: &Method, serializer: S) -> Result<S::Ok, S
 /// When there is no such dataset or transform, students teach one another in a circle, or an override for an amount of labels is not
 /// valid.
 pub fn jobs(config: &Config, out: &Path) -> Result<Vec<Job>> {
-    jobs_of(STAGES, config, out)
+    jobs_of(STAGES, config, out, None)
 }
 
-fn jobs_of(stages: &'static [Stage], config: &Config, out: &Path) -> Result<Vec<Job>> {
+/// The same for so many training and test images of so many classes, wherever they are.
+///
+/// # Errors
+/// As [`jobs`].
+pub fn jobs_on(config: &Config, out: &Path, counts: (usize, usize, usize)) -> Result<Vec<Job>> {
+    jobs_of(STAGES, config, out, Some(counts))
+}
+
+fn jobs_of(
+    stages: &'static [Stage],
+    config: &Config,
+    out: &Path,
+    counts: Option<(usize, usize, usize)>,
+) -> Result<Vec<Job>> {
     // The loader has the true numbers; an estimate of work does with those of the table.
     simclr_data::check(config)?;
     let data = simclr_data::source::find(&config.data)?;
     let (train, test) = counted(out).unwrap_or((data.train.estimate(), data.test.estimate()));
+    let (train, test, classes) = counts.unwrap_or((train, test, data.classes.unwrap_or(CLASSES)));
     let train = config.data.limit.map_or(train, |limit| limit.min(train));
-    let plan = Planner { config, out, train, test, classes: data.classes.unwrap_or(CLASSES) };
+    let plan = Planner { config, out, train, test, classes };
     let students = students_in_order(config)?;
     let mut jobs = Vec::new();
     let once = |stage: &Stage| stage.each == Each::Experiment;
@@ -137,13 +185,14 @@ impl Planner<'_> {
 
     /// The run of a stage that is run once for the experiment.
     fn once(&self, stage: &'static Stage) -> Result<Job> {
-        let id = stage.folder(None);
+        let (id, load) = (stage.folder(None), self.load_once(stage)?);
         Ok(Job {
             title: stage.title.into(),
             program: stage.program.into(),
             args: self.args(stage, |arg| bail!("{}: no {arg:?} of a stage that is run once", stage.name))?,
             dir: self.out.join(&id),
-            cost: self.cost_once(stage)?,
+            cost: load.cost(),
+            load,
             row: None,
             id,
             stage,
@@ -173,6 +222,7 @@ impl Planner<'_> {
         })?;
         args.extend(["--labels".into(), labels.to_string(), "--subset".into(), subset.to_string()]);
         let id = id(&stage.folder(student.map(String::as_str)));
+        let load = self.load_labeled(stage, &config, labels, student)?;
         let row = stage.own_row().map(|row| {
             let method = Method { stage, row, student: student.cloned() };
             Row { method, labels, subset }
@@ -182,7 +232,8 @@ impl Planner<'_> {
             program: stage.program.into(),
             args,
             dir: self.out.join(&id),
-            cost: self.cost_labeled(stage, &config, labels, student)?,
+            cost: load.cost(),
+            load,
             row,
             id,
             stage,
@@ -199,49 +250,53 @@ impl Planner<'_> {
         stage.args.iter().map(word).collect()
     }
 
-    fn cost_once(&self, stage: &Stage) -> Result<f64> {
-        let network = network_cost(&self.config.model);
+    fn load_once(&self, stage: &Stage) -> Result<Load> {
+        let (model, examples) = (self.config.model.clone(), self.train);
         Ok(match stage.work {
             // The whole training is so long that the test images beside it do not count.
-            Work::Train { views } => views * images(&self.config.training(stage.name, None)?, self.train) * network,
+            Work::Train { views } => {
+                let training = Some(self.config.training(stage.name, None)?);
+                Load { model, teacher: None, training, examples, views, looked_at: 0.0 }
+            }
             Work::Measure => {
-                let views = self.config.eval.linear.views.max(1);
-                (views * self.train + self.test) as f64 * network / 3.0
+                let looked_at = (self.config.eval.linear.views.max(1) * self.train + self.test) as f64;
+                Load { model, teacher: None, training: None, examples, views: 1.0, looked_at }
             }
         })
     }
 
     /// `config` is that of the amount of labels. A student sees all images.
-    fn cost_labeled(
+    fn load_labeled(
         &self,
         stage: &Stage,
         config: &Config,
         labels: LabelAmount,
         student: Option<&String>,
-    ) -> Result<f64> {
+    ) -> Result<Load> {
+        let (model, examples) = (config.model.clone(), self.train);
         let Work::Train { views } = stage.work else {
-            return Ok(self.test as f64 * network_cost(&config.model) / 3.0);
+            let looked_at = self.test as f64;
+            return Ok(Load { model, teacher: None, training: None, examples, views: 1.0, looked_at });
         };
-        let training = &config.training(stage.name, student.map(String::as_str))?;
+        let training = config.training(stage.name, student.map(String::as_str))?;
         let Some(student) = student else {
             let examples = labels.estimate(self.train, self.classes);
-            let seen = views * images(training, examples) + self.checks(training, examples);
-            return Ok(seen * network_cost(&config.model));
+            let looked_at = self.checks(&training, examples);
+            return Ok(Load { model, teacher: None, training: Some(training), examples, views, looked_at });
         };
-        let network = network_cost(&network_of(config, student)?);
-        let teaching = match config.student(student)?.teacher.as_str() {
-            FINETUNED => network_cost(&config.model),
-            name => network_cost(&network_of(config, name)?),
+        let teacher = match config.student(student)?.teacher.as_str() {
+            FINETUNED => model,
+            name => network_of(config, name)?,
         };
-        let seen = views * images(training, self.train);
-        Ok(seen * (network + teaching / 3.0) + self.checks(training, self.train) * network)
+        let (model, looked_at) = (network_of(config, student)?, self.checks(&training, examples));
+        Ok(Load { model, teacher: Some(teacher), training: Some(training), examples, views, looked_at })
     }
 
-    /// The test images that a stage looks at, in units of training images (a forward pass is a third of a step).
+    /// The test images that a stage looks at.
     fn checks(&self, t: &TrainingConfig, examples: usize) -> f64 {
         let steps = t.length.steps(examples, t.batch);
         let every = t.eval_every.map_or(steps, |d| d.steps(examples, t.batch)).max(1);
-        (steps.div_ceil(every) as usize * self.test) as f64 / 3.0
+        (steps.div_ceil(every) as usize * self.test) as f64
     }
 }
 
@@ -250,11 +305,6 @@ fn teacher_folder(teacher: &str) -> Result<String> {
     let (name, student) =
         if teacher == FINETUNED { (stages::FINETUNE, None) } else { (stages::DISTILL, Some(teacher)) };
     Ok(stages::named(name).with_context(|| format!("the table of stages lacks {name}"))?.folder(student))
-}
-
-/// The images that a stage trains on, each time that it sees one.
-fn images(t: &TrainingConfig, examples: usize) -> f64 {
-    t.length.steps(examples, t.batch) as f64 * t.batch as f64
 }
 
 /// A student without a network of its own has its teacher's.
@@ -380,7 +430,7 @@ mod tests {
         let mut config = config(&["reproduce.labels=[0.1]", "reproduce.subsets=1"]);
         let table = "training = { length = { steps = 10 }, batch = 8, learning_rate = 0.1 }";
         config.stage.insert("adapt".into(), table.parse().unwrap());
-        let jobs = jobs_of(&WITH_ONE_MORE, &config, Path::new("out")).unwrap();
+        let jobs = jobs_of(&WITH_ONE_MORE, &config, Path::new("out"), None).unwrap();
         assert_eq!(ids(&jobs), ["labels-0.1/subset-0/adapted", "weigh"]);
         assert_eq!((jobs[0].title.as_str(), jobs[0].program.as_str()), ("adapted, 10 % of the labels", "simclr-adapt"));
         assert_eq!(jobs[0].args.join(" "), "--from out/pretrain --labels 0.1 --subset 0");

@@ -14,6 +14,7 @@
 use anyhow::Result;
 use candle_core::Tensor;
 use simclr_core::config::PretrainConfig;
+pub use simclr_estimate::LossCost as Cost;
 use simclr_model::{Pass, SimClr};
 #[cfg(doc)]
 use simclr_ops::Tape;
@@ -59,19 +60,6 @@ pub struct Learned {
     pub metrics: Vec<(&'static str, Tensor)>,
 }
 
-/// What an objective costs in a step, besides the network's forward and backward over all views.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Cost {
-    /// Multiplications and additions of the loss, forward and backward, in f32.
-    pub operations: f64,
-    /// Bytes that it moves through memory.
-    pub moved: f64,
-    /// Bytes that it holds at once.
-    pub held: f64,
-    /// Further forwards of the network over all views, such as those of a second encoder.
-    pub forwards: f64,
-}
-
 /// What pretraining lowers.
 pub trait Objective {
     /// Views of each image, `V`.
@@ -114,6 +102,7 @@ pub trait Objective {
         Ok(())
     }
 
-    /// What a step on `images` costs, whose projections are `width` wide; for `simclr-pretrain --estimate`.
+    /// What a step on `images` costs over all GPUs, besides the network's forward and backward over all views; projections are
+    /// `width` wide. For `simclr-pretrain --estimate`.
     fn cost(&self, images: f64, width: f64) -> Cost;
 }

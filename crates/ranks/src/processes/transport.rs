@@ -13,6 +13,7 @@ use mpi::topology::{Communicator, SimpleCommunicator};
 use mpi::traits::CommunicatorCollectives;
 use simclr_ops::collective::Transport;
 use std::sync::mpsc::{Sender, channel};
+use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 /// Up to so many numbers, all ranks get the numbers of all, which takes one round.
@@ -27,6 +28,8 @@ pub struct Mpi {
     rank: usize,
     size: usize,
     reporter: Reporter,
+    /// What the last sum was worked out in.
+    spare: Mutex<Vec<f32>>,
     calls: Option<Sender<Call>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -53,7 +56,7 @@ impl Mpi {
         let world = SimpleCommunicator::world();
         let number = |n: i32| usize::try_from(n).unwrap_or_default();
         let (rank, size) = (number(world.rank()), number(world.size()));
-        Ok(Self { rank, size, reporter, calls: Some(calls), thread: Some(thread) })
+        Ok(Self { rank, size, reporter, spare: Mutex::default(), calls: Some(calls), thread: Some(thread) })
     }
 
     /// Has the thread make a call, and waits for what comes of it.
@@ -89,13 +92,16 @@ impl Transport for Mpi {
     }
 
     fn sum(&self, values: &mut [f32]) -> Result<()> {
-        let mut own = values.to_vec();
+        let mut own = std::mem::take(&mut *self.spare.lock().unwrap_or_else(PoisonError::into_inner));
+        own.clear();
+        own.extend_from_slice(values);
         let size = self.size;
         let summed = self.call(move |line| {
             sum(line, size, &mut own);
             own
         })?;
         values.copy_from_slice(&summed);
+        *self.spare.lock().unwrap_or_else(PoisonError::into_inner) = summed;
         Ok(())
     }
 
@@ -135,15 +141,17 @@ fn sum(line: &SimpleCommunicator, size: usize, values: &mut [f32]) {
         scope(|scope| wait(line.immediate_all_gather_into(scope, &*values, &mut all[..])));
         return add(&all, values);
     }
-    // Each rank sums its piece of what all have.
+    // Each rank sums its piece of what all have. Buffers are used again: fresh memory takes as long as what is done with it.
+    let most = values.len().div_ceil(size).min(PIECE);
+    let (mut padded, mut pieces, mut own) = (Vec::with_capacity(size * most), vec![0.0; size * most], vec![0.0; most]);
     for part in values.chunks_mut(size * PIECE) {
         let piece = part.len().div_ceil(size);
-        let mut padded = part.to_vec();
+        padded.clear();
+        padded.extend_from_slice(part);
         padded.resize(size * piece, 0.0);
-        let mut pieces = vec![0.0; size * piece];
+        let (pieces, own) = (&mut pieces[..size * piece], &mut own[..piece]);
         scope(|scope| wait(line.immediate_all_to_all_into(scope, &padded[..], &mut pieces[..])));
-        let mut own = vec![0.0; piece];
-        add(&pieces, &mut own);
+        add(pieces, own);
         scope(|scope| wait(line.immediate_all_gather_into(scope, &own[..], &mut padded[..])));
         part.copy_from_slice(&padded[..part.len()]);
     }
