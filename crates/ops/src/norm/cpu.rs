@@ -189,6 +189,9 @@ impl<T: Element> Kernel for Backward<'_, T> {
     }
 }
 
+/// The gradient of the input, where it has a memory of its own, and those of gamma and beta.
+type Found<T> = (Option<Vec<T>>, [Vec<f32>; 2]);
+
 impl Affine {
     #[inline(always)]
     fn normalised<S: Wide>(&self, column: usize, x: S) -> S {
@@ -270,7 +273,7 @@ impl Affine {
         (y, keep): (Option<&[T]>, bool),
         dy: &mut [T],
         (relu, batch): (bool, Option<&Batch>),
-    ) -> Result<(Option<Vec<T>>, [Vec<f32>; 2])> {
+    ) -> Result<Found<T>> {
         let c = self.columns.channels;
         let [sum, centred] = self.gradient_sums(x, y, dy, relu);
         let gamma = centred.iter().zip(&self.inv).map(|(s, inv)| s * inv).collect();

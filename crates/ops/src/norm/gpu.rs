@@ -115,6 +115,9 @@ pub fn launch_tell<M: Machine, T: Number>(m: &M, x: At<T>, (rows, c): (usize, us
     Ok(to)
 }
 
+/// Moments of all ranks' rows, what normalises by them, and 1 / the number of rows.
+pub type OfRanks<M> = (Found<M>, Affine<M>, <M as Machine>::Memory<f32>);
+
 /// As [`launch_moments`], of all ranks' rows, from what each has told; and 1 / the number of rows.
 pub fn launch_moments_of_ranks<M: Machine>(
     m: &M,
@@ -122,7 +125,7 @@ pub fn launch_moments_of_ranks<M: Machine>(
     c: usize,
     learned: Learned,
     moving: Option<Moving>,
-) -> Result<(Found<M>, Affine<M>, M::Memory<f32>)> {
+) -> Result<OfRanks<M>> {
     let (mean, var, terms, share) = (m.room::<f32>(c)?, m.room::<f32>(c)?, m.room::<f32>(3 * c)?, m.room::<f32>(1)?);
     let at = [&mean, &var, &share].map(|memory| m.at(memory));
     let args = affine_args!(learned, moving, c, m.at(&terms), all, ranks as u32, at[0], at[1], at[2]);
