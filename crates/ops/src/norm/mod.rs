@@ -49,9 +49,9 @@ impl Moments {
 
     /// Those of all ranks' rows; `rows`, this rank's, becomes their number.
     fn over(&self, group: &Group, rows: &mut usize) -> Result<Self> {
-        let (moments, all) = ranks::merged(group, self, *rows)?;
+        let (moments, all) = ranks::merged(group, [&self.mean, &self.var], *rows)?;
         *rows = all;
-        Ok(moments)
+        Ok(Self::new(moments))
     }
 
     /// One mean a channel, `[C]`.

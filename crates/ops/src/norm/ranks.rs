@@ -1,6 +1,5 @@
 //! Moments of a batch whose parts are on several ranks' CPUs.
 
-use super::Moments;
 use crate::collective::Group;
 use candle_core::{DType, Device, Result, Tensor};
 
@@ -17,9 +16,9 @@ pub struct Batch {
 ///
 /// # Errors
 /// When a rank has ended.
-pub fn merged(group: &Group, own: &Moments, rows: usize) -> Result<(Moments, usize)> {
+pub fn merged(group: &Group, own: [&Tensor; 2], rows: usize) -> Result<([Tensor; 2], usize)> {
     let read = |t: &Tensor| t.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_vec1::<f64>();
-    let (mean, var) = (read(&own.mean)?, read(&own.var)?);
+    let (mean, var) = (read(own[0])?, read(own[1])?);
     let c = mean.len();
     let message = Tensor::from_vec([vec![rows as f64], mean, var].concat(), 1 + 2 * c, &Device::Cpu)?;
     let all = group.all_gather(&message)?.to_vec2::<f64>()?;
@@ -32,7 +31,7 @@ pub fn merged(group: &Group, own: &Moments, rows: usize) -> Result<(Moments, usi
     };
     let (mean, var): (Vec<f32>, Vec<f32>) = (0..c).map(one).unzip();
     let tensor = |v: Vec<f32>| Tensor::from_vec(v, c, &Device::Cpu);
-    Ok((Moments::new([tensor(mean)?, tensor(var)?]), total as usize))
+    Ok(([tensor(mean)?, tensor(var)?], total as usize))
 }
 
 /// Sums over ranks of what each found of its own rows, two values a channel.
