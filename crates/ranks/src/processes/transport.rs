@@ -110,7 +110,8 @@ impl Transport for Mpi {
         let sent = self.call(move |line| {
             for part in own.chunks_mut(BYTES) {
                 let process = line.process_at_rank(rank(root));
-                scope(|scope| wait(process.immediate_broadcast_into(scope, part)));
+                let length = part.len();
+                scope(|scope| wait(process.immediate_broadcast_into(scope, part), length));
             }
             own
         })?;
@@ -125,7 +126,7 @@ impl Transport for Mpi {
 
     fn twin(&self) -> Result<Box<dyn Transport>> {
         // To duplicate is to wait without politeness: all are to be here first.
-        self.call(|line| wait(line.immediate_barrier()))?;
+        self.call(|line| wait(line.immediate_barrier(), 0))?;
         Ok(Box::new(Self::open(self.reporter.clone())?))
     }
 
@@ -138,7 +139,8 @@ impl Transport for Mpi {
 fn sum(line: &SimpleCommunicator, size: usize, values: &mut [f32]) {
     if values.len() <= FEW {
         let mut all = vec![0.0; size * values.len()];
-        scope(|scope| wait(line.immediate_all_gather_into(scope, &*values, &mut all[..])));
+        let bytes = 4 * all.len();
+        scope(|scope| wait(line.immediate_all_gather_into(scope, &*values, &mut all[..]), bytes));
         return add(&all, values);
     }
     // Each rank sums its piece of what all have. Buffers are used again: fresh memory takes as long as what is done with it.
@@ -150,9 +152,10 @@ fn sum(line: &SimpleCommunicator, size: usize, values: &mut [f32]) {
         padded.extend_from_slice(part);
         padded.resize(size * piece, 0.0);
         let (pieces, own) = (&mut pieces[..size * piece], &mut own[..piece]);
-        scope(|scope| wait(line.immediate_all_to_all_into(scope, &padded[..], &mut pieces[..])));
+        let bytes = 4 * pieces.len();
+        scope(|scope| wait(line.immediate_all_to_all_into(scope, &padded[..], &mut pieces[..]), bytes));
         add(pieces, own);
-        scope(|scope| wait(line.immediate_all_gather_into(scope, &own[..], &mut padded[..])));
+        scope(|scope| wait(line.immediate_all_gather_into(scope, &own[..], &mut padded[..]), bytes));
         part.copy_from_slice(&padded[..part.len()]);
     }
 }
@@ -172,7 +175,7 @@ fn add(all: &[f32], sum: &mut [f32]) {
 /// Bytes of any lengths: first the lengths, then the bytes, so many at a time that MPI can count them.
 fn gather(line: &SimpleCommunicator, size: usize, own: &[u8]) -> Vec<Vec<u8>> {
     let (length, mut lengths) = ([own.len() as u64], vec![0u64; size]);
-    scope(|scope| wait(line.immediate_all_gather_into(scope, &length[..], &mut lengths[..])));
+    scope(|scope| wait(line.immediate_all_gather_into(scope, &length[..], &mut lengths[..]), 8 * size));
     let lengths: Vec<usize> = lengths.into_iter().map(|n| usize::try_from(n).unwrap_or_default()).collect();
     let mut all: Vec<Vec<u8>> = lengths.iter().map(|n| Vec::with_capacity(*n)).collect();
     let (room, longest) = ((BYTES / size).max(1), lengths.iter().copied().max().unwrap_or(0));
@@ -190,8 +193,9 @@ fn gather(line: &SimpleCommunicator, size: usize, own: &[u8]) -> Vec<Vec<u8>> {
             (offsets.iter().map(|n| rank(*n)).collect(), counts.iter().map(|n| rank(*n)).collect());
         let part = &own[begin.min(own.len())..(begin + room).min(own.len())];
         {
+            let length = bytes.len();
             let mut parts = PartitionMut::new(&mut bytes[..], of, at);
-            scope(|scope| wait(line.immediate_all_gather_varcount_into(scope, part, &mut parts)));
+            scope(|scope| wait(line.immediate_all_gather_varcount_into(scope, part, &mut parts), length));
         }
         for ((whole, begin), count) in all.iter_mut().zip(&offsets).zip(&counts) {
             whole.extend_from_slice(&bytes[*begin..begin + count]);
