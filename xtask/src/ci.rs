@@ -91,7 +91,7 @@ fn cuda_without_gpu() -> Result<()> {
 
 /// Trains on processes, where an MPI is here or can be had.
 fn processes() -> Result<()> {
-    if let Err(reason) = mpi::Mpi::ready() {
+    if let Err(reason) = mpi::wheels::Mpi::ready(&workspace::target()?) {
         println!("skipped on this machine: {reason:#}");
         return Ok(());
     }

@@ -1,7 +1,7 @@
 //! Where the workspace is, and how its binaries are built for this machine.
 
 use crate::cuda::libraries;
-use crate::mpi::Mpi;
+use crate::mpi::wheels::Mpi;
 pub use crate::programs::output;
 use crate::stages;
 use anyhow::{Context, Result, bail, ensure};
@@ -71,7 +71,7 @@ impl Launcher {
     pub fn new(line: &str) -> Result<Self> {
         let words: Vec<_> = line.split_whitespace().map(String::from).collect();
         ensure!(!words.is_empty(), "--launcher \"{line}\": expected a command such as \"mpirun -n 4\" or \"srun\"");
-        Ok(Self { words, mpi: Mpi::ready()? })
+        Ok(Self { words, mpi: Mpi::ready(&target()?)? })
     }
 }
 

@@ -1,7 +1,8 @@
 //! Ranks that are processes with a GPU each, which torchrun or its like has started: NCCL is all that they speak over.
 
 use crate::launcher::{Meeting, Place};
-use crate::{Stage, WORD, gpus, meet, rank_args, ranks_agree};
+use crate::meet::meet;
+use crate::rank::{Stage, WORD, gpus, rank_args, ranks_agree};
 use anyhow::{Context, Result, ensure};
 use simclr_core::cli::{CommonArgs, DeviceChoice, exit_with, log_of_rank};
 use simclr_core::train::Interrupted;

@@ -9,25 +9,21 @@ mod launcher;
 mod meet;
 #[cfg(feature = "mpi")]
 mod processes;
+mod rank;
 mod threads;
 mod verdict;
 
-use anyhow::{Error, Result, bail, ensure};
+use anyhow::{Error, Result, bail};
 pub use launcher::{Launcher, Meeting, Place};
 pub use meet::meet;
 #[cfg(feature = "mpi")]
 pub use processes::Mpi;
-use simclr_core::cli::{CommonArgs, DeviceChoice, ProgressMode, exit_with};
+pub use rank::{Stage, device_of};
+use rank::{WORD, rank_args, tell_once};
+use simclr_core::cli::{CommonArgs, exit_with};
 use simclr_core::config::Config;
 use simclr_ops::Group;
 use std::process::ExitCode;
-use std::time::Duration;
-
-/// What a rank does, with the options and the group that are its own.
-pub type Stage<'a> = dyn Fn(CommonArgs, &Config) -> Result<()> + Sync + 'a;
-
-/// How long a process that does not speak waits for one that does: a launcher ends all where the first has failed.
-const WORD: Duration = Duration::from_secs(3);
 
 /// Runs `stage` on all ranks, each with the options and the group that are its own: on the processes that mpirun, srun or
 /// torchrun have started, or on threads of this one; gives the exit code of `main`.
@@ -119,46 +115,4 @@ fn torchrun(place: &Place, _meeting: &Meeting, _common: &CommonArgs, _stage: &St
              with --features nccl. On processors, use mpirun -n {size}, or one process with --ranks {size}"
         )),
     )
-}
-
-/// One process says what is wrong for all; the others give it the time.
-fn tell_once(place: &Place, error: Error) -> ExitCode {
-    if place.rank > 0 {
-        std::thread::sleep(WORD);
-        return ExitCode::FAILURE;
-    }
-    exit_with(Err(error))
-}
-
-/// `--ranks` beside a launcher must say what that has done.
-#[cfg_attr(not(any(feature = "mpi", feature = "nccl")), allow(dead_code))]
-fn ranks_agree(common: &CommonArgs, size: usize) -> Result<()> {
-    if let Some(ranks) = common.ranks {
-        ensure!(ranks == size, "--ranks {ranks}: {size} processes have been started; leave --ranks out");
-    }
-    Ok(())
-}
-
-/// The options of one rank, the `local`-th of `beside` on its machine. Ranks that do not lead show no progress; GPUs are taken
-/// in turn.
-fn rank_args(common: &CommonArgs, group: &Group, local: usize, beside: usize) -> Result<CommonArgs> {
-    let progress = if group.leads() { common.progress } else { ProgressMode::Off };
-    let device = common.device.of_rank(local, beside, gpus())?;
-    Ok(CommonArgs { progress, device, group: group.clone(), ..common.clone() })
-}
-
-/// What rank `rank` of `size` in this process computes on, of what was chosen for all.
-///
-/// # Errors
-/// When there are fewer GPUs than ranks.
-pub fn device_of(choice: DeviceChoice, rank: usize, size: usize) -> Result<DeviceChoice> {
-    choice.of_rank(rank, size, gpus())
-}
-
-/// How many GPUs programs see here.
-fn gpus() -> usize {
-    #[cfg(feature = "cuda")]
-    return simclr_ops::gpus();
-    #[cfg(not(feature = "cuda"))]
-    0
 }

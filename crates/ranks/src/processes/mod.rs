@@ -4,9 +4,9 @@ mod report;
 mod transport;
 mod wait;
 
-use crate::cores::{self, Seat, on_machine, share};
+use crate::cores::{Seat, all, idle, on_machine, share};
 use crate::launcher::{Launcher, Place};
-use crate::{Stage, rank_args, ranks_agree, tell_once};
+use crate::rank::{Stage, rank_args, ranks_agree, tell_once};
 use anyhow::{Context, Result, bail, ensure};
 use mpi::Threading;
 use mpi::environment::{Universe, processor_name};
@@ -104,8 +104,8 @@ impl World {
         let (config, host) = (args.prepare()?, &self.seats[rank].host);
         tracing::info!("{size} ranks over MPI, {beside} of them on this machine ({host}), {threads} threads each");
         // Under Slurm, what is not used may be others'.
-        let (all, slurm) = (cores::all(), std::env::var_os("SLURM_JOB_ID").is_some());
-        if let Some(used) = cores::idle(&self.seats, rank, &all).filter(|_| local == 0 && !slurm) {
+        let (all, slurm) = (all(), std::env::var_os("SLURM_JOB_ID").is_some());
+        if let Some(used) = idle(&self.seats, rank, &all).filter(|_| local == 0 && !slurm) {
             let of = all.len();
             tracing::warn!(
                 "the launcher lets the ranks of {host} use {used} of {of} processors: see mpirun's --bind-to none, --map-by"
