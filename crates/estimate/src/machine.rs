@@ -105,6 +105,6 @@ impl Links {
         }
         // A ring leaves the machine by all adapters at once, each with its share.
         let bandwidth = self.inside.bandwidth.min(self.between.bandwidth * self.machine as f64);
-        self.between.latency + self.doubling * (machines as f64 / 2.0).log2() + bytes / bandwidth
+        self.between.latency + self.doubling * libm::log2(machines as f64 / 2.0) + bytes / bandwidth
     }
 }

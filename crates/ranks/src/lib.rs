@@ -1,7 +1,7 @@
 //! How the ranks that compute a batch together are started and find one another.
 #![forbid(unsafe_code)]
 
-#[cfg(any(test, feature = "mpi"))]
+#[cfg_attr(not(feature = "mpi"), allow(dead_code, reason = "shares of cores are those of processes"))]
 mod cores;
 #[cfg(all(unix, feature = "nccl"))]
 mod gpus;
