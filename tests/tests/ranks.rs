@@ -145,6 +145,21 @@ fn any_number_of_ranks_trains_as_one() {
     }
 }
 
+/// The same in a few steps, which an emulated GPU takes in seconds.
+#[test]
+fn a_few_steps_of_ranks_are_those_of_one() {
+    let desk = Desk::new();
+    let few = ["pretrain.training.length={ steps = 3 }", "pretrain.training.batch=8", "data.limit=16"];
+    let config = desk.config(&[STEPS, &few].concat()).unwrap();
+    let at = |ranks: usize| desk.path(&format!("{ranks}"));
+    for ranks in [1, 2] {
+        pretrain_on(&at(ranks), &config, ranks, None);
+    }
+    for name in ["loss", "grad_norm"] {
+        assert_same(name, &figures(&at(2), name), &figures(&at(1), name), 5e-5);
+    }
+}
+
 #[test]
 fn checkpoints_go_from_one_number_of_ranks_to_another() {
     let desk = Desk::new();

@@ -72,10 +72,12 @@ fn other_units() -> Result<()> {
 }
 
 /// Tests that run on the emulated GPU as well: operations, networks, optimisers, whole trainings.
-const EMULATED: [&[&str]; 2] = [
+const EMULATED: [&[&str]; 3] = [
     // `simclr-core` opens the device for tests of `simclr-ops`.
     &["-p", "simclr-ops", "-p", "simclr-core", "--lib"],
     &["-p", "simclr-tests", "--test", "golden_core", "--test", "golden_networks", "--test", "golden_trajectory"],
+    // Ranks of two GPUs, over NCCL.
+    &["-p", "simclr-tests", "--test", "ranks", "a_few_steps"],
 ];
 
 /// Compiles all that is for CUDA, and runs tests on the emulated GPU. The compiler comes from PyPI: a machine that has no

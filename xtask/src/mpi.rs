@@ -9,6 +9,7 @@ use crate::readable::duration;
 use crate::stages;
 use crate::workspace;
 use anyhow::{Context, Result, ensure};
+use std::path::PathBuf;
 use std::time::Instant;
 use wheels::Mpi;
 
@@ -17,6 +18,25 @@ const PROGRAMS: &str = "SIMCLR_MPI_PROGRAMS";
 /// The package whose feature it is.
 const RANKS: &str = "simclr-ranks";
 
+/// What tries the transport out, an example of that package.
+const EXERCISE: &str = "examples/exercise";
+
+/// Where programs with MPI are put.
+fn programs() -> Result<PathBuf> {
+    Ok(workspace::target()?.join("mpi-programs"))
+}
+
+/// Takes the programs out of the folder of all builds: whoever starts one there has not asked for MPI.
+fn set_apart() -> Result<()> {
+    let (from, to) = (workspace::target()?.join("debug"), programs()?);
+    std::fs::create_dir_all(to.join("examples")).with_context(|| format!("creating {}", to.display()))?;
+    for name in stages::programs().into_iter().chain([EXERCISE]) {
+        std::fs::rename(from.join(name), to.join(name))
+            .with_context(|| format!("moving {name} to {}", to.display()))?;
+    }
+    Ok(())
+}
+
 /// Runs cargo, with the tests told where programs with MPI are.
 ///
 /// # Errors
@@ -24,7 +44,7 @@ const RANKS: &str = "simclr-ranks";
 fn cargo(mpi: &Mpi, args: &[String]) -> Result<()> {
     let mut cargo = workspace::cargo();
     mpi.surround(&mut cargo)?;
-    let status = cargo.env(PROGRAMS, workspace::target()?.join("debug")).args(args).status();
+    let status = cargo.env(PROGRAMS, programs()?).args(args).status();
     ensure!(status.context("starting cargo")?.success(), "cargo {} with MPI failed; its messages are above", args[0]);
     Ok(())
 }
@@ -44,6 +64,7 @@ pub fn check() -> Result<()> {
         build.extend(words(&format!("--package {package} --features {package}/mpi")));
     }
     cargo(&mpi, &build)?;
+    set_apart()?;
     cargo(&mpi, &words(&format!("clippy --package {RANKS} --features mpi --all-targets -- -D warnings")))?;
     println!("built in {}", duration(start.elapsed().as_secs_f64()));
     cargo(&mpi, &words("test --package simclr-tests --test processes"))?;
