@@ -81,7 +81,7 @@ impl Images {
         Ok(match (told, about.train) {
             (Some(train), _) => {
                 let one = if about.of_files { FILE } else { pixels };
-                let known = format!("as --images says; {test} test images are assumed");
+                let known = format!("as given; {test} test images are assumed");
                 of(train, test, classes.unwrap_or(1000), one, known)
             }
             (None, Count::Exactly(train)) => of(
