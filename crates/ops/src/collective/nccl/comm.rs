@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 const LOOK: Duration = Duration::from_millis(50);
 /// How long a call of NCCL's may take before it counts as one that waits for a rank that has ended.
 const STUCK: Duration = Duration::from_secs(2);
-/// How long a rank that leaves waits for what it has queued.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a rank that leaves waits for what it has queued. Tests plant faults that leave it waiting in vain.
+const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 3 } else { 30 });
 
 /// Why the ranks of one id that are in this process have ended, once one has.
 type Ended = OnceLock<String>;
