@@ -3,17 +3,16 @@
 use crate::classify::{ClassifyArgs, classify};
 use crate::embed::{EmbedArgs, embed};
 use crate::evaluate::{self, EvalArgs};
+use crate::experiment::Experiment;
 use crate::forecast::{EstimateArgs, estimate};
 use crate::review::{ReviewArgs, review};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use simclr_core::cli::{exit_with, init_log, say};
-use simclr_core::config::Config;
 use simclr_publish::PublishArgs;
 use simclr_report::inspect::{self, InspectArgs};
 use simclr_report::plan;
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Evaluate a checkpoint: its own classifier, a linear probe (--linear), nearest neighbours (--knn).
@@ -62,19 +61,6 @@ enum More {
     Plan(Experiment),
     /// Write report/index.html and report/results.json of an experiment's folder
     Report(Experiment),
-}
-
-#[derive(clap::Args)]
-struct Experiment {
-    /// The experiment: a TOML file
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
-    /// The folder of all its runs
-    #[arg(long, visible_alias = "out", value_name = "DIR")]
-    run: PathBuf,
-    /// Change one key of the experiment; may be repeated
-    #[arg(long, value_name = "KEY=VALUE")]
-    set: Vec<String>,
 }
 
 /// Reads a command line, the program's name first, and does what it says: an evaluation on all ranks, all else in this process.
@@ -129,10 +115,8 @@ fn more(command: More) -> Result<()> {
             estimate(&args)?;
         }
         More::InspectData(args) => inspect::run(&args)?,
-        More::Plan(e) => say(format_args!("{}", plan::json(&Config::load(&e.config, &e.set)?, &e.run)?)),
-        More::Report(e) => {
-            say(format_args!("{}", simclr_report::write(&Config::load(&e.config, &e.set)?, &e.run)?.display()))
-        }
+        More::Plan(e) => say(format_args!("{}", plan::json(&e.load()?, &e.run)?)),
+        More::Report(e) => say(format_args!("{}", simclr_report::write(&e.load()?, &e.run)?.display())),
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! `estimate`: what the jobs of an experiment take on GPUs, before anybody runs them: time, memory, disk, traffic.
 
+use crate::experiment::Experiment;
 use anyhow::{Context, Result, ensure};
 use simclr_core::cli::say;
 use simclr_core::config::{Config, ModelConfig};
@@ -12,7 +13,7 @@ use simclr_model::{ModelSpec, SimClr};
 use simclr_pretrain::Pretraining;
 use simclr_report::plan::{self, Job};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 const GPU: &Gpu = &H100;
 const LINKS: &Links = &Links::NVLINK_AND_NDR;
@@ -24,17 +25,9 @@ const FILE: f64 = 108e3;
 /// Options of `simclr-eval estimate`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct EstimateArgs {
-    /// The experiment: a TOML file
-    #[arg(long, value_name = "FILE")]
-    pub config: PathBuf,
-
-    /// The folder of all its runs
-    #[arg(long, visible_alias = "out", value_name = "DIR")]
-    pub run: PathBuf,
-
-    /// Change one key of the experiment; may be repeated
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub set: Vec<String>,
+    /// The experiment
+    #[command(flatten)]
+    pub experiment: Experiment,
 
     /// Training images, where the dataset is not here to be counted (ImageNet has 1281167)
     #[arg(long, value_name = "N")]
@@ -52,8 +45,8 @@ pub struct EstimateArgs {
 pub fn estimate(args: &EstimateArgs) -> Result<()> {
     ensure!(!args.gpus.is_empty() && args.gpus.iter().all(|n| *n > 0), "--gpus: numbers of at least 1, such as 1,8,32");
     ensure!(args.images != Some(0), "--images 0: must be at least 1");
-    let config = Config::load(&args.config, &args.set)?;
-    say(page(&config, &args.run, args.images, &args.gpus)?.trim_end());
+    let config = args.experiment.load()?;
+    say(page(&config, &args.experiment.run, args.images, &args.gpus)?.trim_end());
     Ok(())
 }
 

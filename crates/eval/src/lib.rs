@@ -9,6 +9,7 @@ mod classify;
 pub mod command;
 mod embed;
 mod evaluate;
+mod experiment;
 mod forecast;
 mod inputs;
 mod knn;

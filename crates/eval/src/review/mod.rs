@@ -16,6 +16,7 @@ mod prints;
 mod tables;
 
 use crate::calibration::{Calibration, likeliest, probabilities};
+use crate::experiment::Experiment;
 use crate::knn::Gallery;
 use anyhow::{Context, Result, ensure};
 use label::{Pool, doubt};
@@ -33,7 +34,7 @@ use simclr_report::plan;
 use simclr_report::review::{Drawer, Duplicates, HeldOut, Reliability, Review, Shown, Split};
 use simclr_stage::Checkpoint;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Most pictures whose features are kept, and most numbers of all their features (128 MB).
 const MOST_KEPT: usize = 30_000;
@@ -51,17 +52,9 @@ const OUTLIERS: usize = 16;
 /// Options of `simclr-eval review`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ReviewArgs {
-    /// The experiment: a TOML file
-    #[arg(long, value_name = "FILE")]
-    pub config: PathBuf,
-
-    /// The folder of all its runs
-    #[arg(long, visible_alias = "out", value_name = "DIR")]
-    pub run: PathBuf,
-
-    /// Change one key of the experiment; may be repeated
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub set: Vec<String>,
+    /// The experiment
+    #[command(flatten)]
+    pub experiment: Experiment,
 
     /// How many pictures to name that should be labeled next
     #[arg(long, value_name = "N", default_value_t = 50)]
@@ -86,28 +79,33 @@ pub struct ReviewArgs {
 /// When no network has finished yet, the data fails, or a file cannot be written.
 pub fn review(args: &ReviewArgs) -> Result<()> {
     compute_with(args.threads)?;
-    let config = Config::load(&args.config, &args.set)?;
+    let config = args.experiment.load()?;
     let found = find(args, &config)?;
-    disk::write_json(&args.run.join(layout::REVIEW), &json!(found))?;
+    disk::write_json(&args.experiment.run.join(layout::REVIEW), &json!(found))?;
     say(format_args!(
         "{} looked at {} pictures without label; {} to label next: {}",
         found.network,
         found.unlabeled,
         found.next.len(),
-        args.run.join(layout::NEXT_TO_LABEL).display()
+        args.experiment.run.join(layout::NEXT_TO_LABEL).display()
     ));
     Ok(())
 }
 
 fn find(args: &ReviewArgs, config: &Config) -> Result<Review> {
-    let pretrained = args.run.join(stages::named(PRETRAIN).map_or(PRETRAIN.into(), |stage| stage.folder(None)));
-    let best = network::best(&plan::jobs(config, &args.run)?)?;
+    let pretrained =
+        args.experiment.run.join(stages::named(PRETRAIN).map_or(PRETRAIN.into(), |stage| stage.folder(None)));
+    let best = network::best(&plan::jobs(config, &args.experiment.run)?)?;
     // An experiment that began from given weights has no pretraining of its own; one without labels nothing else.
     let encoder = match &best {
         Some(best) if !pretrained.join(layout::CHECKPOINT).is_dir() => &best.dir,
         _ => &pretrained,
     };
-    ensure!(encoder.is_dir(), "{}: no network has finished there yet; run the experiment first", args.run.display());
+    ensure!(
+        encoder.is_dir(),
+        "{}: no network has finished there yet; run the experiment first",
+        args.experiment.run.display()
+    );
     let device = args.device.open()?;
     let data = simclr_data::load(&config.data)?;
     let open = |dir: &Path| {
@@ -130,7 +128,7 @@ fn find(args: &ReviewArgs, config: &Config) -> Result<Review> {
         ensure!(
             (*last as usize) < train.len(),
             "{}: was made of other data: it used the label of image {last} of {}",
-            args.run.display(),
+            args.experiment.run.display(),
             train.len()
         );
     }
@@ -193,9 +191,9 @@ fn find(args: &ReviewArgs, config: &Config) -> Result<Review> {
 
     let names = Names { data: &data, dir: config.data.dir.as_deref() };
     if best.is_some() {
-        tables::predictions(&args.run, &names, &on_pool, &on_held)?;
+        tables::predictions(&args.experiment.run, &names, &on_pool, &on_held)?;
     }
-    tables::next_to_label(&args.run, &names, &next)?;
+    tables::next_to_label(&args.experiment.run, &names, &next)?;
     if let (Some(calibration), Some((weights, _))) = (&calibration, &weights) {
         disk::write_json(&weights.with_file_name(layout::CALIBRATION), &json!(calibration))?;
     }
