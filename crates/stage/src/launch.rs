@@ -109,25 +109,14 @@ fn open_as(launch: Launch<'_>, training: Option<&TrainingConfig>) -> Result<Opti
     }
     let steps = |examples: usize| training.map_or(0, |training| Schedule::new(training, examples).total);
     let (resume, extend) = (args.resume, args.extend.then_some(Extend { steps: &steps }));
-    Ok(
-        match Run::open(RunOptions {
-            out: &args.out,
-            stage,
-            config,
-            identity,
-            inputs,
-            extra,
-            resume,
-            extend,
-            group: &args.group,
-        })? {
-            Opened::Done(_) => {
-                tracing::info!("{} holds this run already, finished", args.out.display());
-                None
-            }
-            Opened::Fresh(run) | Opened::Resume(run) => Some(run),
-        },
-    )
+    let (out, group) = (&args.out, &args.group);
+    Ok(match Run::open(RunOptions { out, stage, config, identity, inputs, extra, resume, extend, group })? {
+        Opened::Done(_) => {
+            tracing::info!("{} holds this run already, finished", args.out.display());
+            None
+        }
+        Opened::Fresh(run) | Opened::Resume(run) => Some(run),
+    })
 }
 
 /// What `result.json` says of a classifier: its last evaluation, that at the end of training.

@@ -63,9 +63,7 @@ impl<'a> Setup<'a> {
     /// When ranks have found different images.
     pub fn among(self, group: &Group) -> Result<Self> {
         let own = format!("{} training images in {} classes", self.train.len(), self.classes);
-        let all = group.exchange(own.as_bytes())?;
-        if let Some((rank, other)) = all.iter().enumerate().find(|(_, other)| **other != all[0]) {
-            let [first, other] = [&all[0], other].map(|text| String::from_utf8_lossy(text));
+        if let Some((first, rank, other)) = group.disagreement(&own)? {
             bail!("rank 0 has found {first}, rank {rank} {other}: all ranks need the same dataset (data.dir)")
         }
         Ok(Self { group: group.clone(), test: self.test.among(group), ..self })

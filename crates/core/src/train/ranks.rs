@@ -215,9 +215,7 @@ pub(super) fn agree<T: Task>(task: &T, group: &Group, step: u64) -> Result<()> {
         })?;
     }
     let own = format!("step {step}, weights {}", hash.finish());
-    let all = group.exchange(own.as_bytes())?;
-    if let Some((rank, other)) = all.iter().enumerate().find(|(_, other)| **other != all[0]) {
-        let [first, other] = [&all[0], other].map(|text| String::from_utf8_lossy(text));
+    if let Some((first, rank, other)) = group.disagreement(&own)? {
         bail!("the ranks have come apart: rank 0 is at {first}, rank {rank} at {other}")
     }
     Ok(())

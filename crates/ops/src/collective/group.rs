@@ -174,6 +174,18 @@ impl Group {
         self.others().map_or_else(alone, |shared| shared.timed(message.len(), |c| c.exchange(message)))
     }
 
+    /// Holds what each rank says against the others: `None` where all say the same, else what rank 0 says, and the first rank
+    /// that says something else, with that.
+    ///
+    /// # Errors
+    /// As [`Collective::exchange`].
+    pub fn disagreement(&self, own: &str) -> Result<Option<(String, usize, String)>> {
+        let all = self.exchange(own.as_bytes())?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let other = all.iter().enumerate().find(|(_, said)| **said != all[0]);
+        Ok(other.map(|(rank, said)| (text(&all[0]), rank, text(said))))
+    }
+
     /// Returns once all ranks have come so far.
     ///
     /// # Errors

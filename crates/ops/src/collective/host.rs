@@ -57,11 +57,6 @@ impl<T: Transport> Host<T> {
     pub fn new(transport: T) -> Self {
         Self { transport, later: Mutex::new(None) }
     }
-
-    /// What it is over.
-    pub fn transport(&self) -> &T {
-        &self.transport
-    }
 }
 
 /// Sums a tensor over the ranks of a transport.

@@ -200,20 +200,13 @@ impl Norm {
         };
         let mut rows = input.elem_count() / c;
         let shared = batch && !tape.group().is_alone();
-        let gpu = Gpu::of(input);
-        let known = match known {
-            // A GPU tells others what it finds itself.
-            _ if shared && gpu.is_some() => None,
-            Some(own) if shared => Some(own.over(tape.group(), &mut rows)?),
-            None if shared => Some(Moments::new(cpu::moments(input)?).over(tape.group(), &mut rows)?),
-            known => known,
-        };
-        let (affine, moments) = match gpu {
+        let (affine, moments) = match Gpu::of(input) {
             None => {
-                let moments = match known {
+                let own = match known {
                     Some(moments) => moments,
                     None => Moments::new(cpu::moments(input)?),
                 };
+                let moments = if shared { own.over(tape.group(), &mut rows)? } else { own };
                 if let Some((running, keep)) = running {
                     cpu::blend(running, [&moments.mean, &moments.var], keep)?;
                 }
@@ -221,7 +214,8 @@ impl Norm {
                 (Affine::Cpu(Rc::new(affine)), moments)
             }
             Some(gpu) => {
-                let (normaliser, moments) = match known {
+                // A GPU tells others what it finds itself.
+                let (normaliser, moments) = match known.filter(|_| !shared) {
                     Some(m) => (gpu::Normaliser::of(&gpu, [&m.mean, &m.var], learned, eps, running)?, m),
                     None => {
                         let (normaliser, found) = match shared {
