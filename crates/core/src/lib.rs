@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod amount;
+pub mod bounds;
 pub mod cli;
 pub mod config;
 pub mod disk;

@@ -1,0 +1,49 @@
+//! How large anything may be that somebody else chooses: held against before memory is asked for.
+//!
+//! An experiment, a checkpoint's `config.json`, a file of labels and an option of the command line ask for sizes. Each has its
+//! bound here, far above what anybody trains and far below what a machine cannot hold, and is refused by [`within`] with the
+//! key, file or row that asked for it.
+
+use anyhow::{Result, ensure};
+use std::fmt::{Debug, Display};
+use std::ops::RangeInclusive;
+
+/// Side of a view, in pixels.
+pub const IMAGE_SIZE: RangeInclusive<usize> = 1..=4096;
+/// Channels of an image.
+pub const CHANNELS: RangeInclusive<usize> = 1..=16;
+/// Classes of a dataset or of a classifier.
+pub const CLASSES: RangeInclusive<usize> = 0..=1_000_000;
+/// What multiplies the base channels of a network: from one channel up.
+pub const WIDTH: RangeInclusive<f64> = 1.0 / 64.0..=64.0;
+/// Layers of the projection head.
+pub const PROJECTION_LAYERS: RangeInclusive<usize> = 0..=16;
+/// Width of the projection head's output.
+pub const PROJECTION_DIM: RangeInclusive<usize> = 1..=65_536;
+/// Images of a batch.
+pub const BATCH: RangeInclusive<usize> = 1..=1_048_576;
+/// Bytes of a small file: a manifest, a description of a network, an experiment.
+pub const SMALL_FILE: u64 = 16 << 20;
+
+/// The value, where it lies in its range; `what` leads the message, such as `model.width` or `labels.cls of sample 7`.
+///
+/// # Errors
+/// Where it does not.
+pub fn within<T: PartialOrd + Display + Debug>(what: impl Display, value: T, range: &RangeInclusive<T>) -> Result<T> {
+    ensure!(range.contains(&value), "{what} = {value}: must lie in {} to {}", range.start(), range.end());
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_lies_outside_is_named() {
+        assert_eq!(within("model.proj_layers", 3, &PROJECTION_LAYERS).unwrap(), 3);
+        let message = within("model.proj_layers", 17, &PROJECTION_LAYERS).unwrap_err().to_string();
+        assert_eq!(message, "model.proj_layers = 17: must lie in 0 to 16");
+        assert!(within("model.width", f64::NAN, &WIDTH).is_err() && within("model.width", 1e300, &WIDTH).is_err());
+    }
+}
