@@ -168,7 +168,6 @@ pub fn launch<L: StageLoss>(
     if let Some(engines) = simclr_ops::engines::summary() {
         tracing::info!("{engines}");
     }
-    facts.insert("stage".into(), json!(stage));
     facts.insert("examples".into(), json!(examples));
     facts.insert("device".into(), json!(device_name(&device)));
     facts.insert("simd".into(), json!(vector_unit()));
