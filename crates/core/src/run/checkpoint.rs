@@ -6,11 +6,10 @@ use super::extend;
 use super::layout::{CHECKPOINT, CONFIG, MANIFEST, MODEL, before_extend};
 use super::states;
 use crate::params::ParamStore;
+use crate::tensors::{self, FileTensors};
 use crate::{disk, hub, stages};
 use anyhow::{Context, Result, bail, ensure};
-use candle_core::{DType, Device, Tensor};
-use safetensors::SafeTensors;
-use safetensors::tensor::TensorInfo;
+use candle_core::Tensor;
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -18,16 +17,22 @@ use std::path::{Path, PathBuf};
 /// Writes `model.safetensors` and `config.json` into `dir`, which is made where it is missing.
 ///
 /// # Errors
-/// When the folder cannot be written.
+/// When numbers are not finite, a variance is negative, or the folder cannot be written.
 pub fn save(dir: &Path, store: &ParamStore, config: &Json) -> Result<()> {
+    store.check().with_context(|| unfit(dir))?;
     save_tensors(dir, &store.save_map()?, config)
+}
+
+fn unfit(dir: &Path) -> String {
+    format!("no checkpoint is written into {}, for this network is of no use", dir.display())
 }
 
 /// As [`save`], for tensors that are in the layout of files already.
 ///
 /// # Errors
-/// When the folder cannot be written.
+/// When numbers are not finite, or the folder cannot be written.
 pub fn save_tensors(dir: &Path, tensors: &BTreeMap<String, Tensor>, config: &Json) -> Result<()> {
+    tensors::check(tensors.iter().map(|(name, tensor)| (name.as_str(), tensor, false))).with_context(|| unfit(dir))?;
     std::fs::create_dir_all(dir).with_context(|| format!("cannot make the folder {}", dir.display()))?;
     // The weights come last: whoever finds them finds their description too.
     disk::write_json(&dir.join(CONFIG), config)?;
@@ -58,7 +63,7 @@ pub fn find(path: &Path) -> Result<PathBuf> {
     if let Some(file) = hub::resolve(path)? {
         return Ok(file);
     }
-    if path.is_file() {
+    if path.exists() && !path.is_dir() {
         return Ok(path.into());
     }
     if !path.exists() {
@@ -105,6 +110,8 @@ pub struct Loaded {
     pub sha256: String,
     /// The description beside them.
     pub config: Json,
+    /// Where the weights are.
+    pub file: PathBuf,
 }
 
 /// Reads what [`find`] finds, and the description beside it.
@@ -115,8 +122,8 @@ pub fn load(path: &Path) -> Result<Loaded> {
     let file = find(path)?;
     let config = disk::read_json(&file.with_file_name(CONFIG))
         .with_context(|| format!("{} needs the {CONFIG} that was written beside it", file.display()))?;
-    let bytes = read(&file)?;
-    Ok(Loaded { tensors: tensors_of(&file, &bytes)?.0, sha256: disk::sha256(&bytes), config })
+    let FileTensors { tensors, sha256, .. } = tensors::read(&file)?;
+    Ok(Loaded { tensors, sha256, config, file })
 }
 
 /// The tensors of a file, which need no description beside it, and the SHA-256 of its bytes.
@@ -124,8 +131,8 @@ pub fn load(path: &Path) -> Result<Loaded> {
 /// # Errors
 /// When the file is missing or damaged.
 pub fn read_tensors(path: &Path) -> Result<(BTreeMap<String, Tensor>, String)> {
-    let bytes = read(path)?;
-    Ok((tensors_of(path, &bytes)?.0, disk::sha256(&bytes)))
+    let FileTensors { tensors, sha256, .. } = tensors::read(path)?;
+    Ok((tensors, sha256))
 }
 
 /// Writes tensors as one file with one key of metadata, in one rename.
@@ -150,32 +157,12 @@ pub(super) fn write_tensors_then(
     })
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
-}
-
-/// The tensors and the metadata of a file's bytes.
-pub(super) fn tensors_of(path: &Path, bytes: &[u8]) -> Result<(BTreeMap<String, Tensor>, HashMap<String, String>)> {
-    let inner = || -> Result<_> {
-        // This holds the header's offsets against each tensor's shape, and against the file's length.
-        let (header_len, header) = SafeTensors::read_metadata(bytes)?;
-        let data = &bytes[size_of::<u64>() + header_len..];
-        let tensor = |(name, info): (String, &TensorInfo)| -> Result<_> {
-            let (start, end) = info.data_offsets;
-            let dtype = DType::try_from(info.dtype)?;
-            Ok((name, Tensor::from_raw_buffer(&data[start..end], dtype, &info.shape, &Device::Cpu)?))
-        };
-        let tensors = header.tensors().into_iter().map(tensor).collect::<Result<_>>()?;
-        Ok((tensors, header.metadata().clone().unwrap_or_default()))
-    };
-    inner().with_context(|| format!("{} is damaged or no safetensors file ({} bytes)", path.display(), bytes.len()))
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::params::{Kind, Match, Part};
+    use candle_core::Device;
     use serde_json::json;
 
     fn store(value: f32) -> ParamStore {
@@ -198,7 +185,7 @@ mod tests {
         save(&dir, &store(2.0), &json!({"depth": 18})).unwrap();
         let bytes = std::fs::read(dir.join(MODEL)).unwrap();
         for path in [run.path().to_path_buf(), dir.clone(), dir.join(MODEL)] {
-            let Loaded { tensors, sha256, config } = load(&path).unwrap();
+            let Loaded { tensors, sha256, config, .. } = load(&path).unwrap();
             assert_eq!((config["depth"].as_u64(), sha256), (Some(18), disk::sha256(&bytes)));
             let loaded = store(0.0);
             loaded.load_map(&tensors, Match::EXACT).unwrap();
@@ -224,8 +211,36 @@ mod tests {
             std::fs::write(&file, damaged).unwrap();
             assert!(message(dir.path()).contains("damaged"), "{} bytes", damaged.len());
         }
+        #[cfg(unix)]
+        {
+            std::fs::remove_file(&file).unwrap();
+            assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
+            assert!(message(&file).contains("a named pipe, expected a regular file"), "{}", message(&file));
+            std::fs::remove_file(&file).unwrap();
+            std::fs::write(&file, &bytes).unwrap();
+        }
         std::fs::remove_file(dir.path().join(CONFIG)).unwrap();
         assert!(message(dir.path()).contains(CONFIG));
+    }
+
+    #[test]
+    fn what_no_network_has_is_neither_written_nor_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        for (number, kind, why) in [
+            (f32::NAN, Kind::Statistic, "a: 1 of 1 numbers are not finite, the first is NaN at 0"),
+            (f32::NEG_INFINITY, Kind::Linear, "a: 1 of 1 numbers are not finite, the first is -inf at 0"),
+            (-1.0, Kind::Variance, "a: 1 of 1 numbers are negative, and it is a variance, the first is -1 at 0"),
+        ] {
+            let mut store = ParamStore::new(Device::Cpu);
+            store.add("a", kind, Part::Stem, Tensor::new(&[number], &Device::Cpu).unwrap()).unwrap();
+            let message = format!("{:#}", save(dir.path(), &store, &json!({})).unwrap_err());
+            assert!(message.contains(why) && message.contains("no checkpoint is written into"), "{message}");
+            assert!(std::fs::read_dir(dir.path()).unwrap().next().is_none());
+            let message = format!("{:#}", store.load_map(&store.save_map().unwrap(), Match::EXACT).unwrap_err());
+            assert!(message.contains(why) && message.contains("the checkpoint holds what no network has"), "{message}");
+        }
+        let whole = BTreeMap::from([("a".to_string(), Tensor::new(&[1u8], &Device::Cpu).unwrap())]);
+        assert!(format!("{:#}", save_tensors(dir.path(), &whole, &json!({})).unwrap_err()).contains("of type U8"));
     }
 
     #[test]
