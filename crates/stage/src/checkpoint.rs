@@ -26,7 +26,7 @@ impl Checkpoint {
     /// # Errors
     /// When files are missing or malformed.
     pub fn load(path: &Path) -> Result<Self> {
-        let Loaded { tensors, sha256, config } = checkpoint::load(path)?;
+        let Loaded { tensors, sha256, config, .. } = checkpoint::load(path)?;
         let spec = ModelSpec::from_json(&config).with_context(|| {
             let foreign = ["architecture", "architectures", "num_features"].iter().any(|key| config.get(key).is_some());
             let hint = if foreign {
