@@ -1,5 +1,6 @@
 //! Parameters: an ordered list of named tensors, and their layout on disk.
 
+use crate::bounds::brief;
 use crate::tensors;
 use anyhow::{Context, Result, bail};
 use candle_core::{Device, Tensor};
@@ -281,13 +282,16 @@ impl ParamStore {
                 _ if (matching.leave)(p.part) => (),
                 None if (matching.may_lack)(p.part) => (),
                 None => missing.push(p.name.clone()),
-                Some(t) if t.dims() != p.disk_shape() => {
-                    shapes.push(format!("{} is {:?}, expected {:?}", p.name, t.dims(), p.disk_shape()))
-                }
+                Some(t) if t.dims() != p.disk_shape() => shapes.push(format!(
+                    "{} is {:?}, expected {:?}",
+                    p.name,
+                    &t.dims()[..t.rank().min(8)],
+                    p.disk_shape()
+                )),
                 Some(t) => pairs.push((p, t)),
             }
         }
-        let unexpected: Vec<_> = tensors.keys().filter(|n| !self.index.contains_key(*n)).cloned().collect();
+        let unexpected: Vec<_> = tensors.keys().filter(|n| !self.index.contains_key(*n)).map(|n| brief(n)).collect();
         let mut problems = Vec::new();
         for (what, list) in [("missing", missing), ("unexpected", unexpected), ("of another shape", shapes)] {
             if !list.is_empty() {

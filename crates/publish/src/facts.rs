@@ -8,7 +8,7 @@ use simclr_core::hub::is_hub_path;
 use simclr_core::run::checkpoint::{self, Loaded};
 use simclr_core::run::layout;
 use simclr_core::stages::{self, Method, Stage};
-use simclr_model::ModelSpec;
+use simclr_model::{ModelSpec, SimClr};
 use std::path::{Path, PathBuf};
 
 /// How far above a run its experiment's report is looked for: `OUT/labels-0.1/subset-0/finetuned`.
@@ -52,8 +52,9 @@ impl Facts {
             bail!("{}: is on the hub already; name a folder of this machine", source.display())
         }
         let weights = checkpoint::find(source)?;
-        let Loaded { tensors, sha256, config: json } = checkpoint::load(&weights)?;
-        let spec = ModelSpec::from_json(&json).with_context(|| weights.display().to_string())?;
+        let Loaded { tensors, sha256, config: json, file } = checkpoint::load(&weights)?;
+        let spec = ModelSpec::from_json(&json, &file.with_file_name(layout::CONFIG))?;
+        SimClr::expect(&spec, &tensors).with_context(|| format!("loading {}", file.display()))?;
         let trained = tensors.iter().filter(|(name, _)| !name.contains(".running_"));
         let parameters = trained.map(|(_, tensor)| tensor.elem_count()).sum();
         let run = weights.parent().and_then(Path::parent).filter(|run| run.join(layout::MANIFEST).is_file());

@@ -1,6 +1,7 @@
 //! Files of safetensors: tensors, text and the file's hash in one reading, which holds one tensor beside those that it gives.
 
 use super::header::Header;
+use crate::bounds::brief;
 use crate::disk::{self, Hash};
 use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
@@ -37,11 +38,11 @@ pub fn read(path: &Path) -> Result<FileTensors> {
         for entry in header.entries {
             bytes.clear();
             let size = entry.place.1 - entry.place.0;
-            (&mut file).take(size as u64).read_to_end(&mut bytes).with_context(|| entry.name.clone())?;
-            ensure!(bytes.len() == size, "{}: the file ends within it", entry.name);
+            (&mut file).take(size as u64).read_to_end(&mut bytes).with_context(|| brief(&entry.name))?;
+            ensure!(bytes.len() == size, "{}: the file ends within it", brief(&entry.name));
             hash.add(&bytes);
             let tensor = Tensor::from_raw_buffer(&bytes, entry.dtype, &entry.shape, &Device::Cpu);
-            tensors.insert(entry.name.clone(), tensor.with_context(|| entry.name)?);
+            tensors.insert(entry.name.clone(), tensor.with_context(|| brief(&entry.name))?);
         }
         Ok(FileTensors { tensors, metadata: header.metadata, sha256: hash.finish() })
     };
