@@ -103,6 +103,14 @@ pub fn read_small(path: &Path, most: u64) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Reads a file that may be as large as memory is.
+///
+/// # Errors
+/// When it is missing, no regular file, or memory is short; the message names it.
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    read_small(path, u64::MAX)
+}
+
 /// As [`read_small`], for a file of text.
 ///
 /// # Errors

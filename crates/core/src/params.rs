@@ -126,6 +126,11 @@ impl Param {
         format!("{}:{}", self.kind.label(), self.name)
     }
 
+    /// Whether it is a running statistic, which no gradient moves.
+    pub fn is_statistic(&self) -> bool {
+        self.kind.is_statistic()
+    }
+
     fn on_disk(&self) -> bool {
         self.kind == Kind::Conv && self.tensor.rank() == 4
     }
@@ -219,7 +224,7 @@ impl ParamStore {
 
     /// All but running statistics, in order.
     pub fn trainable(&self) -> impl Iterator<Item = &Param> {
-        self.params.iter().filter(|p| !p.kind.is_statistic())
+        self.params.iter().filter(|p| !p.is_statistic())
     }
 
     /// Number of trained numbers of the parameters that satisfy `keep`.

@@ -1,9 +1,10 @@
-//! Checkpoints: `model.safetensors` + `config.json` go from stage to stage, `state.safetensors` resumes a run.
+//! Checkpoints: `model.safetensors` + `config.json`, which go from stage to stage.
 //!
 //! Every file carries one metadata key only, and tensors in one order, so that equal contents give equal bytes.
 
 use super::extend;
-use super::layout::{CHECKPOINT, CONFIG, MANIFEST, MODEL, STATE, before_extend};
+use super::layout::{CHECKPOINT, CONFIG, MANIFEST, MODEL, before_extend};
+use super::states;
 use crate::params::ParamStore;
 use crate::tensors::{self, FileTensors};
 use crate::{disk, hub, stages};
@@ -79,7 +80,7 @@ pub fn find(path: &Path) -> Result<PathBuf> {
             "{}: this run measured a checkpoint and has none of its own; name the one that it measured",
             path.display()
         ),
-        None if path.join(STATE).is_file() => bail!(
+        None if states::names(path).is_ok_and(|names| !names.is_empty()) => bail!(
             "{}: this run is not finished and has no {MODEL} yet; resume it first{}",
             path.display(),
             earlier(path)
@@ -126,43 +127,6 @@ pub fn load(path: &Path) -> Result<Loaded> {
     Ok(Loaded { tensors, sha256, config, file })
 }
 
-/// Writes everything that a run needs to go on, as one file, in one rename.
-///
-/// # Errors
-/// When the folder cannot be written.
-pub fn save_state(dir: &Path, tensors: &BTreeMap<String, Tensor>, state: &Json) -> Result<()> {
-    write_tensors(&dir.join(STATE), tensors, ("state", &state.to_string()))
-}
-
-/// Reads what [`save_state`] wrote; `None` when there is no such file.
-///
-/// # Errors
-/// When the file is damaged.
-pub fn load_state(dir: &Path) -> Result<Option<(BTreeMap<String, Tensor>, Json)>> {
-    let path = dir.join(STATE);
-    if !path.exists() {
-        return Ok(None);
-    }
-    let FileTensors { tensors, metadata, .. } = tensors::read(&path)?;
-    let state = metadata.get("state").with_context(|| format!("{} holds no key \"state\"", path.display()))?;
-    let state = serde_json::from_str(state).with_context(|| format!("the state in {}", path.display()))?;
-    Ok(Some((tensors, state)))
-}
-
-/// What the state in `dir` says beside its tensors, which are not read; `None` when there is no such file.
-///
-/// # Errors
-/// When the file is damaged.
-pub fn state_of(dir: &Path) -> Result<Option<Json>> {
-    let path = dir.join(STATE);
-    if !path.exists() {
-        return Ok(None);
-    }
-    let metadata = tensors::metadata(&path)?;
-    let state = metadata.get("state").with_context(|| format!("{} holds no key \"state\"", path.display()))?;
-    serde_json::from_str(state).map(Some).with_context(|| format!("the state in {}", path.display()))
-}
-
 /// The tensors of a file, which need no description beside it, and the SHA-256 of its bytes.
 ///
 /// # Errors
@@ -176,10 +140,21 @@ pub fn read_tensors(path: &Path) -> Result<(BTreeMap<String, Tensor>, String)> {
 ///
 /// # Errors
 /// When the file cannot be written.
-pub fn write_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>, (key, value): (&str, &str)) -> Result<()> {
+pub fn write_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>, metadata: (&str, &str)) -> Result<()> {
+    write_tensors_then(path, tensors, metadata, |_| Ok(()))
+}
+
+/// The same, with `then` at the file before it is in its place.
+pub(super) fn write_tensors_then(
+    path: &Path,
+    tensors: &BTreeMap<String, Tensor>,
+    (key, value): (&str, &str),
+    then: impl FnOnce(&Path) -> Result<()>,
+) -> Result<()> {
     disk::atomically(path, |partial| {
         let metadata = HashMap::from([(key.to_string(), value.to_string())]);
-        Ok(safetensors::serialize_to_file(tensors, Some(metadata), partial)?)
+        safetensors::serialize_to_file(tensors, Some(metadata), partial)?;
+        then(partial)
     })
 }
 
@@ -268,12 +243,9 @@ mod tests {
     }
 
     #[test]
-    fn states() {
+    fn a_run_without_a_network_says_why() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(load_state(dir.path()).unwrap().is_none());
-        save_state(dir.path(), &store(3.0).save_map().unwrap(), &json!({"step": 7})).unwrap();
-        let (tensors, state) = load_state(dir.path()).unwrap().unwrap();
-        assert_eq!((tensors.len(), state["step"].as_u64()), (3, Some(7)));
+        states::save(dir.path(), 7, &store(3.0).save_map().unwrap(), &json!({})).unwrap();
         assert!(message(dir.path()).contains("not finished"));
         std::fs::write(dir.path().join(MANIFEST), "{\"stage\": \"eval\"}").unwrap();
         assert!(message(dir.path()).contains("measured a checkpoint"));

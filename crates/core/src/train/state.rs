@@ -4,7 +4,8 @@ use super::task::Task;
 use super::watch::Watch;
 use crate::optim::Optimizer;
 use crate::params::Match;
-use crate::run::{Best, Run, best, checkpoint};
+use crate::run::states::{self, State};
+use crate::run::{Best, Run, best};
 use anyhow::{Context, Result};
 use candle_core::Tensor;
 use serde_json::json;
@@ -31,9 +32,10 @@ pub(super) fn save<T: Task>(
         tensors.extend(part.into_iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor)));
     }
     // What a GPU computed with: other engines sum in another order.
-    let mut state = json!({"step": step, "seconds": seconds, "engines": engines::export()});
+    let mut state = json!({"seconds": seconds, "engines": engines::export()});
     watch.save(&mut state);
-    checkpoint::save_state(run.dir(), &tensors, &state)?;
+    run.sync()?;
+    states::save(run.dir(), step, &tensors, &state)?;
     best::settle(run.dir())
 }
 
@@ -55,7 +57,7 @@ pub(super) fn resume<T: Task>(
     run: &mut Run,
     watch: &mut Watch,
 ) -> Result<Option<(u64, f64)>> {
-    let Some((tensors, state)) = checkpoint::load_state(run.dir())? else {
+    let Some(State { step, tensors, facts: state }) = states::load(run.dir(), run.leads())? else {
         rewind(run, 0, None)?;
         return Ok(None);
     };
@@ -69,7 +71,6 @@ pub(super) fn resume<T: Task>(
         optimizer.restore(&part(OPTIMIZER))?;
         task.restore(&part(TASK))?;
         engines::import(state["engines"].as_str().unwrap_or_default())?;
-        let step = state["step"].as_u64().context("the state holds no step")?;
         Ok((step, state["seconds"].as_f64().unwrap_or(0.0)))
     };
     let resumed = inner().with_context(|| format!("resuming {}", run.dir().display()))?;
