@@ -22,6 +22,12 @@ pub const PROJECTION_LAYERS: RangeInclusive<usize> = 0..=16;
 pub const PROJECTION_DIM: RangeInclusive<usize> = 1..=65_536;
 /// Images of a batch.
 pub const BATCH: RangeInclusive<usize> = 1..=1_048_576;
+/// Bytes of an encoded picture, whatever holds it.
+pub const PICTURE: u64 = 1 << 30;
+/// Bytes of a table or a list that names pictures, a line each.
+pub const TABLE: u64 = 256 << 20;
+/// Rows of such a table.
+pub const TABLE_ROWS: usize = 8 << 20;
 /// Bytes of a small file: a manifest, a description of a network, an experiment.
 pub const SMALL_FILE: u64 = 16 << 20;
 

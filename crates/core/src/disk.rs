@@ -193,6 +193,24 @@ pub fn git_blob(bytes: &[u8]) -> String {
     hex(Sha1::new_with_prefix(format!("blob {}\0", bytes.len())).chain_update(bytes).finalize())
 }
 
+/// The same of a file.
+///
+/// # Errors
+/// When the file cannot be read, or changes meanwhile.
+pub fn file_git_blob(path: &Path) -> Result<String> {
+    let context = || format!("cannot read {}", path.display());
+    let mut file = open(path)?;
+    let length = file.metadata().with_context(context)?.len();
+    let mut hash = Sha1::new_with_prefix(format!("blob {length}\0"));
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut buffer).with_context(context)? {
+            0 => return Ok(hex(hash.finalize())),
+            n => hash.update(&buffer[..n]),
+        }
+    }
+}
+
 fn hex(bytes: impl AsRef<[u8]>) -> String {
     bytes.as_ref().iter().map(|b| format!("{b:02x}")).collect()
 }

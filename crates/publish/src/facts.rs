@@ -3,11 +3,11 @@
 use anyhow::{Context, Result, bail};
 use serde_json::Value as Json;
 use simclr_core::config::LabelAmount;
-use simclr_core::disk;
 use simclr_core::hub::is_hub_path;
 use simclr_core::run::checkpoint::{self, Loaded};
 use simclr_core::run::layout;
 use simclr_core::stages::{self, Method, Stage};
+use simclr_core::{bounds, disk};
 use simclr_model::{ModelSpec, SimClr};
 use std::path::{Path, PathBuf};
 
@@ -79,7 +79,7 @@ impl RunFacts {
         let name = manifest["stage"].as_str().unwrap_or_default();
         let stage = stages::named(name).with_context(|| format!("{}: no stage called {name:?}", path.display()))?;
         let path = run.join(layout::EXPERIMENT);
-        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text = disk::read_small_text(&path, bounds::SMALL_FILE)?;
         let config = text.parse().with_context(|| format!("{} is damaged", path.display()))?;
         let rows = rows(run, stage, &manifest)?;
         Ok(Self { manifest, result, config, rows, stage })

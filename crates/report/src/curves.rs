@@ -3,7 +3,9 @@
 use crate::plan::Job;
 use anyhow::{Context, Result};
 use serde_json::Value;
+use simclr_core::disk;
 use simclr_core::run::layout::METRICS;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 /// Points of a curve that are drawn; more cannot be told apart.
@@ -55,10 +57,11 @@ type Points = Vec<(f64, f64)>;
 /// Training loss and test accuracy by step. A line that was cut short when a run was stopped is left out, and of a step
 /// that was trained twice, after a resume, the last counts.
 fn read(path: &Path) -> Result<(Points, Points)> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    let lines = BufReader::new(disk::open(path)?).lines();
     let (mut loss, mut accuracy) = (Points::new(), Points::new());
-    for line in text.lines() {
-        let Ok(value) = serde_json::from_str::<Value>(line) else { continue };
+    for line in lines {
+        let line = line.with_context(|| format!("reading {}", path.display()))?;
+        let Ok(value) = serde_json::from_str::<Value>(&line) else { continue };
         let Some(step) = value.get("step").and_then(Value::as_f64) else { continue };
         for (key, points) in [("loss", &mut loss), ("test_top1", &mut accuracy)] {
             if let Some(y) = value.get(key).and_then(Value::as_f64) {
