@@ -1,5 +1,6 @@
 //! The log and the last word of a program, both without the hub's token.
 
+use crate::fit;
 use crate::hub::redact;
 use crate::train::Interrupted;
 use anyhow::Result;
@@ -58,7 +59,7 @@ pub fn exit_with(result: Result<()>) -> ExitCode {
             ExitCode::from(Interrupted::EXIT)
         }
         Err(error) => {
-            eprintln!("error: {}", redact(&format!("{error:#}")));
+            eprintln!("error: {}", redact(&fit::message(&format!("{error:#}"))));
             ExitCode::FAILURE
         }
     }

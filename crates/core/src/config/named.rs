@@ -3,6 +3,8 @@
 //! Who offers the choice knows the settings' type: this module knows the form in the experiment file alone.
 
 use super::file::typed_at;
+use crate::fit::short;
+use crate::keys::{self, Kind};
 use anyhow::{Error, Result, anyhow};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -38,7 +40,17 @@ impl Named {
 
     /// The error for a name that is none of `known`; `key` is where the choice stands in the experiment file.
     pub fn unknown(&self, key: &str, known: &[&str]) -> Error {
-        anyhow!("{key} = \"{}\": must be one of {}", self.name, known.join(", "))
+        anyhow!("{key} = \"{}\": must be one of {}", short(&self.name), known.join(", "))
+    }
+}
+
+impl keys::Value for Named {
+    fn kind() -> Kind {
+        Kind::Plain("name, or table of a name and settings")
+    }
+
+    fn shown(&self) -> String {
+        Value::from(self.clone()).to_string()
     }
 }
 
