@@ -2,6 +2,7 @@
 
 use crate::amount::LabelAmount;
 use crate::bounds;
+use crate::disk;
 use crate::fit::{self, short};
 use crate::keys::path;
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -18,7 +19,7 @@ const DURATION: [&str; 3] = ["epochs", "steps", "images"];
 /// # Errors
 /// When the file is missing or not TOML, or a pair has no `=` or leads through a key that is not a table.
 pub fn read(path: &Path, set: &[String]) -> Result<Table> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the config {}", path.display()))?;
+    let text = disk::read_small_text(path, bounds::SMALL_FILE).context("reading the experiment")?;
     let mut table: Table = text.parse().map_err(|e| not_toml(path, &text, &e))?;
     for pair in set {
         let shown = short(pair);

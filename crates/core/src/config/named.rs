@@ -4,7 +4,7 @@
 
 use super::file::typed_at;
 use crate::fit::short;
-use crate::keys::{self, Kind};
+use crate::keys::{self, Kind, Settings};
 use anyhow::{Error, Result, anyhow};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -36,6 +36,16 @@ impl Named {
     /// Names the dotted path of a key that is unknown (with the nearest valid one), missing or of a wrong type.
     pub fn settings<T: DeserializeOwned>(&self, key: &str) -> Result<T> {
         typed_at(key, self.settings.clone())
+    }
+
+    /// As [`Named::settings`], each value checked against the range of its key.
+    ///
+    /// # Errors
+    /// As there, and when a value lies outside.
+    pub fn checked<T: DeserializeOwned + Settings>(&self, key: &str) -> Result<T> {
+        let settings: T = self.settings(key)?;
+        settings.check(key)?;
+        Ok(settings)
     }
 
     /// The error for a name that is none of `known`; `key` is where the choice stands in the experiment file.
@@ -88,11 +98,11 @@ mod tests {
 
     #[derive(Debug, PartialEq, Deserialize)]
     #[serde(deny_unknown_fields, default)]
-    struct Settings {
+    struct Turn {
         probability: f32,
     }
 
-    impl Default for Settings {
+    impl Default for Turn {
         fn default() -> Self {
             Self { probability: 0.5 }
         }
@@ -110,8 +120,8 @@ mod tests {
         assert_eq!(toml::to_string(&holder).unwrap(), text);
         let [flip, turn] = &holder.choices[..] else { panic!("two choices") };
         assert!(flip.is_plain("flip") && !turn.is_plain("turn"));
-        assert_eq!(flip.settings::<Settings>("k").unwrap().probability, 0.5);
-        assert_eq!(turn.settings::<Settings>("k").unwrap().probability, 0.25);
+        assert_eq!(flip.settings::<Turn>("k").unwrap().probability, 0.5);
+        assert_eq!(turn.settings::<Turn>("k").unwrap().probability, 0.25);
     }
 
     #[test]
@@ -121,7 +131,7 @@ mod tests {
             assert!(message.contains(why), "{message}");
         }
         let holder: Holder = toml::from_str("choices = [{ name = \"flip\", probabilty = 0.25 }]").unwrap();
-        let message = holder.choices[0].settings::<Settings>("augment.transforms").unwrap_err().to_string();
+        let message = holder.choices[0].settings::<Turn>("augment.transforms").unwrap_err().to_string();
         assert_eq!(message, "unknown key augment.transforms.probabilty; did you mean probability?");
         let message = holder.choices[0].unknown("augment.transforms", &["turn", "crop"]).to_string();
         assert_eq!(message, "augment.transforms = \"flip\": must be one of turn, crop");

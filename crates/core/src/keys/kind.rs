@@ -66,6 +66,13 @@ pub struct Choice {
     pub table: &'static Table,
 }
 
+impl Choice {
+    /// One whose table of settings says what it is.
+    pub fn new(name: &'static str, table: &'static Table) -> Self {
+        Self { name, meaning: table.meaning, table }
+    }
+}
+
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
