@@ -25,6 +25,8 @@ pub const PROJECTION_DIM: RangeInclusive<usize> = 1..=65_536;
 pub const BATCH: RangeInclusive<usize> = 1..=1_048_576;
 /// Images of a dataset: what numbers them has 32 bits.
 pub const IMAGES: RangeInclusive<usize> = 1..=u32::MAX as usize;
+/// A number of something that is counted from 0, or none of it.
+pub const INDEX: RangeInclusive<usize> = 0..=u32::MAX as usize;
 /// Steps or images of a run, far beyond the longest.
 pub const STEPS: RangeInclusive<u64> = 1..=1_000_000_000_000;
 /// Passes over a dataset.
@@ -41,8 +43,8 @@ pub const PIXELS: RangeInclusive<usize> = 1..=10_000_000_000;
 pub const COUNT: RangeInclusive<usize> = 1..=1_000_000;
 /// Threads of a process.
 pub const THREADS: RangeInclusive<usize> = 1..=1024;
-/// Ranks of a run.
-pub const RANKS: RangeInclusive<usize> = 1..=4096;
+/// Ranks of a process, a thread each.
+pub const RANKS: RangeInclusive<usize> = 1..=256;
 /// Bytes of the views of one batch: 1 TiB.
 pub const BATCH_BYTES: usize = 1 << 40;
 /// Bytes of a text or a path in an experiment.
