@@ -22,6 +22,7 @@ mod publish;
 #[path = "../../crates/core/src/readable.rs"]
 mod readable;
 mod reproduce;
+mod soak;
 #[allow(dead_code)]
 #[path = "../../crates/core/src/stages.rs"]
 mod stages;
@@ -69,6 +70,8 @@ enum Command {
     ArmCheck(arm::Args),
     /// Build the stages with MPI (from PyPI, where the machine has none) and test them as processes
     MpiCheck,
+    /// End an experiment again and again, in every stage, and hold what it comes to against an undisturbed run, bit for bit
+    Soak(soak::Args),
     /// Everything that a change must pass: format, lints, tests, a tiny experiment
     Ci,
 }
@@ -89,6 +92,7 @@ fn main() -> ExitCode {
         Command::Prove(args) => prove::run(&args),
         Command::ArmCheck(args) => arm::check(&args),
         Command::MpiCheck => mpi::check(),
+        Command::Soak(args) => soak::run(&args),
         Command::Ci => ci::run(),
     };
     match done {
