@@ -62,7 +62,7 @@ fn network(spec: &ModelSpec) -> SimClr {
     for (i, p) in model.store.iter().enumerate() {
         let mut rng = Rng::stream(1, Purpose::Test, &[i as u64]);
         let (low, high) = match (p.kind, p.name.ends_with("running_var") || p.name.ends_with("weight")) {
-            (Kind::BatchNorm | Kind::Statistic, true) => (0.5, 1.5),
+            (Kind::BatchNorm | Kind::Variance, true) => (0.5, 1.5),
             (Kind::BatchNorm | Kind::Statistic | Kind::Bias, false) => (-0.3, 0.3),
             (Kind::Classifier, _) => (-0.1, 0.1),
             _ => continue,

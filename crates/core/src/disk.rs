@@ -1,9 +1,10 @@
-//! Files that are either whole or absent: temporary file, fsync, rename; and their hashes.
+//! Files that are either whole or absent: temporary file, fsync, rename; the one reader of what others wrote; hashes.
 
-use anyhow::{Context, Result};
+use crate::bounds;
+use anyhow::{Context, Result, bail, ensure};
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
-use std::fs::File;
+use std::fs::{File, FileType};
 use std::io::{Read, Write};
 use std::path::Path;
 
@@ -46,13 +47,95 @@ pub fn write_json(path: &Path, value: &serde_json::Value) -> Result<()> {
     write(path, format!("{value:#}\n").as_bytes())
 }
 
-/// Reads a JSON file.
+/// Opens a file that somebody else may have made, to be read: a regular file, or a link to one. A named pipe would keep the
+/// program waiting, and a device never ends.
 ///
 /// # Errors
-/// When it is missing or not JSON; the message names it.
+/// When it is missing, may not be read, or is no regular file; the message names it.
+pub fn open(path: &Path) -> Result<File> {
+    let cannot = || format!("cannot read {}", path.display());
+    expect_regular(std::fs::metadata(path).with_context(cannot)?.file_type()).with_context(cannot)?;
+    let mut options = File::options();
+    options.read(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NONBLOCK);
+    let file = options.open(path).with_context(cannot)?;
+    // Somebody may have put another in its place in between.
+    expect_regular(file.metadata().with_context(cannot)?.file_type()).with_context(cannot)?;
+    Ok(file)
+}
+
+fn expect_regular(kind: FileType) -> Result<()> {
+    if kind.is_file() {
+        return Ok(());
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        ensure!(!kind.is_fifo(), "it is a named pipe, expected a regular file");
+        ensure!(!kind.is_socket(), "it is a socket, expected a regular file");
+        ensure!(!kind.is_char_device() && !kind.is_block_device(), "it is a device, expected a regular file");
+    }
+    match kind.is_dir() {
+        true => bail!("it is a folder, expected a file"),
+        false => bail!("it is no regular file"),
+    }
+}
+
+/// Whether there is such a regular file, or a link to one.
+pub fn is_regular(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| found.is_file())
+}
+
+/// Reads a file of at most `most` bytes: not one more is kept, however long it is and whatever length it states.
+///
+/// # Errors
+/// When it is missing, no regular file or longer; the message names it.
+pub fn read_small(path: &Path, most: u64) -> Result<Vec<u8>> {
+    let file = open(path)?;
+    let cannot = || format!("cannot read {}", path.display());
+    let length = file.metadata().with_context(cannot)?.len();
+    ensure!(length <= most, "{} has {length} bytes: such a file has at most {most}", path.display());
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(usize::try_from(length)?).with_context(cannot)?;
+    file.take(most.saturating_add(1)).read_to_end(&mut bytes).with_context(cannot)?;
+    ensure!(bytes.len() as u64 <= most, "{} has more than {most} bytes, the most of such a file", path.display());
+    Ok(bytes)
+}
+
+/// As [`read_small`], for a file of text.
+///
+/// # Errors
+/// As [`read_small`], and when it is not UTF-8.
+pub fn read_small_text(path: &Path, most: u64) -> Result<String> {
+    let bytes = read_small(path, most)?;
+    String::from_utf8(bytes).map_err(|error| {
+        anyhow::anyhow!("{} is not text in UTF-8 (byte {})", path.display(), error.utf8_error().valid_up_to())
+    })
+}
+
+/// Reads a JSON file of at most [`bounds::SMALL_FILE`] bytes.
+///
+/// # Errors
+/// When it is missing, no regular file, longer, or not JSON; the message names it.
 pub fn read_json(path: &Path) -> Result<serde_json::Value> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    serde_json::from_str(&text).with_context(|| format!("{} is not valid JSON", path.display()))
+    read_json_of(path, bounds::SMALL_FILE)
+}
+
+/// As [`read_json`], of at most `most` bytes.
+///
+/// # Errors
+/// As [`read_json`].
+pub fn read_json_of(path: &Path, most: u64) -> Result<serde_json::Value> {
+    parse_json(path, &read_small(path, most)?)
+}
+
+/// The JSON that was read from `path`. Values lie at most 128 deep in one another.
+///
+/// # Errors
+/// When it is none; the message names the file.
+pub fn parse_json(path: &Path, bytes: &[u8]) -> Result<serde_json::Value> {
+    serde_json::from_slice(bytes).with_context(|| format!("{} is not valid JSON", path.display()))
 }
 
 /// SHA-256 of bytes, in hexadecimal.
@@ -87,7 +170,7 @@ impl Hash {
 /// When the file cannot be read.
 pub fn file_sha256(path: &Path) -> Result<String> {
     let context = || format!("cannot read {}", path.display());
-    let mut file = File::open(path).with_context(context)?;
+    let mut file = open(path)?;
     let (mut hash, mut buffer) = (Hash::new(), vec![0; 1 << 20]);
     loop {
         match file.read(&mut buffer).with_context(context)? {
@@ -124,5 +207,35 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), b"abc");
         let known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!((file_sha256(&path).unwrap().as_str(), sha256(b"abc").as_str()), (known, known));
+    }
+    #[test]
+    fn what_is_no_small_regular_file_is_refused_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("text"), "abc").unwrap();
+        assert_eq!(read_small_text(&at("text"), 3).unwrap(), "abc");
+        std::fs::write(at("bytes"), [b'a', 0xff]).unwrap();
+        std::fs::write(at("deep"), "[".repeat(10_000)).unwrap();
+        let mut refused =
+            vec![(at("text"), "has 3 bytes"), (at("none"), "No such file"), (dir.path().into(), "a folder")];
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink(at("loop"), at("loop")).unwrap();
+            assert!(std::process::Command::new("mkfifo").arg(at("pipe")).status().unwrap().success());
+            std::os::unix::fs::symlink(at("pipe"), at("linked")).unwrap();
+            let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+            refused.extend([(at("pipe"), "a named pipe"), (at("linked"), "a named pipe"), (at("socket"), "a socket")]);
+            refused.extend([(at("loop"), "symbolic links"), ("/dev/zero".into(), "a device")]);
+        }
+        #[cfg(target_os = "linux")]
+        // It states no length.
+        refused.push(("/proc/self/status".into(), "has more than 2 bytes"));
+        for (path, why) in refused {
+            let message = format!("{:#}", read_small(&path, 2).unwrap_err());
+            assert!(message.contains(why) && message.contains(&path.display().to_string()), "{message}");
+        }
+        assert!(read_small_text(&at("bytes"), 2).unwrap_err().to_string().contains("not text in UTF-8 (byte 1)"));
+        let message = format!("{:#}", read_json(&at("deep")).unwrap_err());
+        assert!(message.contains("deep is not valid JSON: recursion limit"), "{message}");
     }
 }

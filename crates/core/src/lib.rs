@@ -17,6 +17,7 @@ pub mod readable;
 pub mod rng;
 pub mod run;
 pub mod stages;
+pub mod tensors;
 pub mod testing;
 pub mod train;
 mod value;

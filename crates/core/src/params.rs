@@ -1,5 +1,6 @@
 //! Parameters: an ordered list of named tensors, and their layout on disk.
 
+use crate::tensors;
 use anyhow::{Context, Result, bail};
 use candle_core::{Device, Tensor};
 use simclr_ops::optim;
@@ -35,12 +36,19 @@ pub enum Kind {
     Classifier,
     /// A running statistic: saved, never trained.
     Statistic,
+    /// A running statistic that is a variance: never negative.
+    Variance,
 }
 
 impl Kind {
     /// Whether it scales or shifts what was normalised: weight decay would work against the normalisation.
     pub fn is_norm(self) -> bool {
         matches!(self, Self::BatchNorm | Self::Norm)
+    }
+
+    /// Whether it is a running statistic, which no optimiser moves.
+    pub fn is_statistic(self) -> bool {
+        matches!(self, Self::Statistic | Self::Variance)
     }
 
     /// The word that exclusion patterns see: parameters are matched as `label:name`.
@@ -53,7 +61,7 @@ impl Kind {
             Self::Embedding => "embedding",
             Self::Bias => "bias",
             Self::Classifier => "classifier",
-            Self::Statistic => "statistic",
+            Self::Statistic | Self::Variance => "statistic",
         }
     }
 }
@@ -210,7 +218,7 @@ impl ParamStore {
 
     /// All but running statistics, in order.
     pub fn trainable(&self) -> impl Iterator<Item = &Param> {
-        self.params.iter().filter(|p| p.kind != Kind::Statistic)
+        self.params.iter().filter(|p| !p.kind.is_statistic())
     }
 
     /// Number of trained numbers of the parameters that satisfy `keep`.
@@ -234,12 +242,38 @@ impl ParamStore {
         Ok(map)
     }
 
+    /// Checks the parameters' own numbers, as [`tensors::check`] does.
+    ///
+    /// # Errors
+    /// When one is not finite, or a variance is negative: the message names the tensor.
+    pub fn check(&self) -> Result<()> {
+        tensors::check(self.params.iter().map(|p| (p.name.as_str(), &p.tensor, p.kind == Kind::Variance)))
+    }
+
     /// Takes over the numbers of `tensors` (in the layout of the disk) in place.
     ///
     /// # Errors
-    /// When tensors are missing, left over or of another shape, beyond what `matching` accepts: the message names them.
-    /// Nothing is changed then.
+    /// As [`fits`](Self::fits). Nothing is changed then.
     pub fn load_map(&self, tensors: &BTreeMap<String, Tensor>, matching: Match) -> Result<()> {
+        for (p, t) in self.fits(tensors, matching)? {
+            let t = t.to_dtype(candle_core::DType::F32)?;
+            let t = if p.on_disk() { t.permute((0, 2, 3, 1))?.contiguous()? } else { t.contiguous()? };
+            optim::assign(&p.tensor, &t).with_context(|| p.name.clone())?;
+        }
+        Ok(())
+    }
+
+    /// Checks that the numbers of `tensors` (in the layout of the disk) are ones that the parameters may be filled with, and
+    /// pairs them.
+    ///
+    /// # Errors
+    /// When tensors are missing, left over or of another shape, beyond what `matching` accepts, hold no floats, numbers that are
+    /// not finite, or negative variances: the message names them.
+    pub fn fits<'a>(
+        &'a self,
+        tensors: &'a BTreeMap<String, Tensor>,
+        matching: Match,
+    ) -> Result<Vec<(&'a Param, &'a Tensor)>> {
         let (mut missing, mut shapes) = (Vec::new(), Vec::new());
         let mut pairs = Vec::new();
         for p in &self.params {
@@ -264,12 +298,9 @@ impl ParamStore {
         if !problems.is_empty() {
             bail!("the checkpoint's tensors do not fit this network; {}", problems.join("; "))
         }
-        for (p, t) in pairs {
-            let t = t.to_dtype(candle_core::DType::F32)?;
-            let t = if p.on_disk() { t.permute((0, 2, 3, 1))?.contiguous()? } else { t.contiguous()? };
-            optim::assign(&p.tensor, &t).with_context(|| p.name.clone())?;
-        }
-        Ok(())
+        tensors::check(pairs.iter().map(|(p, t)| (p.name.as_str(), *t, p.kind == Kind::Variance)))
+            .context("the checkpoint holds what no network has")?;
+        Ok(pairs)
     }
 }
 

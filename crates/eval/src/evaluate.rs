@@ -68,7 +68,7 @@ pub fn run(args: &EvalArgs, config: &Config) -> Result<()> {
     let by_features = args.linear || args.knn;
     let checkpoint = if by_features { checkpoint } else { classifying(checkpoint, &data.classes)? };
     let model = checkpoint.model()?.on(&device)?.with_map_dtype(map_dtype(config, &device));
-    let mut result = json!({"stage": EVAL, "device": device_name(&device), "params": used_parameters(&model)});
+    let mut result = json!({"device": device_name(&device), "params": used_parameters(&model)});
     if config.dtype != Dtype::default() {
         result["dtype"] = json!(model.map_dtype().as_str());
     }

@@ -66,7 +66,7 @@ impl BatchNorm {
             gamma: b.constant("weight", Kind::BatchNorm, c, gamma)?,
             beta: if beta { Some(b.constant("bias", Kind::BatchNorm, c, 0.0)?) } else { None },
             mean: b.constant("running_mean", Kind::Statistic, c, 0.0)?,
-            var: b.constant("running_var", Kind::Statistic, c, 1.0)?,
+            var: b.constant("running_var", Kind::Variance, c, 1.0)?,
         })
     }
 

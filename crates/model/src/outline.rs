@@ -166,7 +166,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::{ModelSpec, SimClr};
-    use simclr_core::params::Kind;
 
     fn outlined(json: serde_json::Value, size: usize) -> (Vec<Op>, usize) {
         let config = serde_json::from_value(json).unwrap();
@@ -177,7 +176,7 @@ mod tests {
         let matrices = model.store.trainable().filter(|p| p.tensor.rank() > 1).map(|p| p.tensor.elem_count());
         assert_eq!(found, matrices.sum::<usize>(), "every weight is used once");
         let channels = |op: Op| if let Op::Norm { map, .. } = op { map.channels } else { 0 };
-        let statistics = model.store.iter().filter(|p| p.kind == Kind::Statistic).map(|p| p.tensor.elem_count());
+        let statistics = model.store.iter().filter(|p| p.kind.is_statistic()).map(|p| p.tensor.elem_count());
         assert_eq!(
             2 * outline.ops().map(channels).sum::<usize>(),
             statistics.sum::<usize>(),

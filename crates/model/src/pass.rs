@@ -103,7 +103,7 @@ impl<'a> Pass<'a> {
         match &self.params {
             Params::Store { store, .. } => {
                 let one = |id: ParamId| match store.get(id).kind {
-                    Kind::Statistic => Value::constant(self.statistic(id)),
+                    Kind::Statistic | Kind::Variance => Value::constant(self.statistic(id)),
                     _ => self.param(id),
                 };
                 store.ids().skip(range.start).take(range.len()).map(one).collect()

@@ -28,7 +28,7 @@ fn network(depth: usize, sk: f64, se: f64) -> SimClr {
     let spec = ModelSpec::new(&serde_json::from_value(config).unwrap(), 3, SIDE, 5, 0);
     let model = SimClr::new(&spec, 3).unwrap();
     let mut rng = Rng::stream(7, Purpose::Test, &[2]);
-    for p in model.store.iter().filter(|p| matches!(p.kind, Kind::BatchNorm | Kind::Statistic)) {
+    for p in model.store.iter().filter(|p| p.kind == Kind::BatchNorm || p.kind.is_statistic()) {
         tensor::update(&p.tensor, |v| v.iter_mut().for_each(|v| *v += 0.2 + 0.3 * rng.unit())).unwrap();
     }
     model
@@ -57,7 +57,7 @@ fn step(model: &SimClr, mode: Mode, recompute: bool, chunk: Option<usize>, train
     let store = tape.backward(&loss).unwrap();
     let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1().unwrap();
     let gradients = model.store.trainable().filter_map(|p| Some((p.name.clone(), flat(store.get(&p.tensor)?))));
-    let statistics = model.store.iter().filter(|p| p.kind == Kind::Statistic);
+    let statistics = model.store.iter().filter(|p| p.kind.is_statistic());
     Step {
         loss: value,
         gradients: gradients.collect(),
@@ -148,7 +148,7 @@ fn running_statistics_move_once_a_chunk() {
         let pass = Pass::new(&tape, &model.store, Mode::Train);
         model.project(&pass, &Value::constant(views), None).unwrap();
     }
-    for p in model.store.iter().filter(|p| p.kind == Kind::Statistic) {
+    for p in model.store.iter().filter(|p| p.kind.is_statistic()) {
         let want: Vec<f32> = p.tensor.to_vec1().unwrap();
         assert!(chunked.statistics[&p.name] == want, "{}", p.name);
     }

@@ -143,7 +143,7 @@ pub fn launch<L: StageLoss>(
     plan: impl FnOnce(&Run, &Device) -> Result<Plan<L>>,
     result: impl FnOnce(&SimClr, &Outcome) -> Result<Json>,
 ) -> Result<()> {
-    let (args, config, stage, mut facts) = (launch.args, launch.config, launch.stage, launch.extra.clone());
+    let (args, config, mut facts) = (launch.args, launch.config, launch.extra.clone());
     let device = args.device.open()?;
     let Some(mut run) = open_as(launch, Some(training))? else { return Ok(()) };
     let mut plan = plan(&run, &device)?;
@@ -168,7 +168,6 @@ pub fn launch<L: StageLoss>(
     if let Some(engines) = simclr_ops::engines::summary() {
         tracing::info!("{engines}");
     }
-    facts.insert("stage".into(), json!(stage));
     facts.insert("examples".into(), json!(examples));
     facts.insert("device".into(), json!(device_name(&device)));
     facts.insert("simd".into(), json!(vector_unit()));

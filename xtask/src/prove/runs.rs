@@ -69,8 +69,7 @@ impl Run {
     fn killed(&self, site: &Site, folder: &str) -> Result<bool> {
         let (mut command, out) = self.command(site, folder);
         let mut started = site.limited.start(&mut command, folder)?;
-        let state = out.join(layout::STATE);
-        while !state.exists() && !started.ended() && site.limited.left() > 0.0 {
+        while !has_state(&out) && !started.ended() && site.limited.left() > 0.0 {
             std::thread::sleep(Duration::from_millis(2));
         }
         std::thread::sleep(Duration::from_millis(20));
@@ -78,6 +77,13 @@ impl Run {
         started.kill();
         Ok(early && !out.join(layout::RESULT).exists())
     }
+}
+
+fn has_state(run: &std::path::Path) -> bool {
+    let named = |entry: std::io::Result<std::fs::DirEntry>| {
+        entry.is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with(layout::STATES))
+    };
+    std::fs::read_dir(run).is_ok_and(|mut entries| entries.any(named))
 }
 
 fn weights(run: PathBuf) -> PathBuf {

@@ -1,33 +1,38 @@
-//! Checkpoints: `model.safetensors` + `config.json` go from stage to stage, `state.safetensors` resumes a run.
+//! Checkpoints: `model.safetensors` + `config.json`, which go from stage to stage.
 //!
 //! Every file carries one metadata key only, and tensors in one order, so that equal contents give equal bytes.
 
 use super::extend;
-use super::layout::{CHECKPOINT, CONFIG, MANIFEST, MODEL, STATE, before_extend};
+use super::layout::{CHECKPOINT, CONFIG, MANIFEST, MODEL, before_extend};
+use super::states;
 use crate::params::ParamStore;
+use crate::tensors::{self, FileTensors};
 use crate::{disk, hub, stages};
 use anyhow::{Context, Result, bail, ensure};
-use candle_core::{DType, Device, Tensor};
-use safetensors::SafeTensors;
-use safetensors::tensor::TensorInfo;
+use candle_core::Tensor;
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, HashMap};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// Writes `model.safetensors` and `config.json` into `dir`, which is made where it is missing.
 ///
 /// # Errors
-/// When the folder cannot be written.
+/// When numbers are not finite, a variance is negative, or the folder cannot be written.
 pub fn save(dir: &Path, store: &ParamStore, config: &Json) -> Result<()> {
+    store.check().with_context(|| unfit(dir))?;
     save_tensors(dir, &store.save_map()?, config)
+}
+
+fn unfit(dir: &Path) -> String {
+    format!("no checkpoint is written into {}, for this network is of no use", dir.display())
 }
 
 /// As [`save`], for tensors that are in the layout of files already.
 ///
 /// # Errors
-/// When the folder cannot be written.
+/// When numbers are not finite, or the folder cannot be written.
 pub fn save_tensors(dir: &Path, tensors: &BTreeMap<String, Tensor>, config: &Json) -> Result<()> {
+    tensors::check(tensors.iter().map(|(name, tensor)| (name.as_str(), tensor, false))).with_context(|| unfit(dir))?;
     std::fs::create_dir_all(dir).with_context(|| format!("cannot make the folder {}", dir.display()))?;
     // The weights come last: whoever finds them finds their description too.
     disk::write_json(&dir.join(CONFIG), config)?;
@@ -58,7 +63,7 @@ pub fn find(path: &Path) -> Result<PathBuf> {
     if let Some(file) = hub::resolve(path)? {
         return Ok(file);
     }
-    if path.is_file() {
+    if path.exists() && !path.is_dir() {
         return Ok(path.into());
     }
     if !path.exists() {
@@ -74,7 +79,7 @@ pub fn find(path: &Path) -> Result<PathBuf> {
             "{}: this run measured a checkpoint and has none of its own; name the one that it measured",
             path.display()
         ),
-        None if path.join(STATE).is_file() => bail!(
+        None if states::names(path).is_ok_and(|names| !names.is_empty()) => bail!(
             "{}: this run is not finished and has no {MODEL} yet; resume it first{}",
             path.display(),
             earlier(path)
@@ -105,6 +110,8 @@ pub struct Loaded {
     pub sha256: String,
     /// The description beside them.
     pub config: Json,
+    /// Where the weights are.
+    pub file: PathBuf,
 }
 
 /// Reads what [`find`] finds, and the description beside it.
@@ -115,54 +122,8 @@ pub fn load(path: &Path) -> Result<Loaded> {
     let file = find(path)?;
     let config = disk::read_json(&file.with_file_name(CONFIG))
         .with_context(|| format!("{} needs the {CONFIG} that was written beside it", file.display()))?;
-    let bytes = read(&file)?;
-    Ok(Loaded { tensors: tensors_of(&file, &bytes)?.0, sha256: disk::sha256(&bytes), config })
-}
-
-/// Writes everything that a run needs to go on, as one file, in one rename.
-///
-/// # Errors
-/// When the folder cannot be written.
-pub fn save_state(dir: &Path, tensors: &BTreeMap<String, Tensor>, state: &Json) -> Result<()> {
-    write_tensors(&dir.join(STATE), tensors, ("state", &state.to_string()))
-}
-
-/// Reads what [`save_state`] wrote; `None` when there is no such file.
-///
-/// # Errors
-/// When the file is damaged.
-pub fn load_state(dir: &Path) -> Result<Option<(BTreeMap<String, Tensor>, Json)>> {
-    let path = dir.join(STATE);
-    if !path.exists() {
-        return Ok(None);
-    }
-    let (tensors, metadata) = tensors_of(&path, &read(&path)?)?;
-    let state = metadata.get("state").with_context(|| format!("{} holds no key \"state\"", path.display()))?;
-    let state = serde_json::from_str(state).with_context(|| format!("the state in {}", path.display()))?;
-    Ok(Some((tensors, state)))
-}
-
-/// What the state in `dir` says beside its tensors, which are not read; `None` when there is no such file.
-///
-/// # Errors
-/// When the file is damaged.
-pub fn state_of(dir: &Path) -> Result<Option<Json>> {
-    let path = dir.join(STATE);
-    if !path.exists() {
-        return Ok(None);
-    }
-    let inner = || -> Result<Json> {
-        let mut file = std::fs::File::open(&path)?;
-        let mut length = [0; 8];
-        file.read_exact(&mut length)?;
-        let length = u64::from_le_bytes(length);
-        ensure!(length < file.metadata()?.len(), "its header is longer than the file");
-        let mut header = vec![0; usize::try_from(length)?];
-        file.read_exact(&mut header)?;
-        let header: Json = serde_json::from_slice(&header)?;
-        Ok(serde_json::from_str(header["__metadata__"]["state"].as_str().context("it holds no key \"state\"")?)?)
-    };
-    inner().map(Some).with_context(|| format!("{} is damaged", path.display()))
+    let FileTensors { tensors, sha256, .. } = tensors::read(&file)?;
+    Ok(Loaded { tensors, sha256, config, file })
 }
 
 /// The tensors of a file, which need no description beside it, and the SHA-256 of its bytes.
@@ -170,40 +131,30 @@ pub fn state_of(dir: &Path) -> Result<Option<Json>> {
 /// # Errors
 /// When the file is missing or damaged.
 pub fn read_tensors(path: &Path) -> Result<(BTreeMap<String, Tensor>, String)> {
-    let bytes = read(path)?;
-    Ok((tensors_of(path, &bytes)?.0, disk::sha256(&bytes)))
+    let FileTensors { tensors, sha256, .. } = tensors::read(path)?;
+    Ok((tensors, sha256))
 }
 
 /// Writes tensors as one file with one key of metadata, in one rename.
 ///
 /// # Errors
 /// When the file cannot be written.
-pub fn write_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>, (key, value): (&str, &str)) -> Result<()> {
+pub fn write_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>, metadata: (&str, &str)) -> Result<()> {
+    write_tensors_then(path, tensors, metadata, |_| Ok(()))
+}
+
+/// The same, with `then` at the file before it is in its place.
+pub(super) fn write_tensors_then(
+    path: &Path,
+    tensors: &BTreeMap<String, Tensor>,
+    (key, value): (&str, &str),
+    then: impl FnOnce(&Path) -> Result<()>,
+) -> Result<()> {
     disk::atomically(path, |partial| {
         let metadata = HashMap::from([(key.to_string(), value.to_string())]);
-        Ok(safetensors::serialize_to_file(tensors, Some(metadata), partial)?)
+        safetensors::serialize_to_file(tensors, Some(metadata), partial)?;
+        then(partial)
     })
-}
-
-fn read(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
-}
-
-/// The tensors and the metadata of a file's bytes.
-fn tensors_of(path: &Path, bytes: &[u8]) -> Result<(BTreeMap<String, Tensor>, HashMap<String, String>)> {
-    let inner = || -> Result<_> {
-        // This holds the header's offsets against each tensor's shape, and against the file's length.
-        let (header_len, header) = SafeTensors::read_metadata(bytes)?;
-        let data = &bytes[size_of::<u64>() + header_len..];
-        let tensor = |(name, info): (String, &TensorInfo)| -> Result<_> {
-            let (start, end) = info.data_offsets;
-            let dtype = DType::try_from(info.dtype)?;
-            Ok((name, Tensor::from_raw_buffer(&data[start..end], dtype, &info.shape, &Device::Cpu)?))
-        };
-        let tensors = header.tensors().into_iter().map(tensor).collect::<Result<_>>()?;
-        Ok((tensors, header.metadata().clone().unwrap_or_default()))
-    };
-    inner().with_context(|| format!("{} is damaged or no safetensors file ({} bytes)", path.display(), bytes.len()))
 }
 
 #[cfg(test)]
@@ -211,6 +162,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::params::{Kind, Match, Part};
+    use candle_core::Device;
     use serde_json::json;
 
     fn store(value: f32) -> ParamStore {
@@ -233,7 +185,7 @@ mod tests {
         save(&dir, &store(2.0), &json!({"depth": 18})).unwrap();
         let bytes = std::fs::read(dir.join(MODEL)).unwrap();
         for path in [run.path().to_path_buf(), dir.clone(), dir.join(MODEL)] {
-            let Loaded { tensors, sha256, config } = load(&path).unwrap();
+            let Loaded { tensors, sha256, config, .. } = load(&path).unwrap();
             assert_eq!((config["depth"].as_u64(), sha256), (Some(18), disk::sha256(&bytes)));
             let loaded = store(0.0);
             loaded.load_map(&tensors, Match::EXACT).unwrap();
@@ -259,17 +211,42 @@ mod tests {
             std::fs::write(&file, damaged).unwrap();
             assert!(message(dir.path()).contains("damaged"), "{} bytes", damaged.len());
         }
+        #[cfg(unix)]
+        {
+            std::fs::remove_file(&file).unwrap();
+            assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
+            assert!(message(&file).contains("a named pipe, expected a regular file"), "{}", message(&file));
+            std::fs::remove_file(&file).unwrap();
+            std::fs::write(&file, &bytes).unwrap();
+        }
         std::fs::remove_file(dir.path().join(CONFIG)).unwrap();
         assert!(message(dir.path()).contains(CONFIG));
     }
 
     #[test]
-    fn states() {
+    fn what_no_network_has_is_neither_written_nor_taken() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(load_state(dir.path()).unwrap().is_none());
-        save_state(dir.path(), &store(3.0).save_map().unwrap(), &json!({"step": 7})).unwrap();
-        let (tensors, state) = load_state(dir.path()).unwrap().unwrap();
-        assert_eq!((tensors.len(), state["step"].as_u64()), (3, Some(7)));
+        for (number, kind, why) in [
+            (f32::NAN, Kind::Statistic, "a: 1 of 1 numbers are not finite, the first is NaN at 0"),
+            (f32::NEG_INFINITY, Kind::Linear, "a: 1 of 1 numbers are not finite, the first is -inf at 0"),
+            (-1.0, Kind::Variance, "a: 1 of 1 numbers are negative, and it is a variance, the first is -1 at 0"),
+        ] {
+            let mut store = ParamStore::new(Device::Cpu);
+            store.add("a", kind, Part::Stem, Tensor::new(&[number], &Device::Cpu).unwrap()).unwrap();
+            let message = format!("{:#}", save(dir.path(), &store, &json!({})).unwrap_err());
+            assert!(message.contains(why) && message.contains("no checkpoint is written into"), "{message}");
+            assert!(std::fs::read_dir(dir.path()).unwrap().next().is_none());
+            let message = format!("{:#}", store.load_map(&store.save_map().unwrap(), Match::EXACT).unwrap_err());
+            assert!(message.contains(why) && message.contains("the checkpoint holds what no network has"), "{message}");
+        }
+        let whole = BTreeMap::from([("a".to_string(), Tensor::new(&[1u8], &Device::Cpu).unwrap())]);
+        assert!(format!("{:#}", save_tensors(dir.path(), &whole, &json!({})).unwrap_err()).contains("of type U8"));
+    }
+
+    #[test]
+    fn a_run_without_a_network_says_why() {
+        let dir = tempfile::tempdir().unwrap();
+        states::save(dir.path(), 7, &store(3.0).save_map().unwrap(), &json!({})).unwrap();
         assert!(message(dir.path()).contains("not finished"));
         std::fs::write(dir.path().join(MANIFEST), "{\"stage\": \"eval\"}").unwrap();
         assert!(message(dir.path()).contains("measured a checkpoint"));

@@ -1,6 +1,7 @@
 //! A finished run that is trained further: what it was is kept beside, and its manifest tells of it.
 
-use super::layout::{BEST, CHECKPOINT, EXPERIMENT, LABELS, MANIFEST, METRICS, RESULT, STATE, before_extend};
+use super::layout::{BEST, CHECKPOINT, EXPERIMENT, LABELS, MANIFEST, METRICS, RESULT, before_extend, state_after};
+use super::states;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value as Json, json};
 use std::path::Path;
@@ -75,13 +76,13 @@ pub fn prepare(run: &Finished<'_>, wanted: &Json, extend: &Extend<'_>) -> Result
         bail!(
             "--extend: {} is gone, and without the optimiser's state a run cannot go on as it was; start a new one from its \
              weights instead (simclr-pretrain --from, simclr-finetune --from)",
-            dir.join(STATE).display()
+            dir.join(state_after(step)).display()
         )
     };
     ensure!(
         state["step"].as_u64() == Some(step),
-        "--extend: {} is the state after step {}, and the run ended after step {step}",
-        dir.join(STATE).display(),
+        "--extend: the last state in {} is that after step {}, and the run ended after step {step}",
+        dir.display(),
         state["step"]
     );
     keep(dir, step)?;
@@ -122,7 +123,9 @@ fn keep(dir: &Path, step: u64) -> Result<()> {
     if partial.exists() {
         std::fs::remove_dir_all(&partial).with_context(|| format!("cannot remove {}", partial.display()))?;
     }
-    copy(dir, &partial, &[MANIFEST, EXPERIMENT, METRICS, LABELS, STATE, RESULT])?;
+    let state = states::names(dir)?.into_iter().next();
+    let names = [MANIFEST, EXPERIMENT, METRICS, LABELS, RESULT].into_iter().chain(state.as_deref());
+    copy(dir, &partial, &names.collect::<Vec<_>>())?;
     for folder in [CHECKPOINT, BEST].map(|name| dir.join(name)).iter().filter(|folder| folder.is_dir()) {
         let names: Vec<_> = std::fs::read_dir(folder)
             .and_then(|entries| entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect())

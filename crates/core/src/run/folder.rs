@@ -1,10 +1,13 @@
 //! A run folder: what was asked for, what was measured on the way, what came out ([`layout`](super::layout) names its
 //! files). Nothing in it is ever overwritten by another run.
 
-use super::checkpoint;
 use super::extend::{self, Extend, Finished};
-use super::layout::{BEST, CHECKPOINT, EXPERIMENT, MANIFEST, METRICS, MODEL, RESULT, STATE, before_extend};
+use super::finished;
+use super::layout::{BEST, CHECKPOINT, EXPERIMENT, MANIFEST, METRICS, MODEL, RESULT, before_extend};
+use super::lock::Lock;
 use super::manifest::{Same, same};
+use super::metrics::Metrics;
+use super::states;
 use super::tensorboard::EventWriter;
 use super::together::{self, Found};
 use crate::config::Config;
@@ -12,8 +15,6 @@ use crate::disk;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::{Map, Value as Json, json};
 use simclr_ops::Group;
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Raised when a change of the code changes numbers: runs of different revisions do not continue each other.
@@ -69,6 +70,7 @@ impl Opened {
 /// Of several ranks one leads, and writes; the others know the folder, and what they log or finish goes nowhere.
 pub struct Run {
     dir: PathBuf,
+    stage: String,
     resumed: bool,
     extended_at: Option<u64>,
     written: Option<Written>,
@@ -77,9 +79,9 @@ pub struct Run {
 /// The files of a run that is being made.
 struct Written {
     begun: bool,
-    metrics: File,
+    metrics: Metrics,
     events: EventWriter,
-    _lock: File,
+    lock: Lock,
 }
 
 impl Run {
@@ -113,79 +115,73 @@ impl Run {
             options.out.display(),
             options.group
         );
-        let run = Self { dir: options.out.into(), resumed, extended_at, written: None };
+        let (dir, stage) = (options.out.into(), options.stage.into());
+        let run = Self { dir, stage, resumed, extended_at, written: None };
         Ok(if resumed { Opened::Resume(run) } else { Opened::Fresh(run) })
     }
 
     fn open_folder(options: &RunOptions<'_>, manifest: Json) -> Result<Opened> {
         let (dir, path) = (options.out, options.out.join(MANIFEST));
-        let resumed = path.exists();
-        if options.extend.is_some() && !resumed {
+        // A finished run is only read: no lock, and its folder need not be writable.
+        if let Some(Held { same: Same::Run, result: Some(result), .. }) = held(options, &manifest)? {
+            return Ok(Opened::Done(result));
+        }
+        if options.extend.is_some() && !path.exists() {
             bail!("--extend: {} holds no run to train further; leave --extend out to begin one", dir.display())
         }
         std::fs::create_dir_all(dir).with_context(|| format!("cannot make the folder {}", dir.display()))?;
+        let lock = Lock::take(dir)?;
+        // Again: another process may have changed it before it gave the lock back.
+        let held = held(options, &manifest)?;
+        let resumed = held.is_some();
         let mut extended_at = None;
-        let lock = if resumed {
-            let found = disk::read_json(&path)?;
-            let result = match dir.join(RESULT) {
-                result if result.exists() => Some(disk::read_json(&result)?),
-                _ => None,
-            };
-            let left_over = result.as_ref().is_some_and(|result| extend::is_left_over(&found, result));
-            match (same(dir, &found, &manifest)?, result.filter(|_| !left_over)) {
-                (Same::Run, Some(result)) => return Ok(Opened::Done(result)),
-                (Same::Run, None) if !options.resume => {
-                    bail!("{} holds an unfinished run: add --resume to go on, or choose another --out", dir.display())
-                }
-                (Same::Run, None) => {
-                    let lock = lock(&path)?;
-                    if left_over {
-                        extend::clear(dir)?;
-                    }
-                    extended_at = extend::last(&found);
-                    lock
-                }
-                (Same::ButLength(_), Some(result)) if options.extend.is_some() => {
-                    let held = lock(&path)?;
-                    let state = checkpoint::state_of(dir)?;
-                    let run = Finished { dir, manifest: &found, result: &result, state: state.as_ref() };
-                    let longer = match &options.extend {
-                        Some(extend) => extend::prepare(&run, &manifest, extend)?,
-                        None => manifest,
-                    };
-                    extended_at = extend::last(&longer);
-                    let lock = replace(&path, &longer)?;
-                    drop(held);
+        match held {
+            Some(Held { same: Same::Run, result: Some(result), .. }) => return Ok(Opened::Done(result)),
+            Some(Held { same: Same::Run, .. }) if !options.resume => {
+                bail!("{} holds an unfinished run: add --resume to go on, or choose another --out", dir.display())
+            }
+            Some(Held { same: Same::Run, result: None, left_over, manifest }) => {
+                if left_over {
                     extend::clear(dir)?;
-                    let kept = dir.join(before_extend(extended_at.unwrap_or_default()));
-                    tracing::info!("what the run was is kept in {}", kept.display());
-                    lock
                 }
-                (Same::ButLength(differences), Some(_)) => bail!(
-                    "{} holds another run: {differences}. Add --extend to train it further from where it ended, or choose \
-                     another --out",
-                    dir.display()
-                ),
-                (Same::ButLength(differences), None) => bail!(
-                    "{} holds another run, unfinished: {differences}. Finish it with its own length and --resume, after which \
-                     --extend trains it further, or choose another --out",
-                    dir.display()
-                ),
+                extended_at = extend::last(&manifest);
             }
-        } else {
-            let ours = [METRICS, RESULT, EXPERIMENT, STATE, MODEL, CHECKPOINT, BEST];
-            if let Some(name) = ours.iter().find(|name| dir.join(name).exists()) {
-                bail!("{} holds {name} but no {MANIFEST}: choose another --out", dir.display())
+            Some(Held { same: Same::ButLength(differences), result: Some(result), manifest: found, .. }) => {
+                let Some(extend) = &options.extend else {
+                    bail!(
+                        "{} holds another run: {differences}. Add --extend to train it further from where it ended, or choose \
+                         another --out",
+                        dir.display()
+                    )
+                };
+                let state = states::facts(dir)?;
+                let run = Finished { dir, manifest: &found, result: &result, state: state.as_ref() };
+                let longer = extend::prepare(&run, &manifest, extend)?;
+                extended_at = extend::last(&longer);
+                disk::write_json(&path, &longer)?;
+                extend::clear(dir)?;
+                let kept = dir.join(before_extend(extended_at.unwrap_or_default()));
+                tracing::info!("what the run was is kept in {}", kept.display());
             }
-            disk::write_json(&path, &manifest)?;
-            lock(&path)?
-        };
+            Some(Held { same: Same::ButLength(differences), result: None, .. }) => bail!(
+                "{} holds another run, unfinished: {differences}. Finish it with its own length and --resume, after which \
+                 --extend trains it further, or choose another --out",
+                dir.display()
+            ),
+            None => {
+                let ours = [METRICS, RESULT, EXPERIMENT, MODEL, CHECKPOINT, BEST].map(String::from);
+                if let Some(name) = states::names(dir)?.into_iter().chain(ours).find(|name| dir.join(name).exists()) {
+                    bail!("{} holds {name} but no {MANIFEST}: choose another --out", dir.display())
+                }
+                disk::write_json(&path, &manifest)?;
+            }
+        }
         if !dir.join(EXPERIMENT).exists() {
             disk::write(&dir.join(EXPERIMENT), options.config.to_toml()?.as_bytes())?;
         }
-        let (metrics, events) = (append(&dir.join(METRICS))?, EventWriter::create(dir)?);
-        let written = Some(Written { begun: resumed, metrics, events, _lock: lock });
-        let run = Self { dir: dir.into(), resumed, extended_at, written };
+        let (metrics, events) = (Metrics::open(dir)?, EventWriter::create(dir)?);
+        let written = Some(Written { begun: resumed, metrics, events, lock });
+        let run = Self { dir: dir.into(), stage: options.stage.into(), resumed, extended_at, written };
         Ok(if resumed { Opened::Resume(run) } else { Opened::Fresh(run) })
     }
 
@@ -220,88 +216,78 @@ impl Run {
     /// When the files cannot be written.
     pub fn log(&mut self, step: u64, values: &[(&str, f64)]) -> Result<()> {
         let Some(written) = &mut self.written else { return Ok(()) };
-        let mut line = format!("{{\"step\":{step}");
-        for (name, value) in values {
-            line += &format!(",{}:{}", json!(name), json!(value));
-        }
-        line += "}\n";
         written.begun = true;
-        written.metrics.write_all(line.as_bytes()).with_context(|| format!("cannot write {METRICS}"))?;
+        written.metrics.add(step, values)?;
         written.events.scalars(step, values)
+    }
+
+    /// Waits until the disk has all measurements: a state that follows claims none that a power cut could take.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn sync(&self) -> Result<()> {
+        let Some(written) = &self.written else { return Ok(()) };
+        written.metrics.sync()?;
+        written.events.sync()
     }
 
     /// Drops the measurements past `step`: the run goes on from there and makes them again.
     ///
     /// # Errors
-    /// When the file cannot be rewritten.
+    /// When the files cannot be shortened.
     pub fn rewind(&mut self, step: u64) -> Result<()> {
         let Some(written) = &mut self.written else { return Ok(()) };
-        let path = self.dir.join(METRICS);
-        let text = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        // A line that a crash cut short is no JSON, and goes too.
-        let kept = |line: &&[u8]| {
-            let line: Option<Json> = serde_json::from_slice(line).ok();
-            line.and_then(|l| l["step"].as_u64()).is_some_and(|s| s <= step)
-        };
-        let lines: Vec<&[u8]> = text.split_inclusive(|b| *b == b'\n').filter(kept).collect();
-        disk::write(&path, &lines.concat())?;
-        written.metrics = append(&path)?;
+        written.metrics.rewind(step)?;
         written.events.restart(step)
     }
 
-    /// Writes the result, which completes the run.
+    /// Writes the result, which completes the run, with its stage and the checksums of the checkpoint.
     ///
     /// # Errors
     /// When there is one already, or it cannot be written.
     pub fn finish(mut self, result: &Json) -> Result<()> {
         let Some(written) = &mut self.written else { return Ok(()) };
         written.begun = true;
-        let path = self.dir.join(RESULT);
-        if path.exists() {
-            bail!("{} exists already", path.display())
-        }
-        disk::write_json(&path, result)
+        finished::write(&self.dir, &self.stage, result)
     }
 }
 
 impl Drop for Run {
     fn drop(&mut self) {
-        let Some(Written { begun: false, events, .. }) = &self.written else { return };
+        let Some(Written { begun: false, events, lock, .. }) = self.written.take() else { return };
         // What `open` made and no more. Where that fails the folder holds an unfinished run, as after a crash.
         let made = [METRICS, EXPERIMENT, MANIFEST].map(|name| self.dir.join(name));
         for path in [events.path()].into_iter().chain(made.iter().map(PathBuf::as_path)) {
             let _ = std::fs::remove_file(path);
         }
+        drop(lock);
         let _ = std::fs::remove_dir(&self.dir);
     }
 }
 
-/// Writes another manifest in the place of one, and gives the lock on it.
-fn replace(path: &Path, manifest: &Json) -> Result<File> {
-    let mut held = None;
-    disk::atomically(path, |partial| {
-        std::fs::write(partial, format!("{manifest:#}\n"))?;
-        // Before it is in its place: nobody finds it free.
-        held = Some(lock(partial)?);
-        Ok(())
-    })?;
-    held.context("the manifest was not written")
+/// The run that a folder holds.
+struct Held {
+    manifest: Json,
+    same: Same,
+    /// What it came to, where it is finished and its files are whole.
+    result: Option<Json>,
+    /// There is a result, of before it was extended.
+    left_over: bool,
 }
 
-fn append(path: &Path) -> Result<File> {
-    let file = OpenOptions::new().create(true).append(true).open(path);
-    file.with_context(|| format!("cannot write {}", path.display()))
-}
-
-fn lock(path: &Path) -> Result<File> {
-    let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-    match file.try_lock() {
-        Err(TryLockError::WouldBlock) => {
-            bail!("another process works on {}", path.parent().unwrap_or(path).display())
-        }
-        // A file system without locks: go on without.
-        Ok(()) | Err(TryLockError::Error(_)) => Ok(file),
+/// What [`RunOptions::out`] holds; `None` where it holds no run.
+fn held(options: &RunOptions<'_>, wanted: &Json) -> Result<Option<Held>> {
+    let (dir, path) = (options.out, options.out.join(MANIFEST));
+    if !path.exists() {
+        return Ok(None);
     }
+    let manifest = disk::read_json(&path)?;
+    let same = same(dir, &manifest, wanted)?;
+    // Of one that was extended, and of which the old result is still there, the checkpoint may be gone already.
+    let left_over = extend::last(&manifest).is_some()
+        && disk::read_json(&dir.join(RESULT)).is_ok_and(|result| extend::is_left_over(&manifest, &result));
+    let result = if left_over { None } else { finished::read(dir, options.stage, options.resume)? };
+    Ok(Some(Held { manifest, same, result, left_over }))
 }
 
 fn manifest(options: &RunOptions<'_>) -> Result<Json> {
@@ -404,7 +390,6 @@ pub(crate) mod tests {
         let steps: Vec<u64> =
             metrics.lines().map(|l| serde_json::from_str::<Json>(l).unwrap()["step"].as_u64().unwrap()).collect();
         assert_eq!(steps, [1, 2, 3, 4]);
-        assert!(metrics.starts_with("{\"step\":1,\"loss\":1.0,\"nan\":null}\n"), "{metrics}");
         run.finish(&json!({"top1": 0.5})).unwrap();
 
         let Opened::Done(result) = open(&out, 0.1, false).unwrap() else { panic!("a finished run") };
@@ -435,7 +420,7 @@ pub(crate) mod tests {
         drop(open(&out, 0.1, false).unwrap());
         let Opened::Fresh(mut run) = open(&out, 0.5, false).unwrap() else { panic!("a fresh run") };
         let names: Vec<_> = std::fs::read_dir(&out).unwrap().map(|e| e.unwrap().file_name()).collect();
-        assert_eq!(names.len(), 5, "notes, manifest, experiment, metrics and one file of events: {names:?}");
+        assert_eq!(names.len(), 6, "notes, lock, manifest, experiment, metrics and one file of events: {names:?}");
         run.log(1, &[("loss", 1.0)]).unwrap();
         drop(run);
         // Once begun, it stays, even where a resumption adds nothing.

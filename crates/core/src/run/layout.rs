@@ -7,7 +7,7 @@
 //!     events.out.tfevents.*  the same for TensorBoard
 //!     labels.json            which images' labels were used
 //!     classes.json           names of the classes that it began with
-//!     state.safetensors      what resumes the run
+//!     state-STEP.safetensors what resumes the run after STEP steps; the last two are kept
 //!     checkpoint/            what the next stage takes: model.safetensors, config.json
 //!     best/                  the same as it was at the best evaluation, and best.json, which says when
 //!     before-extend-STEP/    what the run was when it was extended: manifest, state, checkpoint, best, result
@@ -24,6 +24,8 @@
 //!     review.json                      what the report shows of both
 //! ```
 
+/// There while a process works on a run.
+pub const LOCK: &str = ".lock";
 /// What decides the result of a run.
 pub const MANIFEST: &str = "manifest.json";
 /// The whole experiment of a run, every default written out.
@@ -36,7 +38,9 @@ pub const EVENTS: &str = "events.out.tfevents";
 pub const LABELS: &str = "labels.json";
 /// Names of the classes that a run began with.
 pub const CLASSES: &str = "classes.json";
-/// What resumes a run.
+/// How the names of what resumes a run begin.
+pub const STATES: &str = "state-";
+/// What resumed a run of an earlier version.
 pub const STATE: &str = "state.safetensors";
 /// Which labeled pictures were held out to measure on, where the dataset has no test pictures.
 pub const HELD_OUT: &str = "held-out.json";
@@ -92,6 +96,11 @@ pub const REPORT: &str = "report";
 pub const PAGE: &str = "index.html";
 /// The report for programs.
 pub const RESULTS: &str = "results.json";
+
+/// What resumes a run after `step` steps.
+pub fn state_after(step: u64) -> String {
+    format!("{STATES}{step}.safetensors")
+}
 
 /// Where a run that is trained further keeps what it was after `step` steps.
 pub fn before_extend(step: u64) -> String {

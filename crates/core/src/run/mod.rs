@@ -3,9 +3,13 @@
 pub mod best;
 pub mod checkpoint;
 mod extend;
+mod finished;
 mod folder;
 pub mod layout;
+mod lock;
 mod manifest;
+mod metrics;
+pub mod states;
 mod tensorboard;
 mod together;
 

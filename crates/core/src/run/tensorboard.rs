@@ -1,12 +1,14 @@
 //! TensorBoard event files, scalars only: TFRecord frames around hand-written protocol buffers.
 
 use super::layout::EVENTS;
-use crate::disk;
 use anyhow::{Context, Result};
 use std::fs::File;
-use std::io::Write;
+use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Bytes of a frame beside its data: length and two checksums.
+const FRAME: u64 = 16;
 
 /// An `events.out.tfevents.*` file that is being written.
 pub struct EventWriter {
@@ -54,6 +56,14 @@ impl EventWriter {
         self.event(Some(step), &field_bytes(5, &summary))
     }
 
+    /// Waits until the disk has all events.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn sync(&self) -> Result<()> {
+        self.file.sync_data().with_context(|| format!("cannot write {}", self.path.display()))
+    }
+
     /// Says that training goes on after `step` steps, and drops what the run's earlier files tell of later ones. A viewer that
     /// has read those already drops them, too.
     ///
@@ -67,11 +77,7 @@ impl EventWriter {
             if path == self.path || !is_ours(name) {
                 continue;
             }
-            let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-            let kept = kept(&bytes, step);
-            if kept.len() < bytes.len() {
-                disk::write(&path, &kept)?;
-            }
+            shorten(&path, step).with_context(|| format!("cannot shorten {}", path.display()))?;
         }
         // Event.session_log = 7, SessionLog.status = 1, START = 1.
         self.event(Some(step + 1), &field_bytes(7, &[1 << 3, 1]))
@@ -97,25 +103,37 @@ fn is_ours(name: &str) -> bool {
     parts.is_some_and(|parts| parts.split('.').count() == 3 && parts.split('.').all(is_number))
 }
 
-/// The frames of a file that tell of no step past `step`. What follows a frame that a crash cut short goes, too.
-fn kept(bytes: &[u8], step: u64) -> Vec<u8> {
-    let (mut kept, mut rest) = (Vec::new(), bytes);
-    while let Some((data, whole)) = first_frame(rest) {
-        if step_of(data).is_none_or(|own| own <= step) {
-            kept.extend(&rest[..whole]);
+/// Cuts off the frames of steps past `step`, which come last, and one that a crash cut short. What remains is not touched, however
+/// long it is.
+fn shorten(path: &Path, step: u64) -> std::io::Result<()> {
+    let file = File::options().read(true).write(true).open(path)?;
+    let (length, mut kept) = (file.metadata()?.len(), 0);
+    let mut frames = BufReader::new(&file);
+    while let Some(data) = next_frame(&mut frames, length - kept)? {
+        if step_of(&data).is_some_and(|own| own > step) {
+            break;
         }
-        rest = &rest[whole..];
+        kept += data.len() as u64 + FRAME;
     }
-    kept
+    if kept < length { file.set_len(kept) } else { Ok(()) }
 }
 
-/// The data of the frame that `bytes` begin with, and the frame's length; `None` where it is not whole.
-fn first_frame(bytes: &[u8]) -> Option<(&[u8], usize)> {
-    let length: [u8; 8] = bytes.get(..8)?.try_into().ok()?;
-    let whole = usize::try_from(u64::from_le_bytes(length)).ok()?.checked_add(16)?;
-    let data = bytes.get(12..whole - 4)?;
-    let intact = bytes.get(8..12)? == masked(&length) && bytes.get(whole - 4..whole)? == masked(data);
-    intact.then_some((data, whole))
+/// The data of the next frame, where it is whole; at most `left` bytes are left.
+fn next_frame(file: &mut impl Read, left: u64) -> std::io::Result<Option<Vec<u8>>> {
+    if left < FRAME {
+        return Ok(None);
+    }
+    let (mut length, mut sum) = ([0; 8], [0; 4]);
+    file.read_exact(&mut length)?;
+    file.read_exact(&mut sum)?;
+    let size = u64::from_le_bytes(length);
+    if sum != masked(&length) || size > left - FRAME {
+        return Ok(None);
+    }
+    let mut data = vec![0; size as usize];
+    file.read_exact(&mut data)?;
+    file.read_exact(&mut sum)?;
+    Ok((sum == masked(&data)).then_some(data))
 }
 
 /// The step of an event that [`EventWriter::event`] wrote; `None` where it tells of none.
@@ -201,11 +219,12 @@ mod tests {
         for file in files {
             let bytes = std::fs::read(file).unwrap();
             let mut rest = &bytes[..];
-            while let Some((data, whole)) = first_frame(rest) {
+            loop {
+                let left = rest.len() as u64;
+                let Some(data) = next_frame(&mut rest, left).unwrap() else { break };
                 if data.windows(4).any(|w| w == b"loss") {
-                    steps.extend(step_of(data));
+                    steps.extend(step_of(&data));
                 }
-                rest = &rest[whole..];
             }
             assert!(rest.is_empty(), "{} bytes belong to no frame", rest.len());
         }
@@ -248,10 +267,10 @@ mod tests {
             assert_eq!(step_of(&event), Some(step));
         }
         // No bytes make it panic, and a length of any size is a frame that is not whole.
-        for end in 0..bytes.len().min(200) {
-            kept(&bytes[end..], 3);
+        for start in 0..bytes.len().min(200) {
+            next_frame(&mut &bytes[start..], (bytes.len() - start) as u64).unwrap();
         }
-        assert!(first_frame(&[0xff; 40]).is_none());
+        assert!(next_frame(&mut &[0xff; 40][..], 40).unwrap().is_none());
     }
 
     #[test]

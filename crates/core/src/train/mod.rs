@@ -9,6 +9,7 @@ mod stop;
 mod task;
 mod trainer;
 mod watch;
+mod watched;
 
 pub use prefetch::BatchFn;
 pub use schedule::Schedule;

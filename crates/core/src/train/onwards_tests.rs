@@ -174,7 +174,9 @@ fn an_extension_that_is_interrupted_gives_the_same_bytes() {
     let out = at("early");
     let _ = eight(&out);
     drop(opened(&out, &of(16), true).unwrap());
-    for name in [layout::MANIFEST, layout::RESULT] {
+    std::fs::create_dir(out.join(layout::CHECKPOINT)).unwrap();
+    let checkpoint = [layout::MODEL, layout::CONFIG].map(|name| format!("{}/{name}", layout::CHECKPOINT));
+    for name in checkpoint.iter().map(String::as_str).chain([layout::MANIFEST, layout::RESULT]) {
         std::fs::copy(out.join(layout::before_extend(8)).join(name), out.join(name)).unwrap();
     }
     extend(&out, &of(16), None);
@@ -202,9 +204,12 @@ fn what_cannot_be_extended_says_why() {
     other.learning_rate *= 2.0;
     let text = refused(&out, &other, true);
     assert!(text.contains("learning_rate") && !text.contains("Add --extend"), "{text}");
-    std::fs::remove_file(out.join(layout::STATE)).unwrap();
+    std::fs::remove_file(out.join(layout::state_after(8))).unwrap();
     let text = refused(&out, &of(16), true);
-    assert!(text.contains("state.safetensors is gone") && text.contains("--from"), "{text}");
+    assert!(text.contains("is that after step 6, and the run ended after step 8"), "{text}");
+    std::fs::remove_file(out.join(layout::state_after(6))).unwrap();
+    let text = refused(&out, &of(16), true);
+    assert!(text.contains("state-8.safetensors is gone") && text.contains("--from"), "{text}");
     assert!(matches!(opened(&out, &of(8), false).unwrap(), Opened::Done(_)), "refusals change nothing");
     assert!(!out.join(layout::before_extend(8)).exists());
     let unfinished = dir.path().join("unfinished");

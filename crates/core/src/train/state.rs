@@ -3,8 +3,10 @@
 use super::task::Task;
 use super::watch::Watch;
 use crate::optim::Optimizer;
-use crate::params::Match;
-use crate::run::{Best, Run, best, checkpoint};
+use crate::params::{Kind, Match};
+use crate::run::states::{self, State};
+use crate::run::{Best, Run, best};
+use crate::tensors;
 use anyhow::{Context, Result};
 use candle_core::Tensor;
 use serde_json::json;
@@ -26,14 +28,24 @@ pub(super) fn save<T: Task>(
         return Ok(());
     }
     let parts = [(MODEL, task.store().save_map()?), (OPTIMIZER, optimizer.state()), (TASK, task.state()?)];
+    // The last step's numbers are in no loss yet.
+    let variance = |name: &str| task.store().by_name(name).is_some_and(|p| p.kind == Kind::Variance);
+    let numbers =
+        parts.iter().flat_map(|(part, tensors)| tensors.iter().map(move |(name, tensor)| (*part, name, tensor)));
+    let floats = numbers.filter(|(part, _, tensor)| *part != TASK || tensor.dtype().is_float());
+    tensors::check(floats.map(|(part, name, tensor)| (name.as_str(), tensor, part == MODEL && variance(name))))
+        .context(
+            "the step left numbers with which no training goes on, and no state is saved; try a lower learning_rate",
+        )?;
     let mut tensors = BTreeMap::new();
     for (prefix, part) in parts {
         tensors.extend(part.into_iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor)));
     }
     // What a GPU computed with: other engines sum in another order.
-    let mut state = json!({"step": step, "seconds": seconds, "engines": engines::export()});
+    let mut state = json!({"seconds": seconds, "engines": engines::export()});
     watch.save(&mut state);
-    checkpoint::save_state(run.dir(), &tensors, &state)?;
+    run.sync()?;
+    states::save(run.dir(), step, &tensors, &state)?;
     best::settle(run.dir())
 }
 
@@ -55,7 +67,7 @@ pub(super) fn resume<T: Task>(
     run: &mut Run,
     watch: &mut Watch,
 ) -> Result<Option<(u64, f64)>> {
-    let Some((tensors, state)) = checkpoint::load_state(run.dir())? else {
+    let Some(State { step, tensors, facts: state }) = states::load(run.dir(), run.leads())? else {
         rewind(run, 0, None)?;
         return Ok(None);
     };
@@ -69,7 +81,6 @@ pub(super) fn resume<T: Task>(
         optimizer.restore(&part(OPTIMIZER))?;
         task.restore(&part(TASK))?;
         engines::import(state["engines"].as_str().unwrap_or_default())?;
-        let step = state["step"].as_u64().context("the state holds no step")?;
         Ok((step, state["seconds"].as_f64().unwrap_or(0.0)))
     };
     let resumed = inner().with_context(|| format!("resuming {}", run.dir().display()))?;

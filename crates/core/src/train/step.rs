@@ -2,11 +2,11 @@
 
 use super::ranks::{Figure, Ranks, Summed};
 use super::task::{Loss, Task};
+use super::watched::{Seen, Watched};
 use crate::config::TrainingConfig;
 use crate::optim::Optimizer;
-use crate::params::Param;
+use crate::params::{Param, ParamStore};
 use anyhow::{Result, bail};
-use candle_core::Tensor;
 use candle_core::backprop::GradStore;
 use simclr_ops::{Figures, optim, weighted_sum};
 
@@ -23,10 +23,11 @@ pub(super) struct At {
 /// A step that was launched: its figures may still be on their way.
 pub(super) struct Pending {
     pub at: At,
-    /// What [`Summed`] reads: the loss; what is lowered beside it; the metrics. Then the squares of what decays, and those of
-    /// the gradients, where it is logged.
+    /// What [`Summed`] reads: the loss; what is lowered beside it; the metrics. Then the squares of what decays, and what
+    /// [`Watched`] reads.
     pub figures: Figures,
     summed: Summed,
+    watched: Watched,
     beside: bool,
     decays: bool,
     names: Vec<&'static str>,
@@ -36,16 +37,18 @@ pub(super) struct Report {
     pub loss: f64,
     pub decay: f64,
     pub total: f64,
-    /// NaN where the step is not logged.
     pub grad_norm: f64,
+    /// Figures of each part of the network, where the step is logged.
+    pub by_part: Vec<(String, f64)>,
     pub metrics: Vec<(&'static str, f64)>,
     /// A rank was asked to stop.
     pub stop: bool,
 }
 
 impl Pending {
-    /// Waits for the figures; an error where the loss is not finite.
-    pub fn report(self, weight_decay: f64) -> Result<Report> {
+    /// Waits for the figures; an error where the loss or a gradient is not finite, which names the layer where it began. `store`
+    /// holds the parameters that were trained.
+    pub fn report(self, weight_decay: f64, store: &ParamStore) -> Result<Report> {
         let numbers = self.figures.read()?;
         let (summed, own) = numbers.split_at(self.summed.len().min(numbers.len()));
         let (means, stop) = self.summed.read(summed)?;
@@ -53,19 +56,20 @@ impl Pending {
         let mut next = || means.next().flatten().unwrap_or(f64::NAN);
         let loss = next();
         let beside = if self.beside { next() } else { 0.0 };
-        let mut own = own.iter();
-        let mut next = || own.next().copied().unwrap_or(f64::NAN);
-        let decay = if self.decays { 0.5 * weight_decay * next() } else { 0.0 };
-        let grad_norm = if self.at.logged { next().sqrt() } else { f64::NAN };
+        let (decaying, watched) = own.split_at(usize::from(self.decays).min(own.len()));
+        let decay = decaying.first().map_or(0.0, |squares| 0.5 * weight_decay * squares);
+        let Seen { grad_norm, by_part, fault } = self.watched.read(store, watched)?;
         let total = loss + beside + decay;
-        if !total.is_finite() {
+        if !total.is_finite() || fault.is_some() {
+            let place = fault.map(|fault| format!("; {fault}")).unwrap_or_default();
             bail!(
-                "the loss is {loss} (beside it {beside}, weight decay {decay}), not a finite number; try a lower \
-                 learning_rate or a longer warmup, and look whether the images hold numbers that are not finite"
+                "the loss is {loss} (beside it {beside}, weight decay {decay}), the norm of the gradients {grad_norm}: not finite \
+                 numbers{place}. Try a lower learning_rate or a longer warmup, dtype = \"f32\" where it is another, and look \
+                 whether the images hold numbers that are not finite"
             )
         }
         let metrics = self.names.into_iter().zip(means).filter_map(|(name, value)| Some((name, value?))).collect();
-        Ok(Report { loss, decay, total, grad_norm, metrics, stop })
+        Ok(Report { loss, decay, total, grad_norm, by_part, metrics, stop })
     }
 }
 
@@ -100,16 +104,15 @@ pub(super) fn advance<T: Task>(
     drop(lowered);
     tidy(task, &mut grads)?;
     add_decay(&mut grads, &decaying, factor as f32)?;
-    if at.logged {
-        let gradients: Vec<&Tensor> = task.store().trainable().filter_map(|p| grads.get(&p.tensor)).collect();
-        own.push(optim::sum_of_squares(&gradients)?);
-    }
     let (beside, decays) = (beside.is_some(), !decaying.is_empty());
+    let mut watched = Watched::begin(task.store(), &grads, at.logged)?;
     optimizer.step(task.store(), &grads, at.lr)?;
+    own.extend(watched.end(task.store())?);
+    drop(grads);
     task.after_step(at.step)?;
     scalars.extend(own);
     let figures = Figures::of(&scalars.iter().collect::<Vec<_>>())?;
-    Ok(Pending { at, figures, summed, beside, decays, names })
+    Ok(Pending { at, figures, summed, watched, beside, decays, names })
 }
 
 /// What CUDA, and what cuDNN and cuBLAS, call a lack of memory.

@@ -8,7 +8,8 @@ use crate::cli::ProgressMode;
 use crate::config::{Duration, OptimizerConfig, Scaling, TrainingConfig};
 use crate::params::{Kind, ParamStore, Part};
 use crate::rng::{Purpose, Rng};
-use crate::run::{Extend, Opened, Run, RunOptions, checkpoint, layout};
+use crate::run::states::{self, State};
+use crate::run::{Extend, Opened, Run, RunOptions, layout};
 use crate::testing::assert_close;
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
@@ -210,6 +211,25 @@ fn a_resumed_run_and_any_number_of_threads_give_the_same_bytes() {
     }
 }
 
+#[test]
+fn a_damaged_state_is_passed_over_and_the_bits_are_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let training = training(OptimizerConfig::lars());
+    go(&mut Regression::new(), &at("whole"), &training, None).unwrap();
+    go(&mut Regression::new(), &at("damaged"), &training, Some(7)).unwrap();
+    let newest = at("damaged").join(layout::state_after(6));
+    let mut bytes = std::fs::read(&newest).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    std::fs::write(&newest, bytes).unwrap();
+    go(&mut Regression::new(), &at("damaged"), &training, None).unwrap();
+    let model = |name: &str| std::fs::read(at(name).join(layout::CHECKPOINT).join(layout::MODEL)).unwrap();
+    assert!(model("damaged") == model("whole"));
+    assert_eq!(metrics(&at("damaged")), metrics(&at("whole")), "no line is doubled, none is missing");
+    assert!(newest.with_extension("damaged").exists(), "what was damaged is kept aside");
+}
+
 /// What a GPU computed with goes with the state, and comes back from it before the run goes on.
 #[test]
 fn a_resumed_run_knows_the_engines_that_it_began_with() {
@@ -217,15 +237,15 @@ fn a_resumed_run_knows_the_engines_that_it_began_with() {
     let training = training(OptimizerConfig::sgd());
     engines::import("no GPU: a convolution of this test = graph 5 2:1\n").unwrap();
     go(&mut Regression::new(), dir.path(), &training, Some(4)).unwrap();
-    let (tensors, mut state) = checkpoint::load_state(dir.path()).unwrap().unwrap();
+    let State { step, tensors, facts: mut state } = states::load(dir.path(), true).unwrap().unwrap();
     assert!(state["engines"].as_str().unwrap().contains("of this test = graph 5 2:1\n"), "{state}");
     // As another process would have left it.
     state["engines"] = json!("no GPU: another one of this test = legacy 1 0\n");
-    checkpoint::save_state(dir.path(), &tensors, &state).unwrap();
+    states::save(dir.path(), step, &tensors, &state).unwrap();
     go(&mut Regression::new(), dir.path(), &training, Some(5)).unwrap();
     assert!(engines::export().contains("another one of this test = legacy 1 0\n"), "{}", engines::export());
     state["engines"] = json!("gibberish");
-    checkpoint::save_state(dir.path(), &tensors, &state).unwrap();
+    states::save(dir.path(), step, &tensors, &state).unwrap();
     let refused = format!("{:#}", go(&mut Regression::new(), dir.path(), &training, None).unwrap_err());
     assert!(refused.contains("resuming") && refused.contains("gibberish"), "{refused}");
 }
@@ -289,10 +309,24 @@ fn a_loss_that_is_not_finite_stops_and_keeps_the_last_state() {
     let mut task = Regression::new();
     task.poisoned = Some(7);
     let message = format!("{:#}", go(&mut task, dir.path(), &training(OptimizerConfig::lars()), None).unwrap_err());
-    for part in ["step 7 of 10", "NaN", "learning_rate", "saved state is that of step 6"] {
+    for part in ["step 7 of 10", "NaN", "running_mean", "learning_rate", "saved state is that of step 6"] {
         assert!(message.contains(part), "{message}");
     }
-    assert!(dir.path().join(layout::STATE).exists() && !dir.path().join("checkpoint").exists());
+    assert!(dir.path().join(layout::state_after(6)).exists() && !dir.path().join("checkpoint").exists());
+}
+
+/// The last update is in no loss: what it did shows before anything is saved.
+#[test]
+fn a_last_step_that_goes_wild_is_not_saved() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut training = training(OptimizerConfig::sgd());
+    (training.length, training.warmup, training.learning_rate) = (Duration::Steps(1), Duration::Steps(0), 3e38);
+    (training.weight_decay, training.scaling) = (0.0, Scaling::None);
+    let message = format!("{:#}", go(&mut Regression::new(), dir.path(), &training, None).unwrap_err());
+    for part in ["step 0 of 1 (learning rate 3.000e38)", "are not finite", "no state is saved", "weight"] {
+        assert!(message.contains(part), "{part} in {message}");
+    }
+    assert!(states::names(dir.path()).unwrap().is_empty() && !dir.path().join(layout::CHECKPOINT).exists());
 }
 
 /// A device that takes its time for each step, one after the other, while the host goes on: the speed is the device's, not

@@ -152,7 +152,7 @@ pub(super) fn train_by<T: Task>(
         while let Some(Pending { at: At { step, lr, logged, .. }, .. }) = ready.front() {
             let (done, lr, logged) = (step + 1, *lr, *logged);
             let Some(first) = ready.pop_front() else { break };
-            let report = first.report(training.weight_decay).with_context(|| at(done - 1, lr))?;
+            let report = first.report(training.weight_decay, task.store()).with_context(|| at(done - 1, lr))?;
             stopping |= report.stop;
             if stopping {
                 // The last step is to be known, too, before it is saved.
@@ -175,6 +175,7 @@ pub(super) fn train_by<T: Task>(
                     ("images_per_s", speed.images_per_s()),
                 ];
                 values.extend(&report.metrics);
+                values.extend(report.by_part.iter().map(|(name, value)| (name.as_str(), *value)));
                 if !group.is_alone() {
                     let (told, steps) = (group.traffic(), (done - told_at).max(1) as f64);
                     values.extend([("comm_bytes", told.bytes as f64 / steps), ("comm_exposed_s", told.waited / steps)]);
@@ -200,7 +201,7 @@ pub(super) fn train_by<T: Task>(
         // Last, so that a state never claims measurements that are not in the file.
         if saves || over || stopping {
             agree(task, group, done).context("before the state is saved")?;
-            save(task, optimizer.as_ref(), run, (done, seconds()), &watch)?;
+            save(task, optimizer.as_ref(), run, (done, seconds()), &watch).with_context(|| at(step, lr))?;
             saved = done;
         }
         if stopping && done < total && !over {

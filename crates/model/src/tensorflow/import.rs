@@ -247,7 +247,7 @@ fn read(bundle: &Bundle, found: &Variables, model: &SimClr) -> Result<BTreeMap<S
                 Part::Classifier => Section::Classifier,
                 _ => Section::Encoder,
             };
-            let norm = matches!(param.kind, Kind::BatchNorm | Kind::Statistic);
+            let norm = param.kind == Kind::BatchNorm || param.kind.is_statistic();
             unit = queues.get_mut(&(section, norm)).and_then(Iterator::next);
             (current, taken) = (base.to_string(), 0);
         }
@@ -287,7 +287,7 @@ fn complete(unit: Option<&Unit>, taken: usize) -> Result<()> {
 
 /// What TensorFlow calls this variable of a layer.
 fn leaf_of(param: &Param) -> &'static str {
-    let norm = matches!(param.kind, Kind::BatchNorm | Kind::Statistic);
+    let norm = param.kind == Kind::BatchNorm || param.kind.is_statistic();
     match param.name.rsplit('.').next() {
         Some("weight") if norm => "gamma",
         Some("bias") if norm => "beta",

@@ -19,7 +19,7 @@ fn network(depth: usize, stem: Stem, channels: usize, classes: usize, se_ratio: 
     let max_pool = if stem == Stem::Imagenet { MaxPool::Torch } else { MaxPool::Tensorflow };
     let model = ModelConfig { width: 0.125, stem, max_pool, se_ratio, proj_layers: 0, ..ModelConfig::resnet(depth) };
     let model = SimClr::new(&ModelSpec::new(&model, channels, 48, classes, 0), 5).unwrap();
-    for (i, p) in model.store.iter().enumerate().filter(|(_, p)| matches!(p.kind, Kind::BatchNorm | Kind::Statistic)) {
+    for (i, p) in model.store.iter().enumerate().filter(|(_, p)| p.kind == Kind::BatchNorm || p.kind.is_statistic()) {
         let mut rng = Rng::stream(1, Purpose::Test, &[i as u64]);
         let low = if p.name.ends_with("running_var") || p.name.ends_with("weight") { 0.5 } else { -0.5 };
         simclr_ops::tensor::update(&p.tensor, |v| v.iter_mut().for_each(|v| *v = rng.uniform(low, low + 1.0))).unwrap();

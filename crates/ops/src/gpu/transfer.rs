@@ -102,7 +102,7 @@ impl PendingUpload {
 
 /// Bytes of a slot for one scalar.
 const SLOT: usize = 8;
-/// Scalars of one reading at most.
+/// Numbers that a buffer has room for, at least.
 const SLOTS: usize = 32;
 
 thread_local! {
@@ -110,38 +110,42 @@ thread_local! {
     static IDLE: RefCell<Vec<Pinned>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Scalars in flight to the host.
+/// Numbers in flight to the host.
 pub struct PendingRead {
     /// None once it has gone back to the idle ones.
     buffer: Option<Pinned>,
+    /// Of each number.
     dtypes: Vec<DType>,
 }
 
 impl PendingRead {
-    /// Asks a GPU for scalars on it, f32 or f64, behind all work that it was given.
+    /// Asks a GPU for scalars on it, f32 or f64, and lists of f64, behind all work that it was given.
     ///
     /// # Errors
-    /// When they are on several devices, or too many.
-    pub fn of(gpu: &Gpu, scalars: &[&Tensor]) -> Result<Self> {
-        if scalars.len() > SLOTS {
-            bail!("{} figures at once; at most {SLOTS} are read", scalars.len())
+    /// When they are on several devices, or memory is short.
+    pub fn of(gpu: &Gpu, figures: &[&Tensor]) -> Result<Self> {
+        let (mut parts, mut dtypes) = (Vec::new(), Vec::new());
+        for figure in figures {
+            let (place, count) = (dtypes.len() * SLOT, figure.elem_count());
+            parts.push(match figure.dtype() {
+                DType::F64 => (place, at::<f64>(figure)?.0, count * size_of::<f64>()),
+                _ if count == 1 => (place, at::<f32>(figure)?.0, size_of::<f32>()),
+                dtype => bail!("a list of {count} figures of {dtype:?}: lists are f64"),
+            });
+            dtypes.extend(std::iter::repeat_n(figure.dtype(), count));
         }
-        let part = |(slot, scalar): (usize, &&Tensor)| {
-            Ok(match scalar.dtype() {
-                DType::F64 => (slot * SLOT, at::<f64>(scalar)?.0, size_of::<f64>()),
-                _ => (slot * SLOT, at::<f32>(scalar)?.0, size_of::<f32>()),
-            })
-        };
-        let parts = scalars.iter().enumerate().map(part).collect::<Result<Vec<_>>>()?;
         let stream = gpu.0.cuda_stream();
-        let idle = IDLE.with_borrow_mut(Vec::pop).filter(|buffer| buffer.context() == stream.context());
+        let bytes = SLOT * dtypes.len().next_power_of_two().max(SLOTS);
+        let fits = |buffer: &Pinned| buffer.context() == stream.context() && buffer.bytes() >= bytes;
+        let idle = IDLE.with_borrow_mut(|idle| Some(idle.swap_remove(idle.iter().position(fits)?)));
         let mut buffer = match idle {
             Some(buffer) => buffer,
-            None => Pinned::new(stream.context(), SLOT * SLOTS, 0)?,
+            None => Pinned::new(stream.context(), bytes, 0)?,
         };
-        // SAFETY: each scalar is one number of that size, and is given back behind this copy.
+        // SAFETY: each part is as many numbers of that size, behind one another in the buffer, which has room for all; they are
+        // given back behind this copy.
         unsafe { buffer.receive(&parts, &stream) }?;
-        Ok(Self { buffer: Some(buffer), dtypes: scalars.iter().map(|s| s.dtype()).collect() })
+        Ok(Self { buffer: Some(buffer), dtypes })
     }
 
     /// The numbers, once they are here.

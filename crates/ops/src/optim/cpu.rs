@@ -63,14 +63,26 @@ pub fn round(tensors: &[&Tensor]) -> Result<Vec<Tensor>> {
 /// # Errors
 /// When a tensor is no contiguous f32 tensor on the CPU.
 pub fn sum_of_squares(tensors: &[&Tensor]) -> Result<Tensor> {
-    let mut all = 0.0;
-    for tensor in tensors {
-        all += with_slice(tensor, |values| {
+    let each = each_squared(tensors)?;
+    Tensor::new(each.iter().fold(0.0, |all, sum| all + sum), &Device::Cpu)
+}
+
+/// The sum of the squares of each tensor's numbers: f64.
+///
+/// # Errors
+/// When a tensor is no contiguous f32 tensor on the CPU.
+pub fn squares_of_each(tensors: &[&Tensor]) -> Result<Tensor> {
+    Tensor::new(each_squared(tensors)?, &Device::Cpu)
+}
+
+fn each_squared(tensors: &[&Tensor]) -> Result<Vec<f64>> {
+    let sum = |tensor: &&Tensor| {
+        with_slice(tensor, |values| {
             let [sum] = squares(values.len(), LONG_CHUNK, |i| [values[i]]);
             Ok(sum)
-        })?;
-    }
-    Tensor::new(all, &Device::Cpu)
+        })
+    };
+    tensors.iter().map(sum).collect()
 }
 
 /// `to` takes over the numbers of `from`.

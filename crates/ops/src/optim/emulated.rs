@@ -1,8 +1,8 @@
 //! LARS, SGD and Adam on the emulated GPU, three steps each, and sums over all weights, against the CPU's.
 #![allow(clippy::unwrap_used)]
 
-use super::gpu::{Slot, Slots, launch_decay, launch_round, launch_sum_of_squares};
-use super::{AdamStep, LarsStep, Parameter, adam, decay, lars, round, sgd, sum_of_squares};
+use super::gpu::{Slot, Slots, launch_decay, launch_round, launch_squares_of_each, launch_sum_of_squares};
+use super::{AdamStep, LarsStep, Parameter, adam, decay, lars, round, sgd, squares_of_each, sum_of_squares};
 use crate::gpu::machine::At;
 use crate::testing::emulated::{Emulated, Memory, assert_close, at, elements, in_any_order, numbers, room, tensor, up};
 use half::bf16;
@@ -57,20 +57,26 @@ fn check(what: &str, cpu: impl Fn(&[Parameter<'_>], i32), gpu: impl Fn(&Slots<Em
     }
 }
 
-/// Weight decay's gradients, and the sum of squares.
+/// Weight decay's gradients, and sums of squares.
 fn sums() {
-    let (squares, gradients) = in_any_order(|| {
+    let (squares, parts, gradients) = in_any_order(|| {
         let (w, g) = (each(|i, len| up(&numbers::<f32>(len, i))), each(|i, len| up(&gradient(i, 1, len))));
         let slots =
             each(|i, len| Slot { w: at(&w[i]), g: at(&g[i]), first: At::none(), second: None, len, adapted: false });
         let slots = Slots::new(Emulated::get(), &slots).unwrap();
         launch_decay(Emulated::get(), &slots, 0.25).unwrap();
         let squares = launch_sum_of_squares(Emulated::get(), &slots).unwrap().numbers();
-        (squares, g.iter().map(Memory::numbers).collect::<Vec<_>>())
+        let each = launch_squares_of_each(Emulated::get(), &slots).unwrap().numbers();
+        (squares, each, g.iter().map(Memory::numbers).collect::<Vec<_>>())
     });
     let weights = each(|i, len| tensor(&numbers::<f32>(len, i), len));
     let want = sum_of_squares(&weights.iter().collect::<Vec<_>>()).unwrap().to_scalar::<f64>().unwrap();
     assert!((squares[0] - want).abs() < 1e-9 * want, "{squares:?} is not {want}");
+    let want = squares_of_each(&weights.iter().collect::<Vec<_>>()).unwrap().to_vec1::<f64>().unwrap();
+    assert_eq!(parts.len(), want.len());
+    for (found, want) in parts.iter().zip(&want) {
+        assert!((found - want).abs() < 1e-9 * want, "{parts:?} are not {want:?}");
+    }
     for (i, found) in gradients.iter().enumerate() {
         let want = tensor(&gradient(i, 1, PARAMETERS[i].1), PARAMETERS[i].1);
         decay(&[(&want, &weights[i])], 0.25).unwrap();

@@ -83,6 +83,15 @@ pub fn launch_sum_of_squares<M: Machine>(m: &M, slots: &Slots<M>) -> Result<M::M
     Ok(out)
 }
 
+/// The sum of the squares of each tensor's weights.
+pub fn launch_squares_of_each<M: Machine>(m: &M, slots: &Slots<M>) -> Result<M::Memory<f64>> {
+    let (squares, out) = (m.room::<f64>(slots.chunks)?, m.room::<f64>(slots.count)?);
+    let args = args![m.at(&slots.table), slots.count as i64, m.at(&squares)];
+    m.launch(Launch::rows(KERNELS, "sum_squares", slots.chunks, args)?)?;
+    m.launch(Launch::rows(KERNELS, "sum_each", slots.count, args![m.at(&slots.table), m.at(&squares), m.at(&out)])?)?;
+    Ok(out)
+}
+
 /// Numbers that a kernel reads, and as many beside them that it changes.
 fn pair(read: &Tensor, changed: At<f32>) -> Result<Slot> {
     let (w, len) = (at(read)?, read.elem_count());
@@ -116,6 +125,15 @@ pub fn round(gpu: &Gpu, tensors: &[&Tensor]) -> Result<Vec<Tensor>> {
 pub fn sum_of_squares(gpu: &Gpu, tensors: &[&Tensor]) -> Result<Tensor> {
     let slots = tensors.iter().map(|t| pair(t, At::none())).collect::<Result<Vec<_>>>()?;
     Ok(gpu.tensor(launch_sum_of_squares(gpu, &Slots::new(gpu, &slots)?)?, ()))
+}
+
+/// The sum of the squares of each tensor's numbers: f64.
+///
+/// # Errors
+/// When a tensor is no contiguous f32 tensor on the GPU.
+pub fn squares_of_each(gpu: &Gpu, tensors: &[&Tensor]) -> Result<Tensor> {
+    let slots = tensors.iter().map(|t| pair(t, At::none())).collect::<Result<Vec<_>>>()?;
+    Ok(gpu.tensor(launch_squares_of_each(gpu, &Slots::new(gpu, &slots)?)?, tensors.len()))
 }
 
 /// `to` takes over the numbers of `from`.

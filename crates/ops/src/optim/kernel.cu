@@ -128,3 +128,13 @@ KERNEL(sum_all, (const double *values, i64 items, double *out)) {
   sum = block_sum(sum);
   if (threadIdx.x == 0) out[0] = sum;
 }
+
+// The sums of each tensor's chunks; a block a tensor.
+KERNEL(sum_each, (const Slot *slots, const double *squares, double *out)) {
+  Slot s = slots[blockIdx.x];
+  i64 chunks = (s.len + CHUNK - 1) / CHUNK;
+  double sum = 0;
+  for (i64 i = threadIdx.x; i < chunks; i += blockDim.x) sum += squares[s.chunk + i];
+  sum = block_sum(sum);
+  if (threadIdx.x == 0) out[blockIdx.x] = sum;
+}

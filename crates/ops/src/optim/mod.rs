@@ -56,6 +56,18 @@ pub fn sum_of_squares(tensors: &[&Tensor]) -> Result<Tensor> {
     dispatch!(one => sum_of_squares(tensors))
 }
 
+/// The sum of the squares of each tensor's numbers: f64, one for each tensor, where they are.
+///
+/// # Errors
+/// When there is no tensor, or one is empty or no contiguous f32 tensor on the others' device.
+pub fn squares_of_each(tensors: &[&Tensor]) -> Result<Tensor> {
+    let Some(one) = tensors.first() else { bail!("sums of squares over no tensors") };
+    if tensors.iter().any(|tensor| tensor.elem_count() == 0) {
+        bail!("a sum of squares over a tensor without numbers")
+    }
+    dispatch!(one => squares_of_each(tensors))
+}
+
 /// Takes over the numbers of `from`, f32 of the same shape, in place; the two may be on different devices.
 ///
 /// # Errors

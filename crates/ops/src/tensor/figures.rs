@@ -1,4 +1,4 @@
-//! Scalars that stay on their device until they are read.
+//! Scalars, and short lists of numbers, that stay on their device until they are read.
 
 use crate::gpu::{Gpu, PendingRead};
 use candle_core::{DType, Result, Tensor, bail};
@@ -14,22 +14,25 @@ enum State {
 }
 
 impl Figures {
-    /// Asks for the numbers of scalars, f32 or f64, all on one device.
+    /// Asks for the numbers of scalars, f32 or f64, and of lists, f64, all on one device.
     ///
     /// # Errors
-    /// When one is no scalar, or of another dtype.
-    pub fn of(scalars: &[&Tensor]) -> Result<Self> {
-        if let Some(other) = scalars.iter().find(|s| s.elem_count() != 1) {
-            bail!("a figure is one number, not a tensor of shape {:?}", other.shape())
+    /// When one is of another dtype.
+    pub fn of(figures: &[&Tensor]) -> Result<Self> {
+        if let Some(other) = figures.iter().find(|f| f.elem_count() != 1 && f.dtype() != DType::F64) {
+            bail!("figures are scalars or f64, not a tensor of {:?} and shape {:?}", other.dtype(), other.shape())
         }
-        if let Some(gpu) = scalars.iter().find_map(|s| Gpu::of(s)) {
-            return Ok(Self(State::InFlight(PendingRead::of(&gpu, scalars)?)));
+        if let Some(gpu) = figures.iter().find_map(|f| Gpu::of(f)) {
+            return Ok(Self(State::InFlight(PendingRead::of(&gpu, figures)?)));
         }
-        let one = |s: &&Tensor| match s.dtype() {
-            DType::F64 => s.flatten_all()?.get(0)?.to_scalar::<f64>(),
-            _ => Ok(f64::from(s.flatten_all()?.get(0)?.to_scalar::<f32>()?)),
-        };
-        Ok(Self(State::Arrived(scalars.iter().map(one).collect::<Result<_>>()?)))
+        let mut numbers = Vec::new();
+        for figure in figures {
+            match figure.dtype() {
+                DType::F64 => numbers.extend(figure.flatten_all()?.to_vec1::<f64>()?),
+                _ => numbers.push(f64::from(figure.flatten_all()?.get(0)?.to_scalar::<f32>()?)),
+            }
+        }
+        Ok(Self(State::Arrived(numbers)))
     }
 
     /// Numbers that `wait` brings, for whatever else works them out beside the host: a device of a caller's own, or one that
@@ -43,7 +46,7 @@ impl Figures {
         matches!(self.0, State::Arrived(_))
     }
 
-    /// The numbers, in the order of the scalars.
+    /// The numbers, in the order of what was asked for.
     ///
     /// # Errors
     /// When the GPU failed at what it was doing.
@@ -72,9 +75,10 @@ mod tests {
     #[test]
     fn figures_come_in_order() {
         let (a, b) = (from_vec(vec![1.5f32], ()).unwrap(), from_vec(vec![2.25f64], 1).unwrap());
-        let figures = Figures::of(&[&a, &b]).unwrap();
+        let list = from_vec(vec![3.0f64, 4.0], 2).unwrap();
+        let figures = Figures::of(&[&a, &list, &b]).unwrap();
         assert!(figures.are_here());
-        assert_eq!(figures.read().unwrap(), [1.5, 2.25]);
+        assert_eq!(figures.read().unwrap(), [1.5, 3.0, 4.0, 2.25]);
         assert!(Figures::of(&[&from_vec(vec![1f32, 2.0], 2).unwrap()]).is_err());
     }
 }
