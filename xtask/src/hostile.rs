@@ -20,7 +20,7 @@ mod tensorflow;
 use crate::readable::duration;
 use crate::soak::Draws;
 use crate::stages;
-use crate::workspace::{self, Binaries, Extras};
+use crate::workspace::{Binaries, Extras};
 use anyhow::{Context, Result, ensure};
 use case::{Case, Seeds};
 use judge::{Judged, Verdict, judge};
@@ -99,7 +99,7 @@ pub fn run(args: &Args) -> Result<()> {
             cases.extend(family(&seeds)?);
         }
     }
-    once_each(&cases)?;
+    number(&mut cases);
     if let Some(text) = &args.only {
         cases.retain(|case| case.name.contains(text.as_str()));
     }
@@ -121,16 +121,24 @@ pub fn run(args: &Args) -> Result<()> {
     }
     std::fs::write(&list, failures.join("\n")).with_context(|| format!("writing {}", list.display()))?;
     failures.iter().take(12).for_each(|failure| println!("{failure}"));
-    anyhow::bail!("{} of {} inputs fail; {} has each, and how to repeat it", failures.len(), cases.len(), list.display())
+    anyhow::bail!(
+        "{} of {} inputs fail; {} has each, and how to repeat it",
+        failures.len(),
+        cases.len(),
+        list.display()
+    )
 }
 
-/// Two cases of one name would share a folder.
-fn once_each(cases: &[Case]) -> Result<()> {
-    let mut seen = std::collections::BTreeSet::new();
+/// Two cases of one name would share a folder: the later one gets a number.
+fn number(cases: &mut [Case]) {
+    let mut seen: BTreeMap<(&str, String), usize> = BTreeMap::new();
     for case in cases {
-        ensure!(seen.insert((case.family, &case.name)), "two cases are called {}/{}", case.family, case.name);
+        let times = seen.entry((case.family, case.name.clone())).or_default();
+        *times += 1;
+        if *times > 1 {
+            case.name = format!("{}~{times}", case.name);
+        }
     }
-    Ok(())
 }
 
 /// So many cases, of each family its share and one at least.

@@ -15,6 +15,7 @@ use crate::reproduce::{self, Interrupted, Job};
 use crate::{layout, workspace};
 use anyhow::{Context, Result, bail, ensure};
 use group::Group;
+pub use moments::Draws;
 use moments::{Kill, Watch, draw};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -139,7 +140,7 @@ fn undisturbed(args: &Args) -> Result<PathBuf> {
 
 /// Runs the experiment to its end in spite of all `kills`.
 fn disturb(args: &Args, out: &Path, jobs: &[Job], seconds: &[f64], kills: Vec<Kill>) -> Result<Vec<Row>> {
-    let mut bits = moments::Draws::new(args.seed ^ 0x5eed);
+    let mut bits = Draws::new(args.seed ^ 0x5eed);
     let mut waiting = kills.into_iter().peekable();
     let (mut rows, mut stuck) = (Vec::<Row>::new(), 0);
     let log = args.out.join("reproduce.log");
@@ -204,7 +205,7 @@ fn states(dir: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
     let is_state = |path: &PathBuf| {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        layout::STATE.split('.').next().is_some_and(|stem| name.starts_with(stem)) && name.ends_with(".safetensors")
+        name.starts_with(layout::STATES) && name.ends_with(".safetensors")
     };
     let mut found: Vec<_> = entries.filter(is_state).collect();
     found.sort_by_key(|path| std::cmp::Reverse(path.metadata().and_then(|meta| meta.modified()).ok()));

@@ -51,7 +51,8 @@ impl Tensors {
             if name == "__metadata__" {
                 continue;
             }
-            let count = entry["shape"].as_array().into_iter().flatten().filter_map(Json::as_u64).product::<u64>() as usize;
+            let count =
+                entry["shape"].as_array().into_iter().flatten().filter_map(Json::as_u64).product::<u64>() as usize;
             let shape = entry["shape"].clone();
             *entry = json!({"dtype": dtype, "shape": shape, "data_offsets": [offset, offset + count * size]});
             offset += count * size;
@@ -79,7 +80,8 @@ pub fn idx(magic: u32, lengths: &[u32], data: &[u8]) -> Vec<u8> {
 
 /// A PNG of gray pixels, not compressed.
 pub fn png(width: u32, height: u32, pixel: u8) -> Vec<u8> {
-    let rows: Vec<u8> = (0..height).flat_map(|_| std::iter::once(0).chain((0..width).map(|x| pixel ^ x as u8))).collect();
+    let rows: Vec<u8> =
+        (0..height).flat_map(|_| std::iter::once(0).chain((0..width).map(|x| pixel ^ x as u8))).collect();
     let mut stream = vec![0x78, 1];
     let mut blocks = rows.chunks(65_535).peekable();
     while let Some(block) = blocks.next() {

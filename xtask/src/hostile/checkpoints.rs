@@ -15,13 +15,29 @@ pub type Damage = Arc<dyn Fn(&Path) -> Result<()> + Send + Sync>;
 
 /// The commands that take a checkpoint: a name, a program, and a line with `{checkpoint}`, `{seeds}` and `{dir}`.
 const COMMANDS: [(&str, &str, &str); 7] = [
-    ("embed", "simclr-eval", "embed --checkpoint {checkpoint} --images {seeds}/pictures --device cpu --out {dir}/out.csv"),
+    (
+        "embed",
+        "simclr-eval",
+        "embed --checkpoint {checkpoint} --images {seeds}/pictures --device cpu --out {dir}/out.csv",
+    ),
     ("classify", "simclr-eval", "classify --checkpoint {checkpoint} --images {seeds}/pictures --device cpu"),
     ("eval", "simclr-eval", "--config {seeds}/experiment.toml --checkpoint {checkpoint} --device cpu --out {dir}/out"),
     ("publish", "simclr-eval", "publish {checkpoint} --repo me/net --dry-run"),
-    ("finetune", "simclr-finetune", "--config {seeds}/experiment.toml --from {checkpoint} --labels 1 --device cpu --out {dir}/out"),
-    ("distill", "simclr-distill", "--config {seeds}/experiment.toml --teacher {checkpoint} --student small --device cpu --out {dir}/out"),
-    ("pretrain", "simclr-pretrain", "--config {seeds}/experiment.toml --from {checkpoint} --device cpu --out {dir}/out"),
+    (
+        "finetune",
+        "simclr-finetune",
+        "--config {seeds}/experiment.toml --from {checkpoint} --labels 1 --device cpu --out {dir}/out",
+    ),
+    (
+        "distill",
+        "simclr-distill",
+        "--config {seeds}/experiment.toml --teacher {checkpoint} --student small --device cpu --out {dir}/out",
+    ),
+    (
+        "pretrain",
+        "simclr-pretrain",
+        "--config {seeds}/experiment.toml --from {checkpoint} --device cpu --out {dir}/out",
+    ),
 ];
 
 /// All cases.
@@ -81,11 +97,15 @@ fn weights(seeds: &Seeds, into: &mut Vec<(String, Expect, Damage)>) -> Result<()
     }
     let drop = |file: &mut Tensors| file.header.remove("layer3.0.conv1.weight").map(|_| ()).context("no tensor");
     add("a-tensor-is-missing", &["layer3.0.conv1.weight"], tensors(drop));
-    add("no-tensors", &[], tensors(|file| {
-        file.header.clear();
-        file.data.clear();
-        Ok(())
-    }));
+    add(
+        "no-tensors",
+        &[],
+        tensors(|file| {
+            file.header.clear();
+            file.data.clear();
+            Ok(())
+        }),
+    );
     let renamed = |file: &mut Tensors| {
         let entry = file.header.remove("conv1.weight").context("no tensor")?;
         file.header.insert("conv1.wieght".into(), entry);
@@ -98,7 +118,9 @@ fn weights(seeds: &Seeds, into: &mut Vec<(String, Expect, Damage)>) -> Result<()
             Ok(())
         })
     };
-    for (name, shape) in [("other", json!([1, 9, 1, 1])), ("flat", json!([9])), ("empty", json!([])), ("zero", json!([0, 1, 3, 3]))] {
+    for (name, shape) in
+        [("other", json!([1, 9, 1, 1])), ("flat", json!([9])), ("empty", json!([])), ("zero", json!([0, 1, 3, 3]))]
+    {
         add(&format!("shape-{name}"), &[], entry("shape", shape));
     }
     for (name, shape) in [
@@ -111,7 +133,8 @@ fn weights(seeds: &Seeds, into: &mut Vec<(String, Expect, Damage)>) -> Result<()
     ] {
         add(&format!("shape-{name}"), &[MODEL], entry("shape", shape));
     }
-    for (name, dtype) in [("unknown", json!("F12")), ("null", json!(null)), ("number", json!(32)), ("empty", json!(""))] {
+    for (name, dtype) in [("unknown", json!("F12")), ("null", json!(null)), ("number", json!(32)), ("empty", json!(""))]
+    {
         add(&format!("dtype-{name}"), &[MODEL], entry("dtype", dtype));
     }
     for (name, offsets) in [
@@ -151,23 +174,36 @@ fn files(seeds: &Seeds, into: &mut Vec<(String, Expect, Damage)>) -> Result<()> 
     let header = 8 + u64::from_le_bytes(whole[..8].try_into().context("a length")?) as usize;
     let mut add = |name: String, expect: Expect, damage: Damage| into.push((name, expect, damage));
     add("control".into(), accepted(), Arc::new(|_| Ok(())));
-    for end in [0, 1, 7, 8, 9, header / 2, header - 1, header, header + 1, (header + whole.len()) / 2, whole.len() - 1] {
+    for end in [0, 1, 7, 8, 9, header / 2, header - 1, header, header + 1, (header + whole.len()) / 2, whole.len() - 1]
+    {
         let whole = whole.clone();
         add(format!("cut-at-{end}"), refused(&[MODEL]), Arc::new(move |dir| write(&dir.join(MODEL), &whole[..end])));
     }
     for length in [0u64, 1, header as u64 - 9, header as u64, 100 << 20, u64::from(u32::MAX), 1 << 40, u64::MAX] {
         let mut bytes = whole.to_vec();
         bytes[..8].copy_from_slice(&length.to_le_bytes());
-        add(format!("header-of-{length}-bytes"), refused(&[MODEL]), Arc::new(move |dir| write(&dir.join(MODEL), &bytes)));
+        add(
+            format!("header-of-{length}-bytes"),
+            refused(&[MODEL]),
+            Arc::new(move |dir| write(&dir.join(MODEL), &bytes)),
+        );
     }
     let mut draws = Draws::new(1);
     for round in 0..12 {
         // Of the header alone: what a weight was before its bits changed nobody knows.
         let bytes = [flipped(&whole[..header], 1, &mut draws).as_slice(), &whole[header..]].concat();
-        add(format!("header-bit-{round}"), refused(&[CHECKPOINT]), Arc::new(move |dir| write(&dir.join(MODEL), &bytes)));
+        add(
+            format!("header-bit-{round}"),
+            refused(&[CHECKPOINT]),
+            Arc::new(move |dir| write(&dir.join(MODEL), &bytes)),
+        );
     }
     for kind in ODD_FILES {
-        add(format!("{MODEL}-is-{kind}"), refused(&[CHECKPOINT]), Arc::new(move |dir| odd_file(kind, &dir.join(MODEL))));
+        add(
+            format!("{MODEL}-is-{kind}"),
+            refused(&[CHECKPOINT]),
+            Arc::new(move |dir| odd_file(kind, &dir.join(MODEL))),
+        );
         add(format!("{CONFIG}-is-{kind}"), refused(&[CONFIG]), Arc::new(move |dir| odd_file(kind, &dir.join(CONFIG))));
     }
     Ok(())

@@ -76,7 +76,11 @@ pub fn judge(case: &Case, binaries: &Binaries, dir: &Path) -> Result<Judged> {
     let mut command = Command::new("sh");
     command.arg("-c").arg(&limits).arg(program.get_program()).args(&args);
     // Messages are judged as they are, and nothing asks a network.
-    command.env("HF_HUB_OFFLINE", "1").env("HF_HOME", dir.join("hub")).env_remove("RUST_LOG").env_remove("RUST_BACKTRACE");
+    command
+        .env("HF_HUB_OFFLINE", "1")
+        .env("HF_HOME", dir.join("hub"))
+        .env_remove("RUST_LOG")
+        .env_remove("RUST_BACKTRACE");
     command.env_remove("HF_TOKEN").current_dir(dir).stdin(Stdio::null());
     let file = |name: &str| File::create(dir.join(name)).with_context(|| format!("creating {name}"));
     command.stderr(file("stderr")?);
