@@ -5,6 +5,7 @@ use crate::calibration::{likeliest, probabilities};
 use crate::output::{self, Format, csv, json_lines};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value as Json, json};
+use simclr_core::{bounds, disk};
 use simclr_model::ModelSpec;
 use std::path::{Path, PathBuf};
 
@@ -105,7 +106,7 @@ pub fn table(files: &[String], best: &[Vec<(String, f32)>], top: usize) -> Vec<V
 fn class_names(file: Option<&Path>, spec: &ModelSpec) -> Result<Vec<String>> {
     let classes = spec.classes;
     let Some(file) = file else { return Ok((0..classes).map(|class| spec.class_name(class)).collect()) };
-    let text = std::fs::read_to_string(file).with_context(|| format!("--names: cannot read {}", file.display()))?;
+    let text = disk::read_small_text(file, bounds::SMALL_FILE).context("--names")?;
     let names: Vec<String> = text.lines().map(|line| line.trim().to_string()).collect();
     if names.len() != classes {
         bail!("--names: {} names {} classes, the network knows {classes}", file.display(), names.len())

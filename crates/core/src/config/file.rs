@@ -1,6 +1,7 @@
 //! Experiment files: TOML in, `--set` and label-fraction overrides merged, errors that name the key.
 
 use crate::amount::LabelAmount;
+use crate::{bounds, disk};
 use anyhow::{Context, Result, anyhow, bail};
 use serde::de::DeserializeOwned;
 use std::path::Path;
@@ -15,7 +16,7 @@ const DURATION: [&str; 3] = ["epochs", "steps", "images"];
 /// # Errors
 /// When the file is missing or not TOML, or a pair has no `=` or leads through a key that is not a table.
 pub fn read(path: &Path, set: &[String]) -> Result<Table> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the config {}", path.display()))?;
+    let text = disk::read_small_text(path, bounds::SMALL_FILE).context("the experiment's file")?;
     let mut table: Table = text.parse().with_context(|| format!("{} is not valid TOML", path.display()))?;
     for pair in set {
         let Some((key, value)) = pair.split_once('=') else {

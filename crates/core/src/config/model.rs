@@ -149,7 +149,10 @@ impl ModelConfig {
 
     /// Checks every value that its type does not; `key` is the path of the table. Settings of a backbone are checked by
     /// the backbone.
-    pub(super) fn check(&self, key: &str) -> Result<()> {
+    ///
+    /// # Errors
+    /// When a value is out of range: the message names its key.
+    pub fn check(&self, key: &str) -> Result<()> {
         match self.is_resnet() {
             true => self.check_resnet(key)?,
             false => self.check_other(key)?,

@@ -73,7 +73,8 @@ pub fn find(path: &Path) -> Result<PathBuf> {
         )
     }
     let places = [path.join(MODEL), path.join(CHECKPOINT).join(MODEL)];
-    match places.iter().find(|place| place.is_file()) {
+    // One that is no regular file is found, too: reading it says so.
+    match places.iter().find(|place| place.exists() && !place.is_dir()) {
         Some(place) => Ok(place.clone()),
         None if measures(path) => bail!(
             "{}: this run measured a checkpoint and has none of its own; name the one that it measured",

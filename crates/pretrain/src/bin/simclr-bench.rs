@@ -14,7 +14,7 @@ use anyhow::{Context, Result, ensure};
 use candle_core::DType;
 use clap::{Parser, Subcommand};
 use serde_json::json;
-use simclr_core::cli::{DeviceChoice, compute_with, device_name, exit_with, threads, vector_unit};
+use simclr_core::cli::{DeviceChoice, compute_with, device_name, exit_with, say, threads, vector_unit};
 use simclr_core::config::Duration;
 use simclr_core::config::{Dtype, ModelConfig, OptimizerConfig, Scaling, TrainingConfig};
 use simclr_core::rng::{Purpose, Rng};
@@ -173,7 +173,7 @@ fn bench_step(a: &Step) -> Result<()> {
         "batch": a.batch, "recompute": a.recompute, "chunk": a.chunk, "threads": threads(), "steps": a.steps, "loss": loss, "step_ms": median * 1e3,
         "images_per_s": a.batch as f64 / median, "peak_rss_mib": peak_rss_mib().ok(), "gpu_memory_mib": gpu_mib,
     });
-    println!("{line}");
+    say(line);
     Ok(())
 }
 
@@ -183,7 +183,7 @@ fn bench_augment(image_size: usize, count: usize, threads: usize) -> Result<()> 
         "bench": "augment", "image_size": image_size, "count": count, "threads": threads, "images_per_s": rate,
         "us_per_view": 1e6 / rate / 2.0,
     });
-    println!("{line}");
+    say(line);
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use candle_core::{DType, Device};
 use half::bf16;
 use serde_json::{Value as Json, json};
-use simclr_core::cli::{DeviceChoice, compute_with, device_name, threads};
+use simclr_core::cli::{DeviceChoice, compute_with, device_name, say, threads};
 use simclr_ops::{Pixels, Sent, Uploader};
 use std::time::Instant;
 
@@ -77,7 +77,7 @@ pub fn run(a: &Upload) -> Result<()> {
         "bench": "upload", "device": device_name(&device), "views": a.views, "image_size": a.image_size, "threads": threads(),
         "forms": forms,
     });
-    println!("{line}");
+    say(line);
     Ok(())
 }
 
