@@ -207,7 +207,8 @@ pub(super) fn train_by<T: Task>(
         // Last, so that a state never claims measurements that are not in the file.
         if saves || over || stopping {
             agree(task, group, done).context("before the state is saved")?;
-            save(task, optimizer.as_ref(), run, (done, seconds()), &watch).with_context(|| at(step, lr))?;
+            save(task, optimizer.as_ref(), run, (done, seconds()), (&watch, training.keep_states))
+                .with_context(|| at(step, lr))?;
             saved = done;
         }
         if stopping && done < total && !over {

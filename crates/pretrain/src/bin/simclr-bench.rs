@@ -138,6 +138,7 @@ fn bench_step(a: &Step) -> Result<()> {
         eval_every: None,
         patience: None,
         checkpoint_every: None,
+        keep_states: 1,
         recompute: a.recompute,
         chunk: a.chunk,
     };
