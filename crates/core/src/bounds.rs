@@ -28,6 +28,8 @@ pub const PICTURE: u64 = 1 << 30;
 pub const TABLE: u64 = 256 << 20;
 /// Rows of such a table.
 pub const TABLE_ROWS: usize = 8 << 20;
+/// Bytes of a file of weights or pictures that is downloaded.
+pub const FILE: u64 = 1 << 40;
 /// Bytes of a small file: a manifest, a description of a network, an experiment.
 pub const SMALL_FILE: u64 = 16 << 20;
 
