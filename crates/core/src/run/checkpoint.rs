@@ -217,6 +217,8 @@ mod tests {
             std::fs::remove_file(&file).unwrap();
             assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
             assert!(message(&file).contains("a named pipe, expected a regular file"), "{}", message(&file));
+            std::fs::remove_file(&file).unwrap();
+            std::fs::write(&file, &bytes).unwrap();
         }
         std::fs::remove_file(dir.path().join(CONFIG)).unwrap();
         assert!(message(dir.path()).contains(CONFIG));

@@ -5,7 +5,9 @@
 
 use super::checkpoint::write_tensors_then;
 use super::layout::{STATE, STATES, state_after};
-use crate::{disk, tensors};
+use crate::bounds;
+use crate::disk::{self, Hash};
+use crate::tensors::{self, FileTensors};
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Tensor;
 use serde_json::{Value as Json, json};
@@ -16,6 +18,8 @@ use std::path::{Path, PathBuf};
 
 /// States that are kept.
 pub const KEPT: usize = 2;
+/// The key of a file's metadata that says what is beside the tensors.
+const KEY: &str = "state";
 /// Digits of a SHA-256.
 const DIGITS: usize = 64;
 /// What stands before the checksum in a file's header: JSON within JSON.
@@ -40,7 +44,7 @@ pub fn save(dir: &Path, step: u64, tensors: &BTreeMap<String, Tensor>, facts: &J
     let mut facts = facts.clone();
     facts["step"] = json!(step);
     facts["sha256"] = json!("0".repeat(DIGITS));
-    write_tensors_then(&dir.join(state_after(step)), tensors, ("state", &facts.to_string()), seal)?;
+    write_tensors_then(&dir.join(state_after(step)), tensors, (KEY, &facts.to_string()), seal)?;
     // This one, and of those before it as many as are kept.
     for (_, path) in all(dir)?.into_iter().filter(|(of, _)| *of <= step).skip(KEPT) {
         std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
@@ -87,11 +91,7 @@ pub fn load(dir: &Path, owns: bool) -> Result<Option<State>> {
 /// When it cannot be read.
 pub fn facts(dir: &Path) -> Result<Option<Json>> {
     let Some((_, path)) = all(dir)?.into_iter().next() else { return Ok(None) };
-    let inner = || -> Result<Json> {
-        let texts = tensors::metadata(&path)?;
-        Ok(serde_json::from_str(texts.get("state").context("it holds no key \"state\"")?)?)
-    };
-    inner().map(Some).with_context(|| format!("{} is damaged", path.display()))
+    facts_in(&path, &tensors::metadata(&path)?).map(Some)
 }
 
 /// The names of a run's states, the newest first.
@@ -131,56 +131,67 @@ fn set_aside(path: &Path) {
     }
 }
 
-/// The header of a file that holds it whole.
-fn header(file: &mut File) -> Result<Vec<u8>> {
+/// What a file's seal says, and what the file comes to.
+struct Sealed {
+    /// Where the digits stand in the file.
+    at: u64,
+    /// The digits.
+    said: Vec<u8>,
+    /// The SHA-256 of all bytes, with zeros for those digits.
+    found: String,
+}
+
+/// Looks at a file's seal; `None` where it has none.
+fn sealed(path: &Path) -> Result<Option<Sealed>> {
+    let mut file = disk::open(path)?;
     let mut length = [0; 8];
     file.read_exact(&mut length)?;
-    let length = u64::from_le_bytes(length);
-    ensure!(length < file.metadata()?.len(), "its header is longer than the file");
-    let mut header = vec![0; usize::try_from(length)?];
+    let size = u64::from_le_bytes(length);
+    ensure!(size <= file.metadata()?.len().min(bounds::SMALL_FILE), "its header is said to have {size} bytes");
+    let mut header = vec![0; usize::try_from(size)?];
     file.read_exact(&mut header)?;
-    Ok(header)
+    let Some(place) = header.windows(SEAL.len()).position(|window| window == SEAL) else { return Ok(None) };
+    let place = place + SEAL.len();
+    let Some(digits) = header.get_mut(place..place + DIGITS) else { return Ok(None) };
+    let said = digits.to_vec();
+    digits.fill(b'0');
+    let mut hash = Hash::new();
+    hash.add(&length);
+    hash.add(&header);
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => break,
+            n => hash.add(&buffer[..n]),
+        }
+    }
+    Ok(Some(Sealed { at: (length.len() + place) as u64, said, found: hash.finish() }))
 }
 
-/// Where the checksum stands in a file that begins with these bytes.
-fn place(bytes: &[u8]) -> Option<usize> {
-    let at = bytes.windows(SEAL.len()).position(|window| window == SEAL)? + SEAL.len();
-    (at + DIGITS <= bytes.len()).then_some(at)
-}
-
-/// Puts the checksum of a file, whose own digits are zeros, into it.
+/// Puts the checksum of a file into it.
 fn seal(path: &Path) -> Result<()> {
-    let mut file = File::options().read(true).write(true).open(path)?;
-    let header = header(&mut file)?;
-    let at = place(&header).context("a state has no place for its checksum")? + size_of::<u64>();
-    let sum = disk::file_sha256(path)?;
-    file.seek(SeekFrom::Start(at as u64))?;
-    Ok(file.write_all(sum.as_bytes())?)
-}
-
-/// Whether the bytes of a file are those that were sealed. The digits are zeros afterwards.
-fn unseal(bytes: &mut [u8]) -> Option<bool> {
-    let length = u64::from_le_bytes(*bytes.first_chunk()?);
-    let end = usize::try_from(length).ok()?.checked_add(size_of::<u64>())?;
-    let at = place(bytes.get(..end)?)?;
-    let found = String::from_utf8_lossy(&bytes[at..at + DIGITS]).into_owned();
-    bytes[at..at + DIGITS].fill(b'0');
-    Some(disk::sha256(bytes) == found)
+    let Sealed { at, found, .. } = sealed(path)?.context("a state has no place for its checksum")?;
+    let mut file = File::options().write(true).open(path)?;
+    file.seek(SeekFrom::Start(at))?;
+    Ok(file.write_all(found.as_bytes())?)
 }
 
 fn read(path: &Path) -> Result<State> {
-    let mut bytes = disk::read(path)?;
     let of_earlier_version = path.file_name().is_some_and(|name| name == STATE);
-    match unseal(&mut bytes) {
-        Some(true) => (),
-        None if of_earlier_version => (),
-        _ => bail!("{} is damaged: its {} bytes are not those that were written", path.display(), bytes.len()),
-    }
-    let (tensors, metadata) = tensors::parse(path, &bytes)?;
-    let facts = metadata.get("state").with_context(|| format!("{} holds no key \"state\"", path.display()))?;
-    let facts: Json = serde_json::from_str(facts).with_context(|| format!("the state in {}", path.display()))?;
+    let is_whole = match sealed(path).with_context(|| format!("{} is damaged", path.display()))? {
+        Some(Sealed { said, found, .. }) => said == found.as_bytes(),
+        None => of_earlier_version,
+    };
+    ensure!(is_whole, "{} is damaged: its bytes are not those that were written", path.display());
+    let FileTensors { tensors, metadata, .. } = tensors::read(path)?;
+    let facts: Json = facts_in(path, &metadata)?;
     let step = facts["step"].as_u64().with_context(|| format!("{} holds no step", path.display()))?;
     Ok(State { step, tensors, facts })
+}
+
+fn facts_in(path: &Path, metadata: &BTreeMap<String, String>) -> Result<Json> {
+    let facts = metadata.get(KEY).with_context(|| format!("{} holds no key \"{KEY}\"", path.display()))?;
+    serde_json::from_str(facts).with_context(|| format!("the key \"{KEY}\" in {}", path.display()))
 }
 
 #[cfg(test)]
@@ -248,7 +259,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let tensors = BTreeMap::from([("a".to_string(), Tensor::new(1f32, &Device::Cpu).unwrap())]);
         let facts = json!({"step": 7}).to_string();
-        super::super::checkpoint::write_tensors(&dir.path().join(STATE), &tensors, ("state", &facts)).unwrap();
+        super::super::checkpoint::write_tensors(&dir.path().join(STATE), &tensors, (KEY, &facts)).unwrap();
         assert_eq!(step_of(dir.path()), Some(7));
         save_after(dir.path(), 8);
         assert_eq!((step_of(dir.path()), dir.path().join(STATE).exists()), (Some(8), true));

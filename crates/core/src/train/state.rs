@@ -3,9 +3,10 @@
 use super::task::Task;
 use super::watch::Watch;
 use crate::optim::Optimizer;
-use crate::params::Match;
+use crate::params::{Kind, Match};
 use crate::run::states::{self, State};
 use crate::run::{Best, Run, best};
+use crate::tensors;
 use anyhow::{Context, Result};
 use candle_core::Tensor;
 use serde_json::json;
@@ -27,6 +28,15 @@ pub(super) fn save<T: Task>(
         return Ok(());
     }
     let parts = [(MODEL, task.store().save_map()?), (OPTIMIZER, optimizer.state()), (TASK, task.state()?)];
+    // The last step's numbers are in no loss yet.
+    let variance = |name: &str| task.store().by_name(name).is_some_and(|p| p.kind == Kind::Variance);
+    let numbers =
+        parts.iter().flat_map(|(part, tensors)| tensors.iter().map(move |(name, tensor)| (*part, name, tensor)));
+    let floats = numbers.filter(|(part, _, tensor)| *part != TASK || tensor.dtype().is_float());
+    tensors::check(floats.map(|(part, name, tensor)| (name.as_str(), tensor, part == MODEL && variance(name))))
+        .context(
+            "the step left numbers with which no training goes on, and no state is saved; try a lower learning_rate",
+        )?;
     let mut tensors = BTreeMap::new();
     for (prefix, part) in parts {
         tensors.extend(part.into_iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor)));

@@ -315,6 +315,20 @@ fn a_loss_that_is_not_finite_stops_and_keeps_the_last_state() {
     assert!(dir.path().join(layout::state_after(6)).exists() && !dir.path().join("checkpoint").exists());
 }
 
+/// The last update is in no loss: what it did shows before anything is saved.
+#[test]
+fn a_last_step_that_goes_wild_is_not_saved() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut training = training(OptimizerConfig::sgd());
+    (training.length, training.warmup, training.learning_rate) = (Duration::Steps(1), Duration::Steps(0), 3e38);
+    (training.weight_decay, training.scaling) = (0.0, Scaling::None);
+    let message = format!("{:#}", go(&mut Regression::new(), dir.path(), &training, None).unwrap_err());
+    for part in ["step 0 of 1 (learning rate 3.000e38)", "are not finite", "no state is saved", "weight"] {
+        assert!(message.contains(part), "{part} in {message}");
+    }
+    assert!(states::names(dir.path()).unwrap().is_empty() && !dir.path().join(layout::CHECKPOINT).exists());
+}
+
 /// A device that takes its time for each step, one after the other, while the host goes on: the speed is the device's, not
 /// that of handing it work, and evaluations, which take as long as many steps here, are no part of it.
 #[test]

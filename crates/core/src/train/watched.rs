@@ -35,8 +35,8 @@ impl Watched {
     /// When memory is short.
     pub fn begin(store: &ParamStore, grads: &GradStore, logged: bool) -> Result<Self> {
         let ids = |keep: &dyn Fn(&Param) -> bool| store.ids().filter(|id| keep(store.get(*id))).collect::<Vec<_>>();
-        let trained = ids(&|p| !p.is_statistic() && grads.get(&p.tensor).is_some());
-        let statistics = ids(&Param::is_statistic);
+        let trained = ids(&|p| !p.kind.is_statistic() && grads.get(&p.tensor).is_some());
+        let statistics = ids(&|p| p.kind.is_statistic());
         let gradients: Vec<&Tensor> = trained.iter().filter_map(|id| grads.get(&store.get(*id).tensor)).collect();
         let mut sums = Vec::new();
         for list in [gradients, tensors(store, &statistics)] {
