@@ -82,7 +82,10 @@ impl ModelSpec {
     }
 
     /// Checks every value that its type does not.
-    fn check(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// When one is out of range: the message names the key.
+    pub fn check(&self) -> Result<()> {
         // In this file the keys of the network's shape stand in no table of their own.
         self.model.check("model").map_err(|error| anyhow!(format!("{error:#}").replace("model.", "")))?;
         if self.model.is_resnet() {
