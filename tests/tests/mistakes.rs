@@ -275,7 +275,7 @@ fn teachers_and_students() {
     // What an evaluation leaves is no checkpoint.
     assert!(desk.path("g/probe.safetensors").is_file() && !desk.path("g/checkpoint").exists());
     expect(desk.finetune("g", (1.0, 0), "h", &[]), &["g: this run measured a checkpoint"]);
-    for (after, why) in [("5", "this encoder has 4 groups"), ("-2", "-1 freezes nothing")] {
+    for (after, why) in [("5", "this encoder has 4 groups"), ("-2", "must lie in -1 to 64")] {
         let set = format!("supervised.freeze_after={after}");
         expect(
             desk.finetune("scratch", (1.0, 0), "i", &[&set]),
@@ -301,7 +301,7 @@ fn a_loss_that_explodes_names_its_step() {
     let desk = Desk::new();
     let set = [
         "pretrain.training.length={steps=60}",
-        "pretrain.training.learning_rate=1e30",
+        "pretrain.training.learning_rate=1e4",
         "pretrain.training.optimizer=\"sgd\"",
     ];
     expect(desk.pretrain("x", &set), &["step ", " of 60", "not a finite number", "learning_rate"]);

@@ -159,11 +159,9 @@ impl Http {
         let place = answer.url().host_str().unwrap_or("the hub").to_string();
         let (mut buffer, mut done, mut since) = (vec![0; 1 << 18], 0u64, (Instant::now(), 0));
         loop {
-            let read = answer.read(&mut buffer).map_err(|error| match error.kind() {
-                std::io::ErrorKind::TimedOut => {
-                    anyhow!("{id}: {place} sent nothing for {} s after {done} bytes", self.patience.as_secs())
-                }
-                _ => anyhow!("{id}: the connection to {place} broke after {done} bytes"),
+            let read = answer.read(&mut buffer).map_err(|error| match timed_out(&error) {
+                true => anyhow!("{id}: {place} sent nothing for {} s after {done} bytes", self.patience.as_secs()),
+                false => anyhow!("{id}: the connection to {place} broke after {done} bytes"),
             })?;
             if read == 0 {
                 return Ok(done);
@@ -183,6 +181,11 @@ impl Http {
             }
         }
     }
+}
+
+fn timed_out(error: &std::io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<reqwest::Error>());
+    error.kind() == std::io::ErrorKind::TimedOut || inner.is_some_and(reqwest::Error::is_timeout)
 }
 
 /// Whether the same request may have another answer soon.
