@@ -29,6 +29,8 @@ pub const PICTURE: u64 = 1 << 30;
 pub const TABLE: u64 = 256 << 20;
 /// Rows of such a table.
 pub const TABLE_ROWS: usize = 8 << 20;
+/// Bytes of a file of weights or pictures that is downloaded.
+pub const FILE: u64 = 1 << 40;
 /// Images of a dataset: what numbers them has 32 bits.
 pub const IMAGES: RangeInclusive<usize> = 1..=u32::MAX as usize;
 /// A number of something that is counted from 0, or none of it.
