@@ -7,6 +7,7 @@ mod bench;
 mod ci;
 mod cuda;
 mod doctor;
+mod hostile;
 mod import;
 // Files of `core` that use the standard library alone: this program starts stages and links none of them.
 #[allow(dead_code)]
@@ -22,6 +23,7 @@ mod publish;
 #[path = "../../crates/core/src/readable.rs"]
 mod readable;
 mod reproduce;
+mod soak;
 #[allow(dead_code)]
 #[path = "../../crates/core/src/stages.rs"]
 mod stages;
@@ -69,6 +71,10 @@ enum Command {
     ArmCheck(arm::Args),
     /// Build the stages with MPI (from PyPI, where the machine has none) and test them as processes
     MpiCheck,
+    /// Give more than a thousand malformed inputs to the programs: each must be refused by one clear message
+    Hostile(hostile::Args),
+    /// End an experiment again and again, in every stage, and hold what it comes to against an undisturbed run, bit for bit
+    Soak(soak::Args),
     /// Everything that a change must pass: format, lints, tests, a tiny experiment
     Ci,
 }
@@ -89,6 +95,8 @@ fn main() -> ExitCode {
         Command::Prove(args) => prove::run(&args),
         Command::ArmCheck(args) => arm::check(&args),
         Command::MpiCheck => mpi::check(),
+        Command::Hostile(args) => hostile::run(&args),
+        Command::Soak(args) => soak::run(&args),
         Command::Ci => ci::run(),
     };
     match done {

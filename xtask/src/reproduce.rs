@@ -16,8 +16,8 @@ use crate::workspace::{self, Binaries, Extras, Launcher};
 use anyhow::{Context, Result, bail, ensure};
 use display::Display;
 use forecast::Forecast;
-pub use job::Interrupted;
-use job::{Common, Job};
+use job::Common;
+pub use job::{Interrupted, Job};
 use own::Own;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -139,6 +139,18 @@ pub fn run(args: &Args) -> Result<PathBuf> {
         set_aside(&out)?;
     }
     experiment(&binaries, &common, &out, &jobs, false)
+}
+
+/// The jobs of an experiment that would run into `out` on the CPU; builds the stages.
+///
+/// # Errors
+/// When the build fails, or the experiment is not valid.
+pub fn jobs(config: &Path, set: &[String], out: &Path) -> Result<Vec<Job>> {
+    let args = Args { set: set.to_vec(), ..Args::new(config.into(), out.into()) };
+    let config = workspace::find(config)?;
+    let extras = if extras::reason(&read(&config)?, set).is_some() { Extras::With } else { Extras::Without };
+    let binaries = args.build(&stages::programs(), extras)?;
+    plan(&binaries, &args.common(config, args.set.clone()), out)
 }
 
 /// Prints what the experiment takes, and gives the folder that its runs would have.

@@ -23,6 +23,12 @@ pub const PROJECTION_LAYERS: RangeInclusive<usize> = 0..=16;
 pub const PROJECTION_DIM: RangeInclusive<usize> = 1..=65_536;
 /// Images of a batch.
 pub const BATCH: RangeInclusive<usize> = 1..=1_048_576;
+/// Bytes of an encoded picture, whatever holds it.
+pub const PICTURE: u64 = 1 << 30;
+/// Bytes of a table or a list that names pictures, a line each.
+pub const TABLE: u64 = 256 << 20;
+/// Rows of such a table.
+pub const TABLE_ROWS: usize = 8 << 20;
 /// Images of a dataset: what numbers them has 32 bits.
 pub const IMAGES: RangeInclusive<usize> = 1..=u32::MAX as usize;
 /// A number of something that is counted from 0, or none of it.
@@ -69,6 +75,22 @@ pub fn within<T: PartialOrd + Display + Debug>(what: impl Display, value: T, ran
     Ok(value)
 }
 
+/// Most characters of what somebody else wrote that a message repeats.
+const MOST_REPEATED: usize = 160;
+
+/// A name or value from outside as a message may repeat it: cut where it is long, its control characters escaped.
+pub fn brief(text: &str) -> String {
+    let mut brief = String::new();
+    for (i, c) in text.chars().enumerate() {
+        match c {
+            _ if i == MOST_REPEATED => return format!("{brief}... ({} bytes)", text.len()),
+            c if c.is_control() => brief.extend(c.escape_default()),
+            c => brief.push(c),
+        }
+    }
+    brief
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -79,6 +101,12 @@ mod tests {
         assert_eq!(within("model.proj_layers", 3, &PROJECTION_LAYERS).unwrap(), 3);
         let message = within("model.proj_layers", 17, &PROJECTION_LAYERS).unwrap_err().to_string();
         assert_eq!(message, "model.proj_layers = 17: must lie in 0 to 16");
-        assert!(within("model.width", f64::NAN, &WIDTH).is_err() && within("model.width", 1e300, &WIDTH).is_err());
+        assert!(within("model.width", f64::NAN, &WIDTH).is_err());
+        assert_eq!(
+            within("width", 1e300, &WIDTH).unwrap_err().to_string(),
+            "width = 1e300: must lie in 0.015625 to 64.0"
+        );
+        assert_eq!(brief("a\u{1b}[31m\nb"), "a\\u{1b}[31m\\nb");
+        assert_eq!(brief(&"é".repeat(1000)), format!("{}... (2000 bytes)", "é".repeat(160)));
     }
 }

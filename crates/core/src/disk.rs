@@ -103,6 +103,14 @@ pub fn read_small(path: &Path, most: u64) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Reads a file that may be as large as memory is.
+///
+/// # Errors
+/// When it is missing, no regular file, or memory is short; the message names it.
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    read_small(path, u64::MAX)
+}
+
 /// As [`read_small`], for a file of text.
 ///
 /// # Errors
@@ -183,6 +191,24 @@ pub fn file_sha256(path: &Path) -> Result<String> {
 /// The name that git gives to these bytes: SHA-1 of a header and them.
 pub fn git_blob(bytes: &[u8]) -> String {
     hex(Sha1::new_with_prefix(format!("blob {}\0", bytes.len())).chain_update(bytes).finalize())
+}
+
+/// The same of a file.
+///
+/// # Errors
+/// When the file cannot be read, or changes meanwhile.
+pub fn file_git_blob(path: &Path) -> Result<String> {
+    let context = || format!("cannot read {}", path.display());
+    let mut file = open(path)?;
+    let length = file.metadata().with_context(context)?.len();
+    let mut hash = Sha1::new_with_prefix(format!("blob {length}\0"));
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut buffer).with_context(context)? {
+            0 => return Ok(hex(hash.finalize())),
+            n => hash.update(&buffer[..n]),
+        }
+    }
 }
 
 fn hex(bytes: impl AsRef<[u8]>) -> String {

@@ -1,5 +1,6 @@
 //! Parameters: an ordered list of named tensors, and their layout on disk.
 
+use crate::bounds::brief;
 use crate::tensors;
 use anyhow::{Context, Result, bail};
 use candle_core::{Device, Tensor};
@@ -125,6 +126,11 @@ impl Param {
         format!("{}:{}", self.kind.label(), self.name)
     }
 
+    /// Whether it is a running statistic, which no gradient moves.
+    pub fn is_statistic(&self) -> bool {
+        self.kind.is_statistic()
+    }
+
     fn on_disk(&self) -> bool {
         self.kind == Kind::Conv && self.tensor.rank() == 4
     }
@@ -218,7 +224,7 @@ impl ParamStore {
 
     /// All but running statistics, in order.
     pub fn trainable(&self) -> impl Iterator<Item = &Param> {
-        self.params.iter().filter(|p| !p.kind.is_statistic())
+        self.params.iter().filter(|p| !p.is_statistic())
     }
 
     /// Number of trained numbers of the parameters that satisfy `keep`.
@@ -281,13 +287,16 @@ impl ParamStore {
                 _ if (matching.leave)(p.part) => (),
                 None if (matching.may_lack)(p.part) => (),
                 None => missing.push(p.name.clone()),
-                Some(t) if t.dims() != p.disk_shape() => {
-                    shapes.push(format!("{} is {:?}, expected {:?}", p.name, t.dims(), p.disk_shape()))
-                }
+                Some(t) if t.dims() != p.disk_shape() => shapes.push(format!(
+                    "{} is {:?}, expected {:?}",
+                    p.name,
+                    &t.dims()[..t.rank().min(8)],
+                    p.disk_shape()
+                )),
                 Some(t) => pairs.push((p, t)),
             }
         }
-        let unexpected: Vec<_> = tensors.keys().filter(|n| !self.index.contains_key(*n)).cloned().collect();
+        let unexpected: Vec<_> = tensors.keys().filter(|n| !self.index.contains_key(*n)).map(|n| brief(n)).collect();
         let mut problems = Vec::new();
         for (what, list) in [("missing", missing), ("unexpected", unexpected), ("of another shape", shapes)] {
             if !list.is_empty() {

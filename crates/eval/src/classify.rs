@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value as Json, json};
 use simclr_core::bounds;
 use simclr_core::cli;
+use simclr_core::disk;
 use simclr_model::ModelSpec;
 use std::path::{Path, PathBuf};
 
@@ -107,7 +108,7 @@ pub fn table(files: &[String], best: &[Vec<(String, f32)>], top: usize) -> Vec<V
 fn class_names(file: Option<&Path>, spec: &ModelSpec) -> Result<Vec<String>> {
     let classes = spec.classes;
     let Some(file) = file else { return Ok((0..classes).map(|class| spec.class_name(class)).collect()) };
-    let text = std::fs::read_to_string(file).with_context(|| format!("--names: cannot read {}", file.display()))?;
+    let text = disk::read_small_text(file, bounds::SMALL_FILE).context("--names")?;
     let names: Vec<String> = text.lines().map(|line| line.trim().to_string()).collect();
     if names.len() != classes {
         bail!("--names: {} names {} classes, the network knows {classes}", file.display(), names.len())

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use globset::{GlobBuilder, GlobMatcher};
+use simclr_core::{bounds, disk};
 use simclr_data::access::{Source, Stored};
 use simclr_data::source::walk::{PassedOver, walk};
 use simclr_data::stable_name;
@@ -42,11 +43,7 @@ impl Source for Inputs {
     }
 
     fn read(&self, index: usize) -> Result<Stored<'_>> {
-        let path = &self.0[index].path;
-        // A pipe would keep the reader waiting for ever.
-        let about = std::fs::metadata(path).context("cannot read the file")?;
-        ensure!(about.is_file(), "is no file");
-        std::fs::read(path).context("cannot read the file").map(Stored::File)
+        disk::read_small(&self.0[index].path, bounds::PICTURE).map(Stored::File)
     }
 }
 
@@ -64,7 +61,13 @@ pub fn find(words: &[PathBuf], stdin: &mut dyn Read) -> Result<Vec<Input>> {
         let text = word.to_str().with_context(|| format!("{} is not UTF-8", word.display()))?;
         if text == STDIN {
             let mut list = String::new();
+            let mut stdin = stdin.take(bounds::TABLE + 1);
             stdin.read_to_string(&mut list).context("reading the list of pictures on the standard input")?;
+            ensure!(
+                list.len() as u64 <= bounds::TABLE,
+                "the list of pictures on the standard input has more than {} bytes",
+                bounds::TABLE
+            );
             let lines = list.lines().map(|line| line.trim_end_matches('\r')).filter(|line| !line.trim().is_empty());
             for line in lines {
                 // A file that is missing is told when it is read, as every other that cannot be.
@@ -211,7 +214,7 @@ mod tests {
         assert!(Inputs(found).read(0).is_ok());
         if made.is_ok_and(|status| status.success()) {
             let pipe = Inputs(vec![Input { name: "p".into(), path: dir.path().join("pipe.png") }]);
-            assert!(pipe.read(0).unwrap_err().to_string().contains("is no file"));
+            assert!(format!("{:#}", pipe.read(0).unwrap_err()).contains("a named pipe"));
         }
     }
 }

@@ -3,10 +3,9 @@
 use anyhow::{Context, Result, bail};
 use candle_core::{Device, Tensor};
 use serde_json::Value as Json;
-use simclr_core::disk;
 use simclr_core::run::checkpoint;
+use simclr_core::{cli, disk};
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 /// What is written.
@@ -74,12 +73,8 @@ pub fn bytes(out: Option<&Path>, bytes: &[u8]) -> Result<()> {
             disk::write(out, bytes)
         }
         None => {
-            let mut stdout = std::io::stdout().lock();
-            match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
-                // `| head` has seen enough.
-                Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-                written => written.context("writing to the standard output"),
-            }
+            cli::put(bytes);
+            Ok(())
         }
     }
 }

@@ -45,6 +45,10 @@ impl StageLoss for Finetune {
         Some(("train_top1", "accuracy"))
     }
 
+    fn choices(&self, model: &SimClr) -> Option<usize> {
+        (model.spec.classes > 1).then_some(model.spec.classes)
+    }
+
     fn trains(&self, parameter: &Param) -> bool {
         !frozen(parameter.part, self.freeze_after)
     }

@@ -1,7 +1,7 @@
 //! Declaring parameters: a name, a shape and the initial numbers of the reference.
 
 use anyhow::Result;
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use simclr_core::params::{Kind, ParamId, ParamStore, Part};
 use simclr_core::rng::{Purpose, Rng};
 
@@ -11,24 +11,31 @@ pub struct Builder<'a> {
     prefix: String,
     part: Part,
     seed: Option<u64>,
+    shapes: bool,
 }
 
 impl<'a> Builder<'a> {
     /// Parameters go to `store`; their numbers follow from `seed` and their names, and are zero without one. Until
     /// [`Builder::part`] says otherwise they are of the stem.
     pub fn new(store: &'a mut ParamStore, seed: Option<u64>) -> Self {
-        Self { store, prefix: String::new(), part: Part::Stem, seed }
+        Self { store, prefix: String::new(), part: Part::Stem, seed, shapes: false }
+    }
+
+    /// As [`Builder::new`], for parameters of which names, kinds and shapes alone are wanted: they take no memory, however
+    /// large they are said to be.
+    pub fn of_shapes(store: &'a mut ParamStore) -> Self {
+        Self { shapes: true, ..Self::new(store, None) }
     }
 
     /// The same builder for what belongs to `part`.
     pub fn part(&mut self, part: Part) -> Builder<'_> {
-        Builder { store: self.store, prefix: self.prefix.clone(), part, seed: self.seed }
+        Builder { store: self.store, prefix: self.prefix.clone(), part, seed: self.seed, shapes: self.shapes }
     }
 
     /// The same builder for what stands under `name.`.
     pub fn under(&mut self, name: impl AsRef<str>) -> Builder<'_> {
         let prefix = self.full(name.as_ref());
-        Builder { store: self.store, prefix, part: self.part, seed: self.seed }
+        Builder { store: self.store, prefix, part: self.part, seed: self.seed, shapes: self.shapes }
     }
 
     /// Parameters declared so far.
@@ -52,6 +59,10 @@ impl<'a> Builder<'a> {
         mut number: impl FnMut(&mut Rng) -> f32,
     ) -> Result<ParamId> {
         let (name, part) = (self.full(name), self.part);
+        if self.shapes {
+            let one = Tensor::zeros((), DType::F32, &Device::Cpu)?;
+            return self.store.add(&name, kind, part, one.broadcast_as(shape)?);
+        }
         let len = shape.iter().product();
         let Some(seed) = self.seed else {
             return self.store.add(&name, kind, part, Tensor::from_vec(vec![0.0f32; len], shape, &Device::Cpu)?);

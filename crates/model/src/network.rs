@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device, Tensor};
 use simclr_core::params::{Match, ParamStore};
 use simclr_ops::{Value, join_views};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -26,6 +27,14 @@ pub struct SimClr {
     /// The classifier, where there is one.
     pub classifier: Option<Classifier>,
     /// Where the parameters of encoder and projection head stand in the store.
+    body: Range<usize>,
+}
+
+/// What was declared in a store.
+struct Declared {
+    encoder: Encoder,
+    projection: ProjectionHead,
+    classifier: Option<Classifier>,
     body: Range<usize>,
 }
 
@@ -98,9 +107,32 @@ impl SimClr {
         Some(outline)
     }
 
+    /// Checks that `tensors` (in the layout of files) are the parameters of the network that `spec` describes. No memory is
+    /// asked for that the tensors do not take already, whatever the spec says.
+    ///
+    /// # Errors
+    /// When one is missing, left over, of another shape, or holds what no network has: the message names it.
+    pub fn expect(spec: &ModelSpec, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+        let mut store = ParamStore::new(Device::Cpu);
+        Self::declare_by(Builder::of_shapes(&mut store), spec)?;
+        store.fits(tensors, Match::EXACT).map(|_| ())
+    }
+
     fn declare(spec: &ModelSpec, seed: Option<u64>) -> Result<Self> {
         let mut store = ParamStore::new(Device::Cpu);
-        let mut b = Builder::new(&mut store, seed);
+        let Declared { encoder, projection, classifier, body } =
+            Self::declare_by(Builder::new(&mut store, seed), spec)?;
+        Ok(Self {
+            spec: spec.clone(),
+            store,
+            encoder: Rc::new(encoder),
+            projection: Rc::new(projection),
+            classifier,
+            body,
+        })
+    }
+
+    fn declare_by(mut b: Builder<'_>, spec: &ModelSpec) -> Result<Declared> {
         let encoder = Encoder::new(&mut b, spec)?;
         let m = &spec.model;
         let projection = ProjectionHead::new(&mut b, encoder.features(), m.proj_layers, m.proj_dim)?;
@@ -109,8 +141,7 @@ impl SimClr {
             0 => None,
             n => Some(Classifier::new(&mut b, projection.width(spec.proj_selector)?, n)?),
         };
-        let (encoder, projection) = (Rc::new(encoder), Rc::new(projection));
-        Ok(Self { spec: spec.clone(), store, encoder, projection, classifier, body })
+        Ok(Declared { encoder, projection, classifier, body })
     }
 
     /// Features, cut off from the tape, and what the projection head's last layer makes of them, of `images`:

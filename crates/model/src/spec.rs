@@ -1,8 +1,10 @@
 //! What determines a network: `config.json` of a checkpoint.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use serde::{Deserialize, Serialize};
-use simclr_core::config::{ModelConfig, Stem};
+use simclr_core::bounds::{self, brief, within};
+use simclr_core::config::{ModelConfig, Settings, Stem};
+use std::path::Path;
 
 /// Images of at most this side get the CIFAR stem when it is chosen by size.
 const CIFAR_SIDE: usize = 32;
@@ -55,19 +57,44 @@ impl ModelSpec {
         serde_json::to_value(self).unwrap_or_default()
     }
 
-    /// From `config.json`.
+    /// From `config.json`, which was read from `file`. Every size lies within its bound.
     ///
     /// # Errors
-    /// When keys are missing or of another type.
-    pub fn from_json(json: &serde_json::Value) -> Result<Self> {
-        let spec: Self = serde_json::from_value(json.clone())
-            .context("config.json of the checkpoint does not describe a network")?;
-        let (names, classes) = (spec.class_names.len(), spec.classes);
+    /// When keys are missing, of another type or out of range: the message names the file and the key.
+    pub fn from_json(json: &serde_json::Value, file: &Path) -> Result<Self> {
+        let spec: Self = serde_json::from_value(json.clone()).map_err(|error| {
+            let key = Self::misfit(json).map(|key| format!("{}: ", brief(key))).unwrap_or_default();
+            anyhow!("{} does not describe a network: {key}{}", file.display(), brief(&error.to_string()))
+        })?;
+        spec.check().with_context(|| file.display().to_string())?;
+        Ok(spec)
+    }
+
+    /// The first key that would spoil a description in which all else is as it should be.
+    fn misfit(json: &serde_json::Value) -> Option<&str> {
+        let whole = Self::new(&ModelConfig::resnet(18), 3, CIFAR_SIDE, 0, 0).to_json();
+        let spoils = |key: &str, value: &serde_json::Value| {
+            let mut spoilt = whole.clone();
+            spoilt[key] = value.clone();
+            serde_json::from_value::<Self>(spoilt).is_err()
+        };
+        json.as_object()?.iter().find(|(key, value)| spoils(key, value)).map(|(key, _)| key.as_str())
+    }
+
+    /// Checks every value that its type does not.
+    fn check(&self) -> Result<()> {
+        // In this file the keys of the network's shape stand in no table of their own.
+        self.model.check("model").map_err(|error| anyhow!(format!("{error:#}").replace("model.", "")))?;
+        within("in_channels", self.in_channels, &bounds::CHANNELS)?;
+        within("image_size", self.image_size, &bounds::IMAGE_SIZE)?;
+        within("classes", self.classes, &bounds::CLASSES)?;
+        within("proj_selector", self.proj_selector, &(-1..=self.model.proj_layers as i64))?;
+        let (names, classes) = (self.class_names.len(), self.classes);
         ensure!(
             names == 0 || names == classes,
-            "config.json of the checkpoint names {names} classes, and its network has {classes}"
+            "class_names holds {names} names, and classes = {classes}: must be as many, or none"
         );
-        Ok(spec)
+        Ok(())
     }
 }
 
@@ -75,6 +102,9 @@ impl ModelSpec {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use serde_json::json;
+
+    const FILE: &str = "a/config.json";
 
     #[test]
     fn names_travel_and_a_network_without_them_keeps_its_bytes() {
@@ -82,14 +112,58 @@ mod tests {
         let model = serde_json::from_str("{\"depth\": 18}").unwrap();
         let bare = ModelSpec::new(&model, 3, 32, 2, 0);
         assert!(!bare.to_json().to_string().contains("class_names"));
-        assert_eq!((bare.class_name(1), ModelSpec::from_json(&bare.to_json()).unwrap()), ("1".into(), bare.clone()));
+        assert_eq!(
+            (bare.class_name(1), ModelSpec::from_json(&bare.to_json(), FILE.as_ref()).unwrap()),
+            ("1".into(), bare.clone())
+        );
         let named = bare.clone().named(&names);
-        assert_eq!(ModelSpec::from_json(&named.to_json()).unwrap().class_name(1), "dog");
+        assert_eq!(ModelSpec::from_json(&named.to_json(), FILE.as_ref()).unwrap().class_name(1), "dog");
         assert!(bare.named(&names[..1]).class_names.is_empty());
         let mut json = named.to_json();
         json["class_names"] = serde_json::json!(["cat"]);
-        assert!(
-            ModelSpec::from_json(&json).unwrap_err().to_string().contains("names 1 classes, and its network has 2")
+        assert_eq!(
+            message(&json),
+            "a/config.json: class_names holds 1 names, and classes = 2: must be as many, or none"
         );
+    }
+
+    fn message(json: &serde_json::Value) -> String {
+        format!("{:#}", ModelSpec::from_json(json, FILE.as_ref()).unwrap_err())
+    }
+
+    #[test]
+    fn what_no_network_has_is_named_with_its_key() {
+        let whole = ModelSpec::new(&serde_json::from_str("{\"depth\": 18}").unwrap(), 3, 32, 2, 1).to_json();
+        ModelSpec::from_json(&whole, FILE.as_ref()).unwrap();
+        let huge = 10u64.pow(18);
+        for (key, value, why) in [
+            ("width", json!(1e300), "width = 1e300: must"),
+            ("width", json!(1e5), "width = 100000.0: must"),
+            ("width", json!(0), "width = 0"),
+            ("width", json!(null), "width: invalid type: null"),
+            ("classes", json!(huge), "classes = 1000000000000000000: must"),
+            ("classes", json!(-1), "classes: invalid value: integer `-1`"),
+            ("proj_dim", json!(huge), "proj_dim = 1000000000000000000: must"),
+            ("proj_dim", json!(0), "proj_dim = 0: must"),
+            ("proj_layers", json!(1_000_000_000), "proj_layers = 1000000000: must"),
+            ("image_size", json!(0), "image_size = 0: must"),
+            ("image_size", json!(1_000_000_000), "image_size = 1000000000: must"),
+            ("in_channels", json!(0), "in_channels = 0: must"),
+            ("in_channels", json!(1_000_000_000), "in_channels = 1000000000: must"),
+            ("proj_selector", json!(4), "proj_selector = 4: must lie in -1 to 3"),
+            ("proj_selector", json!(-2), "proj_selector = -2: must lie in -1 to 3"),
+            ("depth", json!(19), "depth = 19: must be 18, 34, 50, 101, 152 or 200"),
+            ("sk_ratio", json!(1e9), "sk_ratio = 1000000000"),
+            ("se_ratio", json!(-1), "se_ratio = -1"),
+            ("class_names", json!(["a", "b", "c"]), "class_names holds 3 names"),
+            ("stem", json!("x".repeat(1 << 20)), "stem: unknown variant"),
+        ] {
+            let mut json = whole.clone();
+            json[key] = value;
+            let message = message(&json);
+            assert!(message.starts_with("a/config.json") && message.contains(why), "{message}, expected {why}");
+            assert!(message.len() < 400, "{} bytes", message.len());
+        }
+        assert!(message(&json!([])).starts_with("a/config.json does not describe a network: "));
     }
 }

@@ -42,7 +42,7 @@ pub use join::join_views;
 pub use linear::linear;
 pub use loss::{cross_entropy, distillation, partial_cross_entropy, weighted_sum};
 pub use mean::{global_avg_pool, stream_mean};
-pub use metrics::{accuracy, top_k};
+pub use metrics::{accuracy, mean_cosine, top_k};
 pub use norm::{Fused, Moments, Normalized, Statistics, batch_norm, batch_norm_relu};
 pub use pool::{PoolPadding, avg_pool2d, max_pool2d};
 pub use relu::{add_relu, relu};

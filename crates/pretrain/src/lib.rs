@@ -10,7 +10,7 @@ pub use task::Pretrain;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Map, json};
-use simclr_core::cli::CommonArgs;
+use simclr_core::cli::{CommonArgs, put};
 use simclr_core::config::Config;
 use simclr_core::rng::Purpose;
 use simclr_core::train::Schedule;
@@ -35,7 +35,7 @@ pub fn print_estimate(config: &Config, images: Option<usize>, gpus: Option<usize
             (data.train.len(), data.train.channels())
         }
     };
-    print!("{}", estimate(config, (examples, channels), gpus)?);
+    put(estimate(config, (examples, channels), gpus)?.as_bytes());
     Ok(())
 }
 

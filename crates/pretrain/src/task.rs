@@ -7,9 +7,10 @@ use crate::objective::{Learned, Objective, Views};
 use anyhow::Result;
 use candle_core::Tensor;
 use simclr_core::config::OnlineHead;
+use simclr_core::train::health::COSINE;
 use simclr_core::train::{Loss, Metric};
 use simclr_model::{Mode, Pass, SimClr};
-use simclr_ops::{Tape, accuracy, partial_cross_entropy};
+use simclr_ops::{Tape, accuracy, mean_cosine, partial_cross_entropy};
 use simclr_stage::{Arrived, EvalSet, StageLoss};
 use std::collections::BTreeMap;
 
@@ -62,6 +63,7 @@ impl StageLoss for Pretrain {
         let views = Views { model, pass: &pass, images: &images, chunk: self.chunk };
         let Learned { loss, features, metrics } = self.objective.loss(&views)?;
         let mut metrics: Vec<_> = metrics.into_iter().map(|(name, value)| Metric::of_all(name, value)).collect();
+        metrics.push(Metric::of_all(COSINE, mean_cosine(&features.tensor().contiguous()?)?));
         let Some(head) = &model.classifier else { return Ok(Loss { value: loss, beside: None, metrics }) };
         // The head learns to read the features and must not shape them. All views of an image have its label.
         let labels = labels.repeat(features.tensor().dim(0)? / labels.len());
@@ -97,6 +99,10 @@ impl StageLoss for Pretrain {
 
     fn watched(&self) -> Option<(&'static str, &'static str)> {
         Some((ONLINE_ACCURACY, "online accuracy"))
+    }
+
+    fn choices(&self, _model: &SimClr) -> Option<usize> {
+        self.objective.choices()
     }
 
     /// The checkpoint's classifier is a plain linear layer.

@@ -79,7 +79,7 @@ mod tests {
         let spec = spec("{\"depth\": 50}", 64, 0);
         let json = describe(&spec);
         assert_eq!((json["architecture"].as_str(), json["num_classes"].as_u64()), (Some("resnet50"), Some(10)));
-        assert_eq!(ModelSpec::from_json(&json).unwrap(), spec);
+        assert_eq!(ModelSpec::from_json(&json, "config.json".as_ref()).unwrap(), spec);
     }
 
     #[test]
@@ -87,7 +87,7 @@ mod tests {
         let names: Vec<String> = (0..10).map(|class| format!("kind {class}")).collect();
         let named = describe(&spec("{\"depth\": 50}", 64, 0).named(&names));
         assert_eq!((&named["class_names"], &named["label_names"]), (&json!(names), &json!(names)));
-        assert_eq!(ModelSpec::from_json(&named).unwrap().class_names, names);
+        assert_eq!(ModelSpec::from_json(&named, "config.json".as_ref()).unwrap().class_names, names);
         let on_the_head = describe(&spec("{\"depth\": 50}", 64, 1).named(&names));
         assert_eq!(on_the_head.get("label_names"), None, "timm gets no classifier");
         assert_eq!(describe(&spec("{\"depth\": 50}", 64, 0)).get("class_names"), None);

@@ -3,12 +3,12 @@
 use anyhow::{Context, Result, bail};
 use serde_json::Value as Json;
 use simclr_core::config::LabelAmount;
-use simclr_core::disk;
 use simclr_core::hub::is_hub_path;
 use simclr_core::run::checkpoint::{self, Loaded};
 use simclr_core::run::layout;
 use simclr_core::stages::{self, Method, Stage};
-use simclr_model::ModelSpec;
+use simclr_core::{bounds, disk};
+use simclr_model::{ModelSpec, SimClr};
 use std::path::{Path, PathBuf};
 
 /// How far above a run its experiment's report is looked for: `OUT/labels-0.1/subset-0/finetuned`.
@@ -52,8 +52,9 @@ impl Facts {
             bail!("{}: is on the hub already; name a folder of this machine", source.display())
         }
         let weights = checkpoint::find(source)?;
-        let Loaded { tensors, sha256, config: json } = checkpoint::load(&weights)?;
-        let spec = ModelSpec::from_json(&json).with_context(|| weights.display().to_string())?;
+        let Loaded { tensors, sha256, config: json, file } = checkpoint::load(&weights)?;
+        let spec = ModelSpec::from_json(&json, &file.with_file_name(layout::CONFIG))?;
+        SimClr::expect(&spec, &tensors).with_context(|| format!("loading {}", file.display()))?;
         let trained = tensors.iter().filter(|(name, _)| !name.contains(".running_"));
         let parameters = trained.map(|(_, tensor)| tensor.elem_count()).sum();
         let run = weights.parent().and_then(Path::parent).filter(|run| run.join(layout::MANIFEST).is_file());
@@ -78,7 +79,7 @@ impl RunFacts {
         let name = manifest["stage"].as_str().unwrap_or_default();
         let stage = stages::named(name).with_context(|| format!("{}: no stage called {name:?}", path.display()))?;
         let path = run.join(layout::EXPERIMENT);
-        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text = disk::read_small_text(&path, bounds::SMALL_FILE)?;
         let config = text.parse().with_context(|| format!("{} is damaged", path.display()))?;
         let rows = rows(run, stage, &manifest)?;
         Ok(Self { manifest, result, config, rows, stage })

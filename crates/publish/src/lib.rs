@@ -18,6 +18,7 @@ pub use place::{Outcome, Place};
 
 use anyhow::{Context, Result, ensure};
 use facts::Facts;
+use simclr_core::cli::say;
 use simclr_core::hub::RepoId;
 use std::path::{Path, PathBuf};
 
@@ -68,17 +69,17 @@ pub fn run(args: &PublishArgs) -> Result<()> {
         let out = args.out.clone().unwrap_or_else(|| Path::new("runs/publish").join(&repo.owner).join(&repo.name));
         for file in &files {
             file.write(&out)?;
-            println!("{:>12}  {}", file.size()?, file.path);
+            say(format_args!("{:>12}  {}", file.size()?, file.path));
         }
         eprintln!("nothing was sent: {} holds what would be", out.display());
         return Ok(());
     }
     let place = Place { repo: &repo, branch: &args.revision, private: args.private };
     match upload::send(&place, &files)? {
-        Outcome::Committed { url, files } => println!("{url}\n{files} files in one commit"),
-        Outcome::Unchanged { url } => println!("{url}\nnothing changed: the hub has these files already"),
+        Outcome::Committed { url, files } => say(format_args!("{url}\n{files} files in one commit")),
+        Outcome::Unchanged { url } => say(format_args!("{url}\nnothing changed: the hub has these files already")),
     }
     let at = if args.revision == "main" { String::new() } else { format!("@{}", args.revision.replace('/', "%2F")) };
-    println!("every stage takes it as hf://{repo}{at}");
+    say(format_args!("every stage takes it as hf://{repo}{at}"));
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use crate::folder::{Content, Published};
 use crate::place::{Outcome, Place};
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use hf_hub::repository::{CommitOperation, RepoTreeEntry, RepoTypeModel};
 use hf_hub::{HFError, HFRepositorySync};
 use simclr_core::disk;
@@ -80,7 +80,7 @@ fn holds(there: &[RepoTreeEntry], file: &Published) -> Result<bool> {
         Content::Text(text) if large => pointer(&disk::sha256(text.as_bytes()), text.len() as u64),
         Content::Text(text) => text.clone().into_bytes(),
         Content::File { sha256, .. } if large => pointer(sha256, file.size()?),
-        Content::File { path, .. } => std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?,
+        Content::File { path, .. } => disk::read(path)?,
     };
     Ok(disk::git_blob(&own) == *oid)
 }

@@ -16,7 +16,7 @@ use candle_core::Device;
 use choose::{Choice, Speed, choose, ladder, rung};
 use facts::Facts;
 use look::{Seen, look};
-use simclr_core::cli::{compute_with, device_name, init_log, threads};
+use simclr_core::cli::{compute_with, device_name, init_log, say, threads};
 use simclr_core::config::Config;
 use simclr_core::disk;
 use simclr_core::readable::duration;
@@ -127,11 +127,11 @@ fn again(earlier: Facts, place: facts::Place, seen: Seen) -> Facts {
 
 fn tell(facts: &Facts, out: &Path) {
     let Facts { pictures, choice, .. } = facts;
-    println!(
+    say(format_args!(
         "pictures   {} to learn from, {} of them labeled, {} classes; {} to measure on",
         pictures.train, pictures.labeled, pictures.classes, pictures.test
-    );
-    println!(
+    ));
+    say(format_args!(
         "network    ResNet-{} of width {}, views of {} pixels, {} channels{}, batches of {}; {:.0} pictures/s on {}",
         choice.rung.depth,
         choice.rung.width,
@@ -141,18 +141,18 @@ fn tell(facts: &Facts, out: &Path) {
         choice.batch,
         choice.speed.images_per_s,
         facts.device
-    );
+    ));
     let steps = [choice.labeled_steps[1], choice.steps[0], choice.labeled_steps[0], choice.steps[1], choice.steps[2]];
     let names = ["from scratch, to compare with", "pretraining", "fine-tuning", "distillation", "the small network"];
     for ((name, steps), seconds) in names.into_iter().zip(steps).zip(choice.seconds) {
-        println!("           {name:<30} {steps:>8} steps {:>12}", duration(seconds));
+        say(format_args!("           {name:<30} {steps:>8} steps {:>12}", duration(seconds)));
     }
-    println!("           {:<30} {:>8}       {:>12}", "in all", "", duration(choice.seconds.iter().sum()));
+    say(format_args!("           {:<30} {:>8}       {:>12}", "in all", "", duration(choice.seconds.iter().sum())));
     if pictures.labeled == 0 {
-        println!(
+        say(format_args!(
             "labels     none yet: pretraining alone runs, and {} will say which pictures to label first",
             layout::NEXT_TO_LABEL
-        );
+        ));
     }
-    println!("experiment {}", out.display());
+    say(format_args!("experiment {}", out.display()));
 }

@@ -8,6 +8,7 @@ use simclr_core::cli::ProgressMode;
 use simclr_core::config::Config;
 use simclr_core::run::{Opened, Run, RunOptions, layout};
 use simclr_core::train::{TrainOptions, train};
+use simclr_core::{bounds, disk};
 use simclr_ops::Group;
 use simclr_stage::Setup;
 
@@ -46,7 +47,8 @@ pub fn measure(config: &Config, device: &Device, rung: Rung) -> Result<Speed> {
         stop_after: Some(STEPS.0 + STEPS.1),
     };
     train(&mut plan, &options, &mut run).context("a few steps of training, to measure")?;
-    let log = std::fs::read_to_string(folder.path().join(layout::METRICS)).context("the measurements")?;
+    let log =
+        disk::read_small_text(&folder.path().join(layout::METRICS), bounds::SMALL_FILE).context("the measurements")?;
     let rate = |line: &str| serde_json::from_str::<serde_json::Value>(line).ok()?["images_per_s"].as_f64();
     let rates: Vec<f64> = log.lines().filter_map(rate).skip(STEPS.1 as usize).collect();
     // The mean of times, not of rates: what a long run adds up.

@@ -23,6 +23,7 @@ pub use results::{ResultRow, Results};
 use anyhow::{Context, Result};
 use review::Review;
 use simclr_core::config::Config;
+use simclr_core::disk;
 use simclr_core::run::layout;
 use std::path::{Path, PathBuf};
 
@@ -55,5 +56,5 @@ pub fn write(config: &Config, run: &Path) -> Result<PathBuf> {
 }
 
 fn save(path: &Path, text: &str) -> Result<()> {
-    std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))
+    disk::write(path, text.as_bytes())
 }

@@ -9,7 +9,11 @@ use anyhow::Result;
 use simclr_core::config::{Config, LabelAmount};
 use simclr_core::readable::{count, duration};
 use simclr_core::stages::{DISTILL, FINETUNE, SUPERVISED, TOOL};
+use simclr_core::train::health::Concern;
 use std::fmt::Write;
+
+/// Most warnings of one training that are shown.
+const CONCERNS: usize = 5;
 
 /// What the page shows.
 pub struct Page<'a> {
@@ -40,6 +44,7 @@ impl Page<'_> {
                 include_str!("style.css")
             ),
             self.header(&name),
+            self.concerns(),
             self.table(),
             self.by_labels(),
             self.review.clone(),
@@ -73,6 +78,22 @@ impl Page<'_> {
             );
         }
         out + "</header>\n"
+    }
+
+    /// What was wrong with a training; nothing where all went well.
+    fn concerns(&self) -> String {
+        let mut out = String::new();
+        for curves in &self.curves {
+            for Concern { steps: (from, to), text } in curves.concerns.iter().take(CONCERNS) {
+                let title = escape(&curves.title);
+                let _ = writeln!(
+                    out,
+                    "<p class=\"note warning\"><strong>{title}</strong>, steps {from} to {to}: {}.</p>",
+                    escape(text)
+                );
+            }
+        }
+        out
     }
 
     fn table(&self) -> String {

@@ -5,6 +5,7 @@ use crate::thumbnail::{self, uri};
 use anyhow::{Context, Result};
 use serde::Deserialize;
 use simclr_core::config::Config;
+use simclr_core::disk;
 use simclr_core::rng::{Purpose, Rng};
 use simclr_core::run::layout;
 use simclr_core::stages;
@@ -93,9 +94,9 @@ fn views(config: &Config, data: &Dataset) -> Result<String> {
 
 fn neighbours(data: &Dataset, run: &Path) -> Result<String> {
     let path = run.join(stages::EVAL).join(layout::NEIGHBOURS);
-    let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    let text = disk::read_json(&path)?;
     let queries: Vec<Query> =
-        serde_json::from_str(&text).with_context(|| format!("{} holds no neighbours", path.display()))?;
+        serde_json::from_value(text).with_context(|| format!("{} holds no neighbours", path.display()))?;
     let class = |label: usize| data.classes.get(label).map_or_else(|| format!("class {label}"), |c| escape(c));
     let mut out = String::from("<div class=\"scroll\"><table class=\"pictures\"><tbody>\n");
     for q in queries {

@@ -5,6 +5,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use simclr_core::config::{Config, LabelAmount};
+use simclr_core::disk;
 use simclr_core::run::layout::RESULT;
 use simclr_core::stages::{Method, STAGES};
 use std::path::Path;
@@ -69,12 +70,10 @@ struct StageResult {
 
 impl StageResult {
     fn read(path: &Path) -> Result<Option<Self>> {
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
-        };
-        let parsed = serde_json::from_str(&text);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let parsed = serde_json::from_value(disk::read_json(path)?);
         parsed.map(Some).with_context(|| format!("{} is not the result of a stage", path.display()))
     }
 

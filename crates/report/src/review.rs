@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use simclr_core::run::layout;
+use simclr_core::{bounds, disk};
 use std::path::Path;
 
 /// The split that a picture is of.
@@ -131,8 +132,7 @@ impl Review {
         if !path.is_file() {
             return Ok(None);
         }
-        let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-        let review = serde_json::from_str(&text);
+        let review = serde_json::from_value(disk::read_json_of(&path, bounds::TABLE)?);
         review.map(Some).with_context(|| format!("{} holds no review; make it again", path.display()))
     }
 

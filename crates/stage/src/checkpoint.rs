@@ -6,6 +6,7 @@ use candle_core::{Device, Tensor};
 use serde_json::{Value as Json, json};
 use simclr_core::params::{Match, Param, Part};
 use simclr_core::run::checkpoint::{self, Loaded};
+use simclr_core::run::layout::CONFIG;
 use simclr_model::{ModelSpec, SimClr};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -26,8 +27,8 @@ impl Checkpoint {
     /// # Errors
     /// When files are missing or malformed.
     pub fn load(path: &Path) -> Result<Self> {
-        let Loaded { tensors, sha256, config } = checkpoint::load(path)?;
-        let spec = ModelSpec::from_json(&config).with_context(|| {
+        let Loaded { tensors, sha256, config, file } = checkpoint::load(path)?;
+        let spec = ModelSpec::from_json(&config, &file.with_file_name(CONFIG)).with_context(|| {
             let foreign = ["architecture", "architectures", "num_features"].iter().any(|key| config.get(key).is_some());
             let hint = if foreign {
                 ": another library's; `cargo xtask import-torch` turns its ResNets into checkpoints"
@@ -36,6 +37,7 @@ impl Checkpoint {
             };
             format!("{}{hint}", path.display())
         })?;
+        SimClr::expect(&spec, &tensors).with_context(|| format!("loading {}", file.display()))?;
         Ok(Self { spec, sha256, tensors, path: path.display().to_string() })
     }
 

@@ -37,6 +37,11 @@ pub trait StageLoss {
         None
     }
 
+    /// Among how many equally likely answers the loss looks for the right one.
+    fn choices(&self, _model: &SimClr) -> Option<usize> {
+        None
+    }
+
     /// Whether training may move a trainable parameter.
     fn trains(&self, _parameter: &Param) -> bool {
         true
@@ -118,6 +123,10 @@ impl<L: StageLoss> Task for Plan<L> {
 
     fn watched(&self) -> Option<(&'static str, &'static str)> {
         self.loss.watched()
+    }
+
+    fn choices(&self) -> Option<usize> {
+        self.loss.choices(&self.model)
     }
 
     fn finish(&mut self) -> Result<()> {

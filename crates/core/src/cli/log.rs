@@ -1,5 +1,6 @@
 //! The log and the last word of a program, both without the hub's token.
 
+use super::output::failure;
 use crate::fit;
 use crate::hub::redact;
 use crate::train::Interrupted;
@@ -45,21 +46,23 @@ impl Write for Discreet {
     }
 }
 
-/// Prints a line on the standard output, where nobody need be reading any more: `| head` has seen enough.
-pub fn say(line: impl std::fmt::Display) {
-    let _ = writeln!(std::io::stdout().lock(), "{line}");
+/// A line on stderr, where nobody need be reading any more.
+fn last_word(line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// Prints an error once, on stderr, and turns it into the exit code of `main`: 1, or that of [`Interrupted`], which is no error.
+/// Prints an error once, on stderr, and turns it into the exit code of `main`: 1, or that of [`Interrupted`], which is no error. That
+/// the standard output could not be written is an error as well.
 pub fn exit_with(result: Result<()>) -> ExitCode {
+    let result = result.and_then(|()| failure().map_or(Ok(()), |why| Err(anyhow::anyhow!(why))));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is::<Interrupted>() => {
-            eprintln!("{error}");
+            last_word(format_args!("{error}"));
             ExitCode::from(Interrupted::EXIT)
         }
         Err(error) => {
-            eprintln!("error: {}", redact(&fit::message(&format!("{error:#}"))));
+            last_word(format_args!("error: {}", redact(&fit::message(&format!("{error:#}")))));
             ExitCode::FAILURE
         }
     }

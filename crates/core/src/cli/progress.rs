@@ -1,7 +1,7 @@
 //! How far a long loop has come: a bar on a terminal, JSON lines for a program, little otherwise.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 /// How progress is shown.
@@ -74,7 +74,7 @@ impl Progress {
                 let eta = self.started.elapsed().as_secs_f64() / done * self.steps.saturating_sub(step) as f64;
                 let line = self.json(step, images_per_s, eta, loss, note);
                 // Nobody may be reading any more; training goes on all the same.
-                let _ = writeln!(std::io::stdout().lock(), "{line}");
+                super::output::mention(line);
             }
             View::Json(_) | View::Plain | View::Off => {}
         }

@@ -103,6 +103,9 @@ table! {
         /// Save a checkpoint to resume from this often; at the end always.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub checkpoint_every: Option<Duration> = None, in Range::Length { zero: false };
+        /// How many of the last saved states stay; where the newest is damaged, a resumed run goes on from the one before.
+        #[serde(default = "keep_states", skip_serializing_if = "is_keep_states")]
+        pub keep_states: usize = keep_states(), in Range::closed(1.0, 1000.0);
         /// Compute each residual block's activations again in the backward pass instead of keeping them: less memory, one
         /// more forward, the same bits. Batch norm sees the whole batch (or chunk) both times; running statistics move the first
         /// time only.
@@ -126,6 +129,12 @@ pub const DECAY: Range = Range::closed(0.0, 10.0);
 
 fn momentum() -> f64 {
     0.9
+}
+fn keep_states() -> usize {
+    2
+}
+fn is_keep_states(states: &usize) -> bool {
+    *states == keep_states()
 }
 fn exclude() -> Vec<String> {
     ["batch_norm:", "bias", "classifier:"].map(String::from).into()

@@ -3,7 +3,7 @@
 use super::client::offline;
 use super::{RepoId, TransferBar, explain};
 use crate::disk;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use hf_hub::repository::RepoType;
 use hf_hub::{HFError, HFRepositorySync};
 use std::fmt::Display;
@@ -97,10 +97,7 @@ fn is_whole(file: &Path) -> Result<bool> {
     let Ok(blob) = std::fs::read_link(file) else { return Ok(true) };
     match blob.file_name().and_then(|name| name.to_str()).unwrap_or_default() {
         name if name.len() == 64 => Ok(disk::file_sha256(file)? == name),
-        name if name.len() == 40 => {
-            let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-            Ok(disk::git_blob(&bytes) == name)
-        }
+        name if name.len() == 40 => Ok(disk::file_git_blob(file)? == name),
         _ => Ok(true),
     }
 }

@@ -1,5 +1,6 @@
 //! The hub's token: where it is found, and how it stays out of everything that is printed.
 
+use crate::disk;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
@@ -14,7 +15,7 @@ pub fn token() -> Option<&'static str> {
 
 fn find() -> Option<String> {
     let set = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
-    let from = |path: PathBuf| std::fs::read_to_string(path).ok();
+    let from = |path: PathBuf| disk::read_small_text(&path, 1 << 16).ok();
     let found = set("HF_TOKEN")
         .or_else(|| from(set("HF_TOKEN_PATH")?.into()))
         .or_else(|| from(hf_hub::hf_home().join("token")))?;

@@ -73,7 +73,8 @@ pub fn find(path: &Path) -> Result<PathBuf> {
         )
     }
     let places = [path.join(MODEL), path.join(CHECKPOINT).join(MODEL)];
-    match places.iter().find(|place| place.is_file()) {
+    // One that is no regular file is found, too: reading it says so.
+    match places.iter().find(|place| place.exists() && !place.is_dir()) {
         Some(place) => Ok(place.clone()),
         None if measures(path) => bail!(
             "{}: this run measured a checkpoint and has none of its own; name the one that it measured",
@@ -246,7 +247,7 @@ mod tests {
     #[test]
     fn a_run_without_a_network_says_why() {
         let dir = tempfile::tempdir().unwrap();
-        states::save(dir.path(), 7, &store(3.0).save_map().unwrap(), &json!({})).unwrap();
+        states::save(dir.path(), 7, 2, (&store(3.0).save_map().unwrap(), &json!({}))).unwrap();
         assert!(message(dir.path()).contains("not finished"));
         std::fs::write(dir.path().join(MANIFEST), "{\"stage\": \"eval\"}").unwrap();
         assert!(message(dir.path()).contains("measured a checkpoint"));

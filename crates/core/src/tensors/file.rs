@@ -1,6 +1,7 @@
 //! Files of safetensors: tensors, text and the file's hash in one reading, which holds one tensor beside those that it gives.
 
 use super::header::Header;
+use crate::bounds::brief;
 use crate::disk::{self, Hash};
 use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
@@ -9,12 +10,17 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+/// Tensors by name, in the layout of files, of whatever type they are.
+pub type Tensors = BTreeMap<String, Tensor>;
+/// Texts by key.
+pub type Texts = BTreeMap<String, String>;
+
 /// What a file holds.
 pub struct FileTensors {
-    /// Its tensors, in the layout of files, of whatever type they are.
-    pub tensors: BTreeMap<String, Tensor>,
-    /// Texts by key.
-    pub metadata: BTreeMap<String, String>,
+    /// Its tensors.
+    pub tensors: Tensors,
+    /// Its texts.
+    pub metadata: Texts,
     /// SHA-256 of all its bytes.
     pub sha256: String,
 }
@@ -25,34 +31,49 @@ pub struct FileTensors {
 /// When it is missing, no regular file, damaged, or memory is short; the message names it, and the tensor.
 pub fn read(path: &Path) -> Result<FileTensors> {
     let (mut file, header, length) = open(path)?;
-    let inner = || -> Result<FileTensors> {
-        let most = header.entries.iter().map(|entry| entry.place.1 - entry.place.0).max().unwrap_or_default();
-        // A file may be long and empty: what it asks for is asked for as a whole, where a refusal is an answer.
-        let needed = usize::try_from(length)?.saturating_add(most);
-        let refused = Vec::<u8>::new().try_reserve_exact(needed).is_err();
-        ensure!(!refused, "not enough memory for its tensors, {length} bytes");
-        let (mut hash, mut tensors) = (Hash::new(), BTreeMap::new());
-        hash.add(&header.bytes);
-        let mut bytes = Vec::new();
-        for entry in header.entries {
-            bytes.clear();
-            let size = entry.place.1 - entry.place.0;
-            (&mut file).take(size as u64).read_to_end(&mut bytes).with_context(|| entry.name.clone())?;
-            ensure!(bytes.len() == size, "{}: the file ends within it", entry.name);
-            hash.add(&bytes);
-            let tensor = Tensor::from_raw_buffer(&bytes, entry.dtype, &entry.shape, &Device::Cpu);
-            tensors.insert(entry.name.clone(), tensor.with_context(|| entry.name)?);
-        }
-        Ok(FileTensors { tensors, metadata: header.metadata, sha256: hash.finish() })
-    };
-    inner().with_context(|| damaged(path, length))
+    let mut hash = Hash::new();
+    hash.add(&header.bytes);
+    let (metadata, tensors) =
+        tensors(&mut file, header, length, |bytes| hash.add(bytes)).with_context(|| damaged(path, length))?;
+    Ok(FileTensors { tensors, metadata, sha256: hash.finish() })
+}
+
+/// The tensors and the texts of a file that was read from `path`.
+///
+/// # Errors
+/// As [`read`].
+pub fn parse(path: &Path, mut bytes: &[u8]) -> Result<(Tensors, Texts)> {
+    let length = bytes.len() as u64;
+    let header = Header::read(&mut bytes, length);
+    let read = header.and_then(|header| tensors(&mut bytes, header, length, |_| ()));
+    read.map(|(texts, tensors)| (tensors, texts)).with_context(|| damaged(path, length))
+}
+
+/// What follows a header; `see` is handed its bytes.
+fn tensors(file: &mut impl Read, header: Header, length: u64, mut see: impl FnMut(&[u8])) -> Result<(Texts, Tensors)> {
+    let most = header.entries.iter().map(|entry| entry.place.1 - entry.place.0).max().unwrap_or_default();
+    // A file may be long and empty: what it asks for is asked for as a whole, where a refusal is an answer.
+    let needed = usize::try_from(length)?.saturating_add(most);
+    let refused = Vec::<u8>::new().try_reserve_exact(needed).is_err();
+    ensure!(!refused, "not enough memory for its tensors, {length} bytes");
+    let (mut tensors, mut bytes) = (Tensors::new(), Vec::new());
+    for entry in header.entries {
+        bytes.clear();
+        let size = entry.place.1 - entry.place.0;
+        file.take(size as u64).read_to_end(&mut bytes).with_context(|| brief(&entry.name))?;
+        ensure!(bytes.len() == size, "{}: the file ends within it", brief(&entry.name));
+        see(&bytes);
+        let tensor = Tensor::from_raw_buffer(&bytes, entry.dtype, &entry.shape, &Device::Cpu);
+        tensors.insert(entry.name.clone(), tensor.with_context(|| brief(&entry.name))?);
+    }
+    Ok((header.metadata, tensors))
 }
 
 /// The texts of a file; its tensors are not read.
 ///
 /// # Errors
 /// As [`read`].
-pub fn metadata(path: &Path) -> Result<BTreeMap<String, String>> {
+pub fn metadata(path: &Path) -> Result<Texts> {
     Ok(open(path)?.1.metadata)
 }
 

@@ -1,7 +1,7 @@
 //! The header of a safetensors file: names, types, shapes and places, held against one another and the file's length.
 
-use crate::bounds;
-use anyhow::{Context, Result, ensure};
+use crate::bounds::{self, brief};
+use anyhow::{Context, Result, anyhow, ensure};
 use candle_core::DType;
 use safetensors::Dtype;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
@@ -56,10 +56,11 @@ impl Header {
         );
         file.take(size).read_to_end(&mut bytes)?;
         ensure!(bytes.len() as u64 == 8 + size, "it ends within its header");
-        let Keys { metadata, tensors } = serde_json::from_slice(&bytes[8..]).context("its header cannot be read")?;
+        let Keys { metadata, tensors } = serde_json::from_slice(&bytes[8..])
+            .map_err(|error| anyhow!("its header cannot be read: {}", brief(&error.to_string())))?;
         let mut entries = Vec::new();
         for (name, info) in tensors {
-            entries.push(entry(&name, info).with_context(|| format!("the header's entry {name:?}"))?);
+            entries.push(entry(&name, info).with_context(|| format!("the header's entry \"{}\"", brief(&name)))?);
         }
         // By name where one is empty.
         entries.sort_by(|a, b| (a.place, &a.name).cmp(&(b.place, &b.name)));
@@ -68,7 +69,7 @@ impl Header {
             ensure!(
                 entry.place.0 == end,
                 "{} begins at byte {}, and the tensor before it ends at {end}: tensors may neither overlap nor leave gaps",
-                entry.name,
+                brief(&entry.name),
                 entry.place.0
             );
             end = entry.place.1;
@@ -94,10 +95,8 @@ struct Info {
 fn entry(name: &str, info: Info) -> Result<Entry> {
     let known = serde_json::from_value::<Dtype>(info.dtype.clone().into()).ok();
     let dtype = known.and_then(|dtype| DType::try_from(dtype).ok());
-    let dtype = dtype.with_context(|| {
-        let dtype: String = info.dtype.chars().take(20).collect();
-        format!("unknown type {dtype:?}: weights are F32, F16, BF16 or F64")
-    })?;
+    let dtype =
+        dtype.with_context(|| format!("unknown type \"{}\": weights are F32, F16, BF16 or F64", brief(&info.dtype)))?;
     let (start, end) = info.data_offsets;
     let size = info.shape.iter().try_fold(dtype.size_in_bytes(), |size, side| size.checked_mul(*side));
     ensure!(
@@ -126,7 +125,7 @@ impl<'de> Deserialize<'de> for Keys {
                 let (mut names, mut keys) = (HashSet::new(), Keys { metadata: vec![], tensors: vec![] });
                 while let Some(name) = map.next_key::<String>()? {
                     if !names.insert(name.clone()) {
-                        return Err(A::Error::custom(format_args!("the name {name:?} comes twice")));
+                        return Err(A::Error::custom(format_args!("the name \"{}\" comes twice", brief(&name))));
                     }
                     match name.as_str() {
                         "__metadata__" => keys.metadata = map.next_value::<Texts>()?.0,
@@ -155,7 +154,7 @@ impl<'de> Deserialize<'de> for Texts {
                 let (mut names, mut texts) = (BTreeSet::new(), vec![]);
                 while let Some((name, text)) = map.next_entry::<String, String>()? {
                     if !names.insert(name.clone()) {
-                        return Err(A::Error::custom(format_args!("the key {name:?} comes twice")));
+                        return Err(A::Error::custom(format_args!("the key \"{}\" comes twice", brief(&name))));
                     }
                     texts.push((name, text));
                 }

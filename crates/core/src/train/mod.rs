@@ -1,5 +1,6 @@
 //! The training loop, which all stages share, and what they give it.
 
+pub mod health;
 mod prefetch;
 mod ranks;
 mod schedule;

@@ -79,6 +79,12 @@ pub trait Task {
         true
     }
 
+    /// Among how many equally likely answers the loss looks for the right one, where that is known: the logarithm is the loss of a
+    /// network that knows nothing, and one that stays there has learned nothing.
+    fn choices(&self) -> Option<usize> {
+        None
+    }
+
     /// The metric of a step that progress shows beside the loss, a share, and what it is called there.
     fn watched(&self) -> Option<(&'static str, &'static str)> {
         None

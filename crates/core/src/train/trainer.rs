@@ -2,6 +2,7 @@
 //!
 //! Steps are counted from 0; what is written down "after step `n`" means that `n` steps are done.
 
+use super::health::{self, Concern, Health};
 use super::prefetch::Prefetch;
 use super::ranks::{Ranks, agree};
 use super::schedule::Schedule;
@@ -92,7 +93,7 @@ pub(super) fn train_by<T: Task>(
     let log_every = (total / 500).max(1);
 
     let mut optimizer = training.optimizer.build(task.store(), &training.shared())?;
-    let mut watch = Watch::new(training);
+    let (mut watch, mut health) = (Watch::new(training), Health::default());
     let group = options.group;
     let mut ranks = Ranks::new(group, batch, task.store(), |p| task.trains(p))?;
     ensure!(
@@ -168,7 +169,7 @@ pub(super) fn train_by<T: Task>(
             progress.update(done, speed.images_per_s(), Some(report.loss), note.as_deref());
             if logged {
                 let mut values = vec![
-                    ("loss", report.loss),
+                    (health::LOSS, report.loss),
                     ("weight_decay", report.decay),
                     ("total_loss", report.total),
                     ("lr", lr),
@@ -182,7 +183,11 @@ pub(super) fn train_by<T: Task>(
                     values.extend([("comm_bytes", told.bytes as f64 / steps), ("comm_exposed_s", told.waited / steps)]);
                     told_at = done;
                 }
+                values.extend(task.choices().map(|choices| (health::CHANCE, libm::log(choices as f64))));
                 run.log(done, &values)?;
+                for Concern { steps: (from, to), text } in health.saw(done, values.iter().copied()) {
+                    tracing::warn!("steps {from} to {to}: {text}");
+                }
                 speed.forget();
             }
             last_loss = Some(report.loss);
@@ -202,7 +207,8 @@ pub(super) fn train_by<T: Task>(
         // Last, so that a state never claims measurements that are not in the file.
         if saves || over || stopping {
             agree(task, group, done).context("before the state is saved")?;
-            save(task, optimizer.as_ref(), run, (done, seconds()), &watch).with_context(|| at(step, lr))?;
+            save(task, optimizer.as_ref(), run, (done, seconds()), (&watch, training.keep_states))
+                .with_context(|| at(step, lr))?;
             saved = done;
         }
         if stopping && done < total && !over {

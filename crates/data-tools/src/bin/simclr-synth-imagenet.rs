@@ -4,7 +4,7 @@ use clap::Parser;
 use indicatif::ProgressBar;
 use simclr_core::bounds;
 use simclr_core::cli;
-use simclr_core::cli::{compute_with, exit_with};
+use simclr_core::cli::{compute_with, exit_with, say};
 use simclr_data_tools::synth::{Size, write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
     exit_with(compute_with(args.threads).and_then(|()| {
         write(&args.out, size, &|done| bar.set_position(done as u64))?;
         bar.finish_and_clear();
-        println!("{}", args.out.display());
+        say(format_args!("{}", args.out.display()));
         Ok(())
     }))
 }

@@ -7,8 +7,8 @@ use crate::name::stable_name;
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use simclr_core::config::{DataConfig, LabelAmount, LabelList};
-use simclr_core::disk;
 use simclr_core::rng::{Purpose, Rng};
+use simclr_core::{bounds, disk};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -119,7 +119,7 @@ pub fn parse_list(bytes: &[u8]) -> Result<Vec<&str>> {
 
 /// Indices of the images that a list names, ascending.
 fn listed(pictures: &Pictures, file: &Path) -> Result<Vec<u32>> {
-    let bytes = std::fs::read(file).context("cannot read it")?;
+    let bytes = disk::read_small(file, bounds::TABLE)?;
     let wanted: BTreeSet<String> = parse_list(&bytes)?.into_iter().map(tidied).collect();
     let source = pictures.source();
     let nameless = || "the dataset's images have no names that a list could hold";

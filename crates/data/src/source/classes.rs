@@ -2,10 +2,11 @@
 
 use crate::name::natural;
 use anyhow::{Context, Result, bail, ensure};
+use simclr_core::bounds::CLASSES;
 use std::collections::{BTreeSet, HashMap};
 
 /// Most classes that a dataset may have, and the least number that can be no label: one class takes a row of the classifier.
-pub(crate) const MOST_CLASSES: u32 = 1 << 18;
+pub(crate) const MOST_CLASSES: u32 = *CLASSES.end() as u32;
 
 /// What labels mean.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -232,7 +233,7 @@ mod tests {
         for word in ["cat", "none", "1.5", "-", "a b"] {
             assert_eq!(Given::of_text(word).unwrap(), Some(Given::Word(word.into())));
         }
-        for huge in ["4000000000", "262144", "99999999999999999999"] {
+        for huge in ["4000000000", "1000000", "99999999999999999999"] {
             let message = format!("{:#}", Given::of_text(huge).unwrap_err());
             assert!(message.contains("can be no class") && message.contains(huge), "{message}");
         }
@@ -257,6 +258,6 @@ mod tests {
         let many: Vec<String> = (0..=MOST_CLASSES).map(|i| format!("c{i}")).collect();
         let message =
             united(&mut [number_classes(&many.iter().map(Some).collect::<Vec<_>>())]).unwrap_err().to_string();
-        assert!(message.contains("262145 classes, at most 262144"), "{message}");
+        assert!(message.contains("1000001 classes, at most 1000000"), "{message}");
     }
 }

@@ -12,6 +12,7 @@ use crate::image::Picture;
 use crate::set::Pictures;
 use anyhow::{Context, Result, bail, ensure};
 use simclr_core::config::DataConfig;
+use simclr_core::{bounds, disk};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -50,7 +51,7 @@ struct Part {
 
 impl Part {
     fn open(path: PathBuf) -> Result<Self> {
-        let file = File::open(&path).with_context(|| format!("cannot read {}: {ADVICE}", path.display()))?;
+        let file = disk::open(&path).context(ADVICE)?;
         let bytes = file.metadata().with_context(|| format!("cannot look at {}", path.display()))?.len();
         let images = images_in(bytes).with_context(|| format!("in {}", path.display()))?;
         Ok(Self { path, file, images })
@@ -141,7 +142,7 @@ impl Source for Stl10 {
 fn split(dir: &Path, name: &str, unlabeled: Option<&str>, channels: usize) -> Result<Stl10> {
     let images = Part::open(dir.join(format!("{name}_X.bin")))?;
     let path = dir.join(format!("{name}_y.bin"));
-    let labels = std::fs::read(&path).with_context(|| format!("cannot read {}: {ADVICE}", path.display()))?;
+    let labels = disk::read_small(&path, bounds::SMALL_FILE).context(ADVICE)?;
     let labels = parse_labels(&labels, images.images).with_context(|| format!("in {}", path.display()))?;
     let mut parts = vec![images];
     if let Some(name) = unlabeled {

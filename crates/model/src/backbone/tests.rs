@@ -139,7 +139,7 @@ fn checkpoints_describe_it() {
     let model = network(7);
     let json = model.spec.to_json();
     assert_eq!(json["backbone"], serde_json::json!({"name": "patches", "side": 4, "width": 6}));
-    let again = SimClr::blank(&ModelSpec::from_json(&json).unwrap()).unwrap();
+    let again = SimClr::blank(&ModelSpec::from_json(&json, "config.json".as_ref()).unwrap()).unwrap();
     again.store.load_map(&model.store.save_map().unwrap(), Match::EXACT).unwrap();
     let logits = |model: &SimClr| model.predict(std::iter::once(Ok(images(2).tensor().clone()))).unwrap();
     assert_eq!(logits(&model), logits(&again));

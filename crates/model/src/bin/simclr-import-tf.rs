@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Parser;
 use simclr_core::bounds;
 use simclr_core::cli;
-use simclr_core::cli::exit_with;
+use simclr_core::cli::{exit_with, say};
 use simclr_model::tensorflow::{Options, import};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -41,7 +41,7 @@ struct Args {
 
 fn run(args: &Args) -> Result<()> {
     let options = Options { proj_selector: args.proj_selector, image_size: args.image_size };
-    println!("{}", import(&args.prefix, &args.out, options)?);
+    say(format_args!("{}", import(&args.prefix, &args.out, options)?));
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Parser;
 use simclr_core::bounds;
 use simclr_core::cli;
-use simclr_core::cli::exit_with;
+use simclr_core::cli::{exit_with, say};
 use simclr_model::torch::{Options, import};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -40,7 +40,7 @@ fn main() -> ExitCode {
     let args = cli::parse::<Args>();
     let options = Options { normalized: args.normalized, image_size: args.image_size };
     let run = || -> Result<()> {
-        println!("{}", import(&args.file, &args.out, options)?);
+        say(format_args!("{}", import(&args.file, &args.out, options)?));
         Ok(())
     };
     exit_with(run())

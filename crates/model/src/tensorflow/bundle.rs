@@ -4,8 +4,8 @@ use super::table::{self, masked};
 use super::wire::{Field, fields, fixed32, take, varint};
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device, Tensor};
+use simclr_core::disk;
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
@@ -79,6 +79,7 @@ impl Bundle {
                             self.shards
                         )
                     })?;
+                    ensure!(found.is_file(), "the shard {} is no regular file", path.display());
                     lengths.insert(entry.shard, found.len());
                     found.len()
                 }
@@ -137,11 +138,13 @@ impl Bundle {
     fn raw(&self, entry: &Entry) -> Result<(Vec<u8>, PathBuf)> {
         ensure!(!entry.sliced, "it is stored in slices (a partitioned variable), which is not supported");
         let path = self.shard(entry.shard);
-        let mut bytes = vec![0; usize::try_from(entry.size)?];
-        let mut read = || -> std::io::Result<()> {
-            let mut file = File::open(&path)?;
+        let (size, mut bytes) = (usize::try_from(entry.size)?, Vec::new());
+        bytes.try_reserve_exact(size).with_context(|| format!("no memory for {size} bytes of {}", path.display()))?;
+        bytes.resize(size, 0);
+        let mut read = || -> Result<()> {
+            let mut file = disk::open(&path)?;
             file.seek(SeekFrom::Start(entry.offset))?;
-            file.read_exact(&mut bytes)
+            Ok(file.read_exact(&mut bytes)?)
         };
         read().with_context(|| format!("cannot read {} bytes of {}", entry.size, path.display()))?;
         Ok((bytes, path))

@@ -9,6 +9,7 @@
 
 use super::wire::{fixed32, take, varint};
 use anyhow::{Context, Result, bail, ensure};
+use simclr_core::disk;
 use std::path::Path;
 
 const FOOTER: usize = 48;
@@ -28,11 +29,7 @@ pub type Row = (Vec<u8>, Vec<u8>);
 /// # Errors
 /// When the file cannot be read, is cut, damaged, compressed or no table: the message says which.
 pub fn read(path: &Path) -> Result<Vec<Row>> {
-    let inner = || -> Result<Vec<Row>> {
-        let length = std::fs::metadata(path)?.len();
-        ensure!(length <= LARGEST_INDEX, "{length} bytes are too many for an index");
-        parse(&std::fs::read(path)?)
-    };
+    let inner = || -> Result<Vec<Row>> { parse(&disk::read_small(path, LARGEST_INDEX)?) };
     inner().with_context(|| format!("the index {} cannot be read", path.display()))
 }
 

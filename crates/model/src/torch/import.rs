@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use candle_core::{D, DType, Tensor};
 use serde_json::json;
 use simclr_core::config::Stem;
+use simclr_core::disk;
 use simclr_core::params::Match;
 use simclr_core::run::{checkpoint, layout};
 use std::collections::BTreeMap;
@@ -149,7 +150,7 @@ const PICKLES: [&str; 6] = ["bin", "pth", "pt", "ckpt", "pkl", "tar"];
 fn refuse_pickles(path: &Path) -> Result<()> {
     let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase()).unwrap_or_default();
     let mut begin = [0; 4];
-    let begins = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut begin)).is_ok();
+    let begins = disk::open(path).is_ok_and(|mut file| file.read_exact(&mut begin).is_ok());
     let pickled = begins && (begin == *b"PK\x03\x04" || (begin[0] == 0x80 && begin[1] >= 2 && begin[1] <= 5));
     if pickled || PICKLES.contains(&ending.as_str()) {
         bail!(

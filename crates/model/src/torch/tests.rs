@@ -47,7 +47,7 @@ fn imported(dir: &Path, tensors: &Tensors, options: Options) -> anyhow::Result<(
     }
     let imported = import(&file, &out, options)?;
     let loaded = checkpoint::load(&out).unwrap();
-    let model = SimClr::blank(&ModelSpec::from_json(&loaded.config).unwrap()).unwrap();
+    let model = SimClr::blank(&ModelSpec::from_json(&loaded.config, &loaded.file).unwrap()).unwrap();
     model.store.load_map(&loaded.tensors, Match::EXACT).unwrap();
     Ok((imported, model))
 }

@@ -1,4 +1,4 @@
-//! Accuracy on the CPU.
+//! Accuracy and mean cosines on the CPU.
 
 use crate::tensor::with_slice;
 use candle_core::{Result, Tensor};
@@ -25,4 +25,22 @@ pub fn accuracy(logits: &Tensor, labels: &[Option<u32>], k: usize) -> Result<Ten
     let known = labels.iter().flatten().count();
     let hits = with_slice(logits, |l| Ok(top_k(l, d, labels.iter().copied(), k)))?;
     Tensor::new(hits as f64 / known as f64, logits.device())
+}
+
+/// The mean cosine of all pairs of rows of `features` `[R, D]`: an f64 scalar.
+///
+/// # Errors
+/// When the features are no contiguous f32 matrix on the CPU.
+pub fn mean_cosine(features: &Tensor) -> Result<Tensor> {
+    let (rows, d) = features.dims2()?;
+    let mut mean = vec![0.0f64; d];
+    with_slice(features, |values| {
+        for row in values.chunks_exact(d.max(1)) {
+            let norm = row.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>().sqrt();
+            let share = if norm == 0.0 { 0.0 } else { 1.0 / (norm * rows as f64) };
+            mean.iter_mut().zip(row).for_each(|(mean, v)| *mean += share * f64::from(*v));
+        }
+        Ok(())
+    })?;
+    Tensor::new(mean.iter().map(|v| v * v).sum::<f64>(), features.device())
 }

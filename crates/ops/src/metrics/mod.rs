@@ -1,4 +1,4 @@
-//! Accuracy: what is reported beside a loss, and has no gradient.
+//! Accuracy, and how alike features are: what is reported beside a loss, and has no gradient.
 
 mod cpu;
 #[cfg(all(test, unix))]
@@ -9,7 +9,7 @@ mod labels;
 mod tests;
 
 use crate::gpu::dispatch;
-use candle_core::{Result, Tensor};
+use candle_core::{Result, Tensor, bail};
 
 pub use cpu::top_k;
 pub(crate) use labels::check_labels;
@@ -22,4 +22,17 @@ pub(crate) use labels::check_labels;
 pub fn accuracy(logits: &Tensor, labels: &[Option<u32>], k: usize) -> Result<Tensor> {
     check_labels("accuracy", logits, labels)?;
     dispatch!(logits => accuracy(logits, labels, k))
+}
+
+/// How alike the rows of `features` `[R, D]` are: the mean over all pairs of rows, each with itself too, of their cosine, a scalar
+/// where the features are, f64 or on a GPU f32. It is the squared length of the mean of the rows at length 1, and what it lacks
+/// to 1 their variance: none where a network gives the same for every image. A row of zeros counts as unlike all.
+///
+/// # Errors
+/// When the features are no contiguous f32 matrix, or there is no row.
+pub fn mean_cosine(features: &Tensor) -> Result<Tensor> {
+    if features.dims2()?.0 == 0 {
+        bail!("a mean cosine of no rows")
+    }
+    dispatch!(features => mean_cosine(features))
 }

@@ -16,7 +16,7 @@ use clap::{Parser, Subcommand};
 use serde_json::json;
 use simclr_core::bounds;
 use simclr_core::cli;
-use simclr_core::cli::{DeviceChoice, compute_with, device_name, exit_with, threads, vector_unit};
+use simclr_core::cli::{DeviceChoice, compute_with, device_name, exit_with, say, threads, vector_unit};
 use simclr_core::config::Duration;
 use simclr_core::config::{Dtype, ModelConfig, OptimizerConfig, Scaling, TrainingConfig};
 use simclr_core::keys::Range;
@@ -138,6 +138,7 @@ fn bench_step(a: &Step) -> Result<()> {
         eval_every: None,
         patience: None,
         checkpoint_every: None,
+        keep_states: 1,
         recompute: a.recompute,
         chunk: a.chunk,
     };
@@ -176,7 +177,7 @@ fn bench_step(a: &Step) -> Result<()> {
         "batch": a.batch, "recompute": a.recompute, "chunk": a.chunk, "threads": threads(), "steps": a.steps, "loss": loss, "step_ms": median * 1e3,
         "images_per_s": a.batch as f64 / median, "peak_rss_mib": peak_rss_mib().ok(), "gpu_memory_mib": gpu_mib,
     });
-    println!("{line}");
+    say(line);
     Ok(())
 }
 
@@ -186,7 +187,7 @@ fn bench_augment(image_size: usize, count: usize, threads: usize) -> Result<()> 
         "bench": "augment", "image_size": image_size, "count": count, "threads": threads, "images_per_s": rate,
         "us_per_view": 1e6 / rate / 2.0,
     });
-    println!("{line}");
+    say(line);
     Ok(())
 }
 

@@ -78,6 +78,12 @@ pub trait Objective {
     /// When the network and the batch do not fit.
     fn loss(&mut self, views: &Views<'_>) -> Result<Learned>;
 
+    /// Among how many equally likely answers the loss looks for the right one, where that is known: a warning tells of a loss that
+    /// stays at the logarithm.
+    fn choices(&self) -> Option<usize> {
+        None
+    }
+
     /// What follows the optimiser's step `step`, counted from 0, such as a second encoder that follows `model`.
     ///
     /// # Errors

@@ -17,17 +17,19 @@ table! {
 /// NT-Xent over the projections of a batch.
 pub struct NtXent {
     temperature: f64,
+    /// Images of a batch, where they are known beforehand.
+    images: Option<usize>,
 }
 
 impl NtXent {
     /// With cosines divided by `temperature`.
     pub fn new(temperature: f64) -> Self {
-        Self { temperature }
+        Self { temperature, images: None }
     }
 
     /// As the experiment says.
     pub fn of(given: &Given<'_>) -> Self {
-        Self::new(given.config.temperature)
+        Self { images: Some(given.config.training.batch), ..Self::new(given.config.temperature) }
     }
 }
 
@@ -45,6 +47,11 @@ impl Objective for NtXent {
             ("contrast_entropy", contrast.entropy),
         ];
         Ok(Learned { loss: contrast.loss, features, metrics })
+    }
+
+    /// Each view has the other one of its image among the 2N - 1 others.
+    fn choices(&self) -> Option<usize> {
+        self.images.filter(|n| *n > 1).map(|n| 2 * n - 1)
     }
 
     /// Similarities of all views, and two products in the backward pass. The matrix is read or written eight times; that of

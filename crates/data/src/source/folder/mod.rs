@@ -13,6 +13,7 @@ use crate::set::Pictures;
 use anyhow::{Context, Result, ensure};
 use layout::{Layout, Nested, Spot, below};
 use simclr_core::config::{Corrupt, DataConfig};
+use simclr_core::{bounds, disk};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -47,7 +48,7 @@ impl Folder {
 
 impl Store for Folder {
     fn read(&self, index: usize) -> Result<Vec<u8>> {
-        std::fs::read(self.at(index)).context("cannot read the file")
+        disk::read_small(&self.at(index), bounds::PICTURE)
     }
 
     fn place(&self, index: usize) -> String {

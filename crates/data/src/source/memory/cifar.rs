@@ -5,8 +5,8 @@ use crate::image::Images;
 use crate::source::dataset::{Count, DatasetInfo};
 use anyhow::{Context, Result, bail, ensure};
 use flate2::read::GzDecoder;
+use simclr_core::disk;
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
@@ -60,6 +60,11 @@ pub const CIFAR100: DatasetInfo = DatasetInfo {
     of_files: false,
     open: |config| load(HUNDRED, config.dir.as_deref())?.checked(config),
 };
+
+/// Most bytes of a file of images: the largest has 154 million.
+const MOST_FILE: u64 = 256 << 20;
+/// Most bytes that are unpacked of an archive.
+const MOST_ARCHIVE: u64 = 1 << 30;
 
 /// The files of CIFAR-10.
 const TEN: Format = Format {
@@ -143,21 +148,22 @@ impl Format {
 fn from_folder(format: Format, dir: &Path) -> Result<HashMap<String, Vec<u8>>> {
     let read = |name: &str| {
         let path = dir.join(name);
-        let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let bytes = disk::read_small(&path, MOST_FILE)?;
         Ok((name.to_string(), bytes))
     };
     format.files().map(read).collect()
 }
 
 fn from_archive(format: Format, path: &Path) -> Result<HashMap<String, Vec<u8>>> {
-    let mut archive = tar::Archive::new(GzDecoder::new(BufReader::new(File::open(path)?)));
+    let mut archive = tar::Archive::new(GzDecoder::new(BufReader::new(disk::open(path)?)).take(MOST_ARCHIVE));
     let mut files = HashMap::new();
     for entry in archive.entries()? {
         let mut entry = entry?;
         let name = entry.path()?.file_name().map(|name| name.to_string_lossy().into_owned());
         if let Some(name) = name.filter(|name| format.files().any(|file| file == name)) {
             let mut bytes = Vec::new();
-            entry.read_to_end(&mut bytes)?;
+            (&mut entry).take(MOST_FILE + 1).read_to_end(&mut bytes)?;
+            ensure!(bytes.len() as u64 <= MOST_FILE, "{name} unpacks to more than {MOST_FILE} bytes");
             files.insert(name, bytes);
         }
     }
@@ -188,6 +194,7 @@ pub fn append(bytes: &[u8], label_bytes: usize, records: usize, images: &mut Ima
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use std::fs::File;
 
     const SMALL: Format = Format { train: &["a.bin", "b.bin"], test: "t.bin", records: [2, 1], ..TEN };
     const FINE: Format = Format { train: &["a.bin"], test: "t.bin", records: [1, 1], ..HUNDRED };

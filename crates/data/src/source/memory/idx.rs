@@ -3,9 +3,10 @@
 use super::in_memory::InMemory;
 use crate::image::Images;
 use crate::source::dataset::{Count, DatasetInfo, OWN_IMAGES};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use flate2::read::MultiGzDecoder;
-use std::io::Read;
+use simclr_core::disk;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 /// Anything in the format of the MNIST family, whose own number of images estimates take.
@@ -27,6 +28,8 @@ pub const IMAGES_MAGIC: u32 = 0x0803;
 /// What a file of labels begins with.
 pub const LABELS_MAGIC: u32 = 0x0801;
 const GZIP: [u8; 2] = [0x1f, 0x8b];
+/// Bytes behind the last image that are counted.
+const MOST_TRAILING: u64 = 1 << 20;
 /// Stems of the file names, training and test.
 const SPLITS: [&str; 2] = ["train", "t10k"];
 
@@ -66,9 +69,8 @@ pub fn load(dir: &Path) -> Result<Option<[Images; 2]>> {
 }
 
 fn read_split(images_path: &Path, labels_path: &Path) -> Result<Images> {
-    let named = |path: &Path| format!("in {}", path.display());
-    let (shape, data) = parse(&read(images_path)?, IMAGES_MAGIC).with_context(|| named(images_path))?;
-    let (labels_shape, labels) = parse(&read(labels_path)?, LABELS_MAGIC).with_context(|| named(labels_path))?;
+    let (shape, data) = read(images_path, IMAGES_MAGIC)?;
+    let (labels_shape, labels) = read(labels_path, LABELS_MAGIC)?;
     ensure!(
         shape[0] == labels_shape[0],
         "{} holds {} images, but {} holds {} labels",
@@ -81,38 +83,48 @@ fn read_split(images_path: &Path, labels_path: &Path) -> Result<Images> {
     Ok(Images { height: shape[1], width: shape[2], channels: 1, data, labels })
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    if !bytes.starts_with(&GZIP) {
-        return Ok(bytes);
+/// The shape and the bytes of the file at `path`, gzipped or not.
+fn read(path: &Path, magic: u32) -> Result<(Vec<usize>, Vec<u8>)> {
+    let mut file = BufReader::new(disk::open(path)?);
+    let begin = file.fill_buf().with_context(|| format!("cannot read {}", path.display()))?;
+    match begin.starts_with(&GZIP) {
+        true => parse_from(&mut MultiGzDecoder::new(file), magic).map_err(|error| match error.is::<std::io::Error>() {
+            true => error.context("it is not a whole gzip file: fetch it again"),
+            false => error,
+        }),
+        false => parse_from(&mut file, magic),
     }
-    let mut unpacked = Vec::new();
-    MultiGzDecoder::new(bytes.as_slice())
-        .read_to_end(&mut unpacked)
-        .with_context(|| format!("{} is not a whole gzip file: fetch it again", path.display()))?;
-    Ok(unpacked)
+    .with_context(|| format!("in {}", path.display()))
 }
 
 /// The shape and the bytes of an IDX file, whose magic number says how many dimensions it has.
 ///
 /// # Errors
 /// When the magic number is another one, or there are not as many bytes as the shape says.
-pub fn parse(bytes: &[u8], magic: u32) -> Result<(Vec<usize>, Vec<u8>)> {
-    let word = |i: usize| {
-        let bytes = bytes.get(4 * i..4 * i + 4).context("the file ends within its header")?;
-        bytes.iter().try_fold(0u32, |n, &b| anyhow::Ok(n << 8 | u32::from(b)))
+pub fn parse(mut bytes: &[u8], magic: u32) -> Result<(Vec<usize>, Vec<u8>)> {
+    parse_from(&mut bytes, magic)
+}
+
+/// The same of what is read piece by piece: not much more is kept than the shape says, however much there is.
+fn parse_from(file: &mut impl Read, magic: u32) -> Result<(Vec<usize>, Vec<u8>)> {
+    let mut word = || -> Result<u32> {
+        let mut word = Vec::new();
+        file.by_ref().take(4).read_to_end(&mut word)?;
+        Ok(u32::from_be_bytes(*word.first_chunk().context("the file ends within its header")?))
     };
-    let found = word(0)?;
+    let found = word()?;
     ensure!(found == magic, "the magic number is {found:#010x}, expected {magic:#010x}");
-    let dimensions = (magic & 0xff) as usize;
-    let shape = (1..=dimensions).map(|i| Ok(word(i)? as usize)).collect::<Result<Vec<_>>>()?;
-    let data = &bytes[4 * (dimensions + 1)..];
+    let shape = (0..magic & 0xff).map(|_| Ok(word()? as usize)).collect::<Result<Vec<_>>>()?;
     let expected = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).context("its shape is too large")?;
-    match data.len() {
-        n if n < expected => bail!("truncated: shape {shape:?} needs {expected} bytes, there are {n}"),
-        n if n > expected => bail!("{} bytes trail the {expected} of shape {shape:?}", n - expected),
-        _ => Ok((shape, data.to_vec())),
-    }
+    let mut data = Vec::new();
+    // Without memory for them an answer, not an end; memory that is not written to costs nothing.
+    data.try_reserve_exact(expected)
+        .with_context(|| format!("no memory for the {expected} bytes of shape {shape:?}"))?;
+    file.by_ref().take(expected as u64).read_to_end(&mut data)?;
+    ensure!(data.len() == expected, "truncated: shape {shape:?} needs {expected} bytes, there are {}", data.len());
+    let trailing = std::io::copy(&mut file.by_ref().take(MOST_TRAILING), &mut std::io::sink())?;
+    ensure!(trailing == 0, "{trailing} bytes or more trail the {expected} of shape {shape:?}");
+    Ok((shape, data))
 }
 
 #[cfg(test)]
@@ -163,7 +175,7 @@ mod tests {
         for (bytes, message) in [
             (file(LABELS_MAGIC, &[2, 2, 3], &[0; 12]), "magic number is 0x00000801, expected 0x00000803"),
             (file(IMAGES_MAGIC, &[2, 2, 3], &[0; 11]), "truncated"),
-            (file(IMAGES_MAGIC, &[2, 2, 3], &[0; 14]), "2 bytes trail"),
+            (file(IMAGES_MAGIC, &[2, 2, 3], &[0; 14]), "2 bytes or more trail"),
             (file(IMAGES_MAGIC, &[2], &[]), "ends within its header"),
             (file(IMAGES_MAGIC, &[u32::MAX; 3], &[]), "shape is too large"),
             (file(IMAGES_MAGIC, &[3, 2, 3], &[0; 18]), "3 images"),
@@ -179,6 +191,6 @@ mod tests {
             let bytes = std::fs::read(&path).unwrap();
             std::fs::write(&path, &bytes[..bytes.len() - 9]).unwrap();
         });
-        assert!(got.contains("t10k-labels-idx1-ubyte.gz is not a whole gzip file"), "{got}");
+        assert!(got.contains("t10k-labels-idx1-ubyte.gz: it is not a whole gzip file"), "{got}");
     }
 }

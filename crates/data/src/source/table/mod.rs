@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 pub(crate) use read::{LABELS, plain};
 use read::{Row, Table};
 use simclr_core::config::DataConfig;
+use simclr_core::{bounds, disk};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -41,7 +42,7 @@ pub(crate) fn label(
 ) -> Result<TableFound> {
     let path = path(file, config);
     let labeled = || -> Result<(Vec<Vec<Option<String>>>, TableFound)> {
-        let bytes = std::fs::read(&path).context("cannot read it")?;
+        let bytes = disk::read_small(&path, bounds::TABLE)?;
         let places = places(train, test.as_deref());
         let named = |name: &str| {
             places.iter().any(|place| {

@@ -4,6 +4,7 @@ use crate::matching::tidied;
 use crate::name::is_picture;
 use anyhow::{Context, Result, bail, ensure};
 use csv::{ReaderBuilder, StringRecord};
+use simclr_core::bounds;
 
 /// Names of the column that holds the file, the best one first; compared without case, blanks, `_`, `-` and `.`.
 const FILES: &[&str] = &[
@@ -149,7 +150,9 @@ fn records(bytes: &[u8]) -> Result<Vec<StringRecord>> {
         "its first line has one column: expected two at least, file and label"
     );
     let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).delimiter(delimiter).from_reader(bytes);
-    let records = reader.records().collect::<Result<Vec<_>, _>>().context("no table")?;
+    let most = bounds::TABLE_ROWS;
+    let records = reader.records().take(most + 1).collect::<Result<Vec<_>, _>>().context("no table")?;
+    ensure!(records.len() <= most, "it has more than {most} rows");
     Ok(records.into_iter().filter(|record| record.iter().any(|field| !field.trim().is_empty())).collect())
 }
 

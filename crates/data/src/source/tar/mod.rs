@@ -13,7 +13,9 @@ use crate::name::{is_picture, is_wordnet, stable_name};
 use anyhow::{Context, Result, ensure};
 use lru::LruCache;
 use rayon::prelude::*;
+use simclr_core::bounds::PICTURE;
 use simclr_core::config::DataConfig;
+use simclr_core::disk;
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::Read;
@@ -41,8 +43,6 @@ pub const DATASET: DatasetInfo = DatasetInfo {
 const OPEN: NonZeroUsize = NonZeroUsize::MIN.saturating_add(31);
 /// Longest member with a label in it.
 const MOST_LABEL: u64 = 1 << 20;
-/// Largest picture file: there is no reason for one to fill memory.
-const MOST_PICTURE: u64 = 1 << 30;
 
 fn load(config: &DataConfig) -> Result<Dataset> {
     let dir = locate::folder(config)?;
@@ -72,7 +72,7 @@ impl Shards {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let file = open.try_get_or_insert(shard, || {
             let path = &self.paths[shard as usize];
-            File::open(path).map(Arc::new).with_context(|| format!("cannot read {}", path.display()))
+            disk::open(path).map(Arc::new)
         })?;
         Ok(file.clone())
     }
@@ -164,7 +164,7 @@ fn classes_of_names(members: &[Box<str>], names: &[Box<str>]) -> (Vec<Option<u32
 
 /// The samples of one shard, in the order of their first members.
 fn index(path: &Path) -> Result<Vec<Sample>> {
-    let file = File::open(path).context("cannot read it")?;
+    let file = disk::open(path)?;
     let length = file.metadata().context("cannot look at it")?.len();
     ensure!(length > 0, "the file is empty");
     let mut archive = Archive::new(file);
@@ -193,7 +193,7 @@ fn index(path: &Path) -> Result<Vec<Sample>> {
         });
         let sample = &mut samples[at];
         if is_picture(&name) {
-            ensure!(size <= MOST_PICTURE, "{name} claims {size} bytes; a picture may have {MOST_PICTURE}");
+            ensure!(size <= PICTURE, "{name} claims {size} bytes; a picture may have {PICTURE}");
             sample.picture.get_or_insert((name, offset, size as u32));
         } else if ending == "cls" || ending == "json" {
             ensure!(size <= MOST_LABEL, "{name} claims {size} bytes; a label may have {MOST_LABEL}");

@@ -5,7 +5,7 @@ use candle_core::DType;
 use serde_json::json;
 use simclr_core::bounds;
 use simclr_core::cli;
-use simclr_core::cli::{DeviceChoice, device_name};
+use simclr_core::cli::{DeviceChoice, device_name, say};
 use simclr_core::config::{Dtype, ModelConfig};
 use simclr_model::outline::Op;
 use simclr_model::{ModelSpec, SimClr};
@@ -62,10 +62,10 @@ pub fn run(a: &Convs) -> Result<()> {
         Dtype::F32 => DType::F32,
         Dtype::Bf16 => DType::BF16,
     };
-    println!(
+    say(format_args!(
         "{:>2} {:<28} {:<22} {:>9} {:>9} {:>9} {:>8}  fastest engine",
         "", "convolution", "product", "legacy ms", "graph ms", "best ms", "TFLOP/s"
-    );
+    ));
     let mut sums = [0f64; 3];
     let mut lines = Vec::new();
     for shape in shapes(a)? {
@@ -89,26 +89,26 @@ pub fn run(a: &Convs) -> Result<()> {
             }
             let shown = |ms: Option<f64>| ms.map_or_else(|| "-".to_string(), |ms| format!("{ms:.3}"));
             let teraflops = shape.operations(a.batch) / ms / 1e9;
-            println!(
+            say(format_args!(
                 "{times:>2} {name:<28} {product:<22} {:>9} {:>9} {ms:>9.3} {teraflops:>8.1}  {}",
                 shown(legacy),
                 shown(graph),
                 best.engine
-            );
+            ));
             lines.push(json!({
                 "convolution": name, "times": times, "product": product, "legacy_ms": legacy, "graph_ms": graph,
                 "best_ms": ms, "tflop_per_s": teraflops, "engine": best.engine, "workspace": best.workspace,
             }));
         }
     }
-    println!(
+    say(format_args!(
         "{}",
         json!({
             "bench": "convs", "device": device_name(&device), "mode": a.dtype, "depth": a.depth,
             "image_size": a.image_size, "batch": a.batch, "legacy_ms": sums[0], "graph_ms": sums[1], "best_ms": sums[2],
             "products": lines,
         })
-    );
+    ));
     Ok(())
 }
 

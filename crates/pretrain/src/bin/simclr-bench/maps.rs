@@ -5,7 +5,7 @@ use candle_core::{DType, Device, Tensor};
 use serde_json::json;
 use simclr_core::bounds;
 use simclr_core::cli;
-use simclr_core::cli::{DeviceChoice, compute_with, device_name};
+use simclr_core::cli::{DeviceChoice, compute_with, device_name, say};
 use simclr_core::config::Dtype;
 use simclr_ops::{Fused, PoolPadding, Statistics, Tape, Value, add_relu, batch_norm, max_pool2d, simd};
 use std::time::Instant;
@@ -128,14 +128,14 @@ pub fn run(a: &Maps) -> Result<()> {
             "forward_gb_per_s": down / forward / 1e9, "backward_us": backward * 1e6,
             "backward_gb_per_s": up / backward / 1e9,
         });
-        println!("{line}");
+        say(line);
     }
     let line = json!({
         "bench": "maps", "op": "all of a ResNet-50", "device": device_name(&device), "dtype": a.dtype,
         "images": a.images, "image_size": a.image_size, "us_per_view": total * 1e6 / a.images as f64,
         "gb_per_s": moved / total / 1e9,
     });
-    println!("{line}");
+    say(line);
     Ok(())
 }
 

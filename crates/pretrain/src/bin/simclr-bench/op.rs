@@ -5,7 +5,7 @@ use candle_core::{DType, Device, Tensor};
 use serde_json::json;
 use simclr_core::bounds;
 use simclr_core::cli;
-use simclr_core::cli::{compute_with, threads};
+use simclr_core::cli::{compute_with, say, threads};
 use simclr_core::config::Dtype;
 use simclr_ops::{Tape, Value, conv2d, simd};
 use std::time::Instant;
@@ -86,7 +86,7 @@ pub fn run(op: &Op) -> Result<()> {
         "times": op.times, "peak_gflop_per_s": peak / 1e9, "forward": part(best[0]), "by_input": part(best[1]),
         "by_weight": part(best[2]),
     });
-    println!("{line}");
+    say(line);
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use half::bf16;
 use serde_json::{Value as Json, json};
 use simclr_core::bounds;
 use simclr_core::cli;
-use simclr_core::cli::{DeviceChoice, compute_with, device_name, threads};
+use simclr_core::cli::{DeviceChoice, compute_with, device_name, say, threads};
 use simclr_ops::{Pixels, Sent, Uploader};
 use std::time::Instant;
 
@@ -79,7 +79,7 @@ pub fn run(a: &Upload) -> Result<()> {
         "bench": "upload", "device": device_name(&device), "views": a.views, "image_size": a.image_size, "threads": threads(),
         "forms": forms,
     });
-    println!("{line}");
+    say(line);
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use parquet::column::reader::get_typed_column_reader;
 use parquet::data_type::DataType;
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use parquet::file::reader::SerializedFileReader;
+use simclr_core::disk;
 use std::fs::File;
 use std::path::Path;
 
@@ -18,7 +19,7 @@ pub(super) struct Reader {
 
 impl Reader {
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).context("cannot read it")?;
+        let file = disk::open(path)?;
         let bytes = file.metadata().context("cannot look at it")?.len();
         ensure!(bytes > 0, "the file is empty");
         // The reader trusts what footers say of sizes.
