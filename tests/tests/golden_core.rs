@@ -106,6 +106,7 @@ fn learning_rates() {
             eval_every: None,
             patience: None,
             checkpoint_every: None,
+            keep_states: 1,
             recompute: false,
             chunk: None,
         };

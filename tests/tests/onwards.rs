@@ -229,7 +229,7 @@ fn patience_is_a_key() {
         &["supervised.training.patience = 2", "eval_every"],
     );
     let every = "supervised.training.eval_every={steps=1}";
-    expect(desk.config(&[every, "supervised.training.patience=0"]).map(drop), &["patience = 0", "at least 1"]);
+    expect(desk.config(&[every, "supervised.training.patience=0"]).map(drop), &["patience = 0", "must lie in 1 to"]);
     // At a rate of nothing no evaluation is better than the first.
     let set = [
         every,

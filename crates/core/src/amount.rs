@@ -1,5 +1,8 @@
 //! How many labels a stage may see: a share of them, or so many of each class.
 
+use crate::bounds;
+use crate::fit::short;
+use crate::keys::{self, Kind, number};
 use crate::readable::percent;
 use anyhow::{Error, Result, bail};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -53,7 +56,7 @@ impl LabelAmount {
     pub fn estimate(self, images: usize, classes: usize) -> usize {
         match self {
             Self::Share(share) => (images as f64 * share) as usize,
-            Self::PerClass(count) => (count * classes).min(images),
+            Self::PerClass(count) => count.saturating_mul(classes).min(images),
         }
     }
 
@@ -83,11 +86,28 @@ impl LabelAmount {
     pub fn check(self, what: &str) -> Result<Self> {
         match self {
             Self::Share(share) if !(share > 0.0 && share <= 1.0) => bail!(
-                "{what} {share}: a label fraction lies in (0, 1], such as 0.01 for 1 %; so many of each class are \
-                 \"10{PER_CLASS}\", and all are \"{ALL}\""
+                "{what} {}: a label fraction lies in (0, 1], such as 0.01 for 1 %; so many of each class are \
+                 \"10{PER_CLASS}\", and all are \"{ALL}\"",
+                number(share)
             ),
             Self::PerClass(0) => bail!("{what} 0{PER_CLASS}: must be at least 1"),
+            Self::PerClass(count) if !bounds::IMAGES.contains(&count) => {
+                bail!("{what} {count}{PER_CLASS}: must be at most {}{PER_CLASS}", bounds::IMAGES.end())
+            }
             amount => Ok(amount),
+        }
+    }
+}
+
+impl keys::Value for LabelAmount {
+    fn kind() -> Kind {
+        Kind::Plain("share in (0, 1], \"N-per-class\" or \"all\"")
+    }
+
+    fn shown(&self) -> String {
+        match self {
+            Self::Share(share) => number(*share),
+            Self::PerClass(_) => format!("\"{self}\""),
         }
     }
 }
@@ -121,7 +141,10 @@ impl FromStr for LabelAmount {
             (ALL, ..) => Ok(Self::ALL),
             (_, Some(Ok(count)), _) => Ok(Self::PerClass(count)),
             (_, _, Ok(share)) => Ok(Self::Share(share)),
-            _ => bail!("{text:?}: expected a share such as 0.1, \"10{PER_CLASS}\" or \"{ALL}\""),
+            _ => bail!(
+                "{}: expected a share such as 0.1, \"10{PER_CLASS}\" or \"{ALL}\"",
+                short(&format_args!("{text:?}"))
+            ),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! bound here, far above what anybody trains and far below what a machine cannot hold, and is refused by [`within`] with the
 //! key, file or row that asked for it.
 
+use crate::fit::short;
 use anyhow::{Result, ensure};
 use std::fmt::{Debug, Display};
 use std::ops::RangeInclusive;
@@ -28,6 +29,34 @@ pub const PICTURE: u64 = 1 << 30;
 pub const TABLE: u64 = 256 << 20;
 /// Rows of such a table.
 pub const TABLE_ROWS: usize = 8 << 20;
+/// Images of a dataset: what numbers them has 32 bits.
+pub const IMAGES: RangeInclusive<usize> = 1..=u32::MAX as usize;
+/// A number of something that is counted from 0, or none of it.
+pub const INDEX: RangeInclusive<usize> = 0..=u32::MAX as usize;
+/// Steps or images of a run, far beyond the longest.
+pub const STEPS: RangeInclusive<u64> = 1..=1_000_000_000_000;
+/// Passes over a dataset.
+pub const EPOCHS: f64 = 1_000_000.0;
+/// Views of an image.
+pub const VIEWS: RangeInclusive<usize> = 1..=1024;
+/// Batches that are made ahead.
+pub const PREFETCH: RangeInclusive<usize> = 0..=1024;
+/// MiB of a cache: 16 TiB at most.
+pub const CACHE: RangeInclusive<usize> = 0..=1 << 24;
+/// Pixels of a picture.
+pub const PIXELS: RangeInclusive<usize> = 1..=10_000_000_000;
+/// Neighbours, subsets, the likeliest classes: what is counted one by one.
+pub const COUNT: RangeInclusive<usize> = 1..=1_000_000;
+/// Threads of a process.
+pub const THREADS: RangeInclusive<usize> = 1..=1024;
+/// Ranks of a process, a thread each.
+pub const RANKS: RangeInclusive<usize> = 1..=256;
+/// Bytes of the views of one batch: 1 TiB.
+pub const BATCH_BYTES: usize = 1 << 40;
+/// Bytes of a text or a path in an experiment.
+pub const TEXT: usize = 4096;
+/// Elements of a list in an experiment.
+pub const LIST: usize = 10_000;
 /// Bytes of a small file: a manifest, a description of a network, an experiment.
 pub const SMALL_FILE: u64 = 16 << 20;
 
@@ -36,7 +65,13 @@ pub const SMALL_FILE: u64 = 16 << 20;
 /// # Errors
 /// Where it does not.
 pub fn within<T: PartialOrd + Display + Debug>(what: impl Display, value: T, range: &RangeInclusive<T>) -> Result<T> {
-    ensure!(range.contains(&value), "{what} = {value:?}: must lie in {:?} to {:?}", range.start(), range.end());
+    ensure!(
+        range.contains(&value),
+        "{what} = {}: must lie in {} to {}",
+        short(&format_args!("{value:?}")),
+        range.start(),
+        range.end()
+    );
     Ok(value)
 }
 

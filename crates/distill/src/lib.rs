@@ -5,6 +5,8 @@ mod task;
 pub use task::Distill;
 
 use anyhow::{Result, ensure};
+use simclr_core::bounds;
+use simclr_core::cli;
 use simclr_core::cli::CommonArgs;
 use simclr_core::config::{Config, LabelAmount};
 use simclr_core::params::Match;
@@ -35,7 +37,7 @@ pub struct DistillArgs {
     pub labels: LabelAmount,
 
     /// Which random subset of so many
-    #[arg(long, value_name = "INDEX", default_value_t = 0)]
+    #[arg(long, value_name = "INDEX", default_value_t = 0, value_parser = cli::size(&bounds::INDEX))]
     pub subset: usize,
 }
 

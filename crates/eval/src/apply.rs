@@ -4,6 +4,8 @@ use crate::calibration::Calibration;
 use crate::inputs::{self, Input, Inputs};
 use anyhow::{Context, Result, ensure};
 use candle_core::Tensor;
+use simclr_core::bounds;
+use simclr_core::cli;
 use simclr_core::cli::{DeviceChoice, Progress, ProgressMode, compute_with};
 use simclr_core::config::{Config, Corrupt, Crop, DataConfig, EachRange, EvalConfig, Range, Resize, Truncated};
 use simclr_core::run::{checkpoint, layout};
@@ -32,7 +34,7 @@ pub struct ApplyArgs {
     pub paths: Vec<PathBuf>,
 
     /// Side that pictures are resized to [default: that of the network's training]
-    #[arg(long, value_name = "PIXELS")]
+    #[arg(long, value_name = "PIXELS", value_parser = cli::size(&bounds::IMAGE_SIZE))]
     pub image_size: Option<usize>,
 
     /// What of a picture is shown: a share of its shorter side, "center" (0.875 of it) or "whole", which is squeezed to a
@@ -61,7 +63,7 @@ pub struct ApplyArgs {
     pub range: Option<Range>,
 
     /// Pictures a forward pass
-    #[arg(long, value_name = "N", default_value_t = 64)]
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = cli::size(&bounds::BATCH))]
     pub batch: usize,
 
     /// End with an error at the first damaged picture, instead of naming it in the log and leaving it out
@@ -73,7 +75,7 @@ pub struct ApplyArgs {
     pub device: DeviceChoice,
 
     /// Threads to compute with [default: one for each core]; results do not depend on it
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = cli::size(&bounds::THREADS))]
     pub threads: Option<usize>,
 
     /// How progress is shown
@@ -81,7 +83,7 @@ pub struct ApplyArgs {
     pub progress: ProgressMode,
 
     /// Share the pictures among so many ranks: threads of this process, with a GPU each where it computes on GPUs
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = cli::size(&bounds::RANKS))]
     pub ranks: Option<usize>,
 
     /// The ranks that this one computes with.

@@ -5,7 +5,9 @@ use crate::calibration::{likeliest, probabilities};
 use crate::output::{self, Format, csv, json_lines};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value as Json, json};
-use simclr_core::{bounds, disk};
+use simclr_core::bounds;
+use simclr_core::cli;
+use simclr_core::disk;
 use simclr_model::ModelSpec;
 use std::path::{Path, PathBuf};
 
@@ -21,7 +23,7 @@ pub struct ClassifyArgs {
     pub apply: ApplyArgs,
 
     /// How many of the likeliest classes are written; .safetensors and .npy hold all
-    #[arg(long, value_name = "K", default_value_t = 1)]
+    #[arg(long, value_name = "K", default_value_t = 1, value_parser = cli::size(&bounds::COUNT))]
     pub top: usize,
 
     /// A text file with the name of a class in each line, in the place of the names that the network knows

@@ -8,7 +8,7 @@ use crate::forecast::{EstimateArgs, estimate};
 use crate::review::{ReviewArgs, review};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use simclr_core::cli::{exit_with, init_log, say};
+use simclr_core::cli::{exit_with, init_log, parse_from, say};
 use simclr_publish::PublishArgs;
 use simclr_report::inspect::{self, InspectArgs};
 use simclr_report::plan;
@@ -69,7 +69,7 @@ pub fn main(line: Vec<OsString>) -> ExitCode {
     if is_named(&line) {
         return exit_with(run(line));
     }
-    let Evaluate { args } = Evaluate::parse_from(line);
+    let Evaluate { args } = parse_from(line);
     simclr_ranks::launch(&args.common, |common, config| evaluate::run(&EvalArgs { common, ..args.clone() }, config))
 }
 
@@ -78,7 +78,7 @@ pub fn main(line: Vec<OsString>) -> ExitCode {
 /// # Errors
 /// What the command failed of. A command line that is none, and a question for help, end the process.
 pub fn run(line: Vec<OsString>) -> Result<()> {
-    if is_named(&line) { more(More::parse_from(line)) } else { evaluate(&Evaluate::parse_from(line).args) }
+    if is_named(&line) { more(parse_from::<More>(line)) } else { evaluate(&parse_from::<Evaluate>(line).args) }
 }
 
 /// Evaluation has no subcommand: its command line begins with an option.

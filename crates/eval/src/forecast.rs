@@ -2,6 +2,8 @@
 
 use crate::experiment::Experiment;
 use anyhow::{Context, Result, ensure};
+use simclr_core::bounds;
+use simclr_core::cli;
 use simclr_core::cli::say;
 use simclr_core::config::{Config, ModelConfig};
 use simclr_core::readable::count;
@@ -30,11 +32,11 @@ pub struct EstimateArgs {
     pub experiment: Experiment,
 
     /// Training images, where the dataset is not here to be counted (ImageNet has 1281167)
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = cli::size(&bounds::IMAGES))]
     pub images: Option<usize>,
 
     /// Numbers of GPUs, each of which is a column: machines of eight with NVLink, InfiniBand between them
-    #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "1,8,32")]
+    #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "1,8,32", value_parser = cli::size(&bounds::COUNT))]
     pub gpus: Vec<usize>,
 }
 

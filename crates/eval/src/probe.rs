@@ -72,6 +72,7 @@ pub fn training(config: &LinearConfig) -> TrainingConfig {
         eval_every: None,
         patience: None,
         checkpoint_every: None,
+        keep_states: 1,
         recompute: false,
         chunk: None,
     }

@@ -5,6 +5,8 @@ mod task;
 pub use task::{Finetune, frozen};
 
 use anyhow::{Context, Result};
+use simclr_core::bounds;
+use simclr_core::cli;
 use simclr_core::cli::CommonArgs;
 use simclr_core::config::{Config, FinetuneConfig, LabelAmount};
 use simclr_core::params::Match;
@@ -31,7 +33,7 @@ pub struct FinetuneArgs {
     pub labels: LabelAmount,
 
     /// Which random subset of so many; subset 0, 1, 2, ... are independent draws
-    #[arg(long, value_name = "INDEX", default_value_t = 0)]
+    #[arg(long, value_name = "INDEX", default_value_t = 0, value_parser = cli::size(&bounds::INDEX))]
     pub subset: usize,
 }
 

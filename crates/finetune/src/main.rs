@@ -21,7 +21,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    let Args { args } = Args::parse();
+    let Args { args } = simclr_core::cli::parse();
     simclr_ranks::launch(&args.common, |common, config| {
         simclr_finetune::run(&FinetuneArgs { common, ..args.clone() }, config)
     })

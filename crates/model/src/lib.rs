@@ -17,7 +17,7 @@ mod spec;
 pub mod tensorflow;
 pub mod torch;
 
-pub use backbone::Backbone;
+pub use backbone::{Backbone, check as check_backbone, choices as backbones};
 pub use encoder::Encoder;
 pub use heads::{Classifier, ProjectionHead};
 pub use inference::{Accuracy, Hits};

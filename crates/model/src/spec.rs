@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, anyhow, ensure};
 use serde::{Deserialize, Serialize};
 use simclr_core::bounds::{self, brief, within};
-use simclr_core::config::{ModelConfig, Stem};
+use simclr_core::config::{ModelConfig, Settings, Stem};
 use std::path::Path;
 
 /// Images of at most this side get the CIFAR stem when it is chosen by size.
@@ -85,11 +85,6 @@ impl ModelSpec {
     fn check(&self) -> Result<()> {
         // In this file the keys of the network's shape stand in no table of their own.
         self.model.check("model").map_err(|error| anyhow!(format!("{error:#}").replace("model.", "")))?;
-        if self.model.is_resnet() {
-            within("width", self.model.width, &bounds::WIDTH)?;
-        }
-        within("proj_layers", self.model.proj_layers, &bounds::PROJECTION_LAYERS)?;
-        within("proj_dim", self.model.proj_dim, &bounds::PROJECTION_DIM)?;
         within("in_channels", self.in_channels, &bounds::CHANNELS)?;
         within("image_size", self.image_size, &bounds::IMAGE_SIZE)?;
         within("classes", self.classes, &bounds::CLASSES)?;

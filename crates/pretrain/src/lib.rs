@@ -55,6 +55,7 @@ pub fn run(args: &CommonArgs, config: &Config) -> Result<()> {
 /// # Errors
 /// As [`run`], and when the checkpoint is not of the experiment's network.
 pub fn run_from(args: &CommonArgs, config: &Config, from: Option<&Path>) -> Result<()> {
+    objective::check(&config.pretrain.loss)?;
     let checkpoint = from.map(Checkpoint::load).transpose()?;
     let (table, training) = (&config.pretrain, &config.pretrain.training);
     let start = Launch::new(args, config, "pretrain")

@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 use clap::Parser;
+use simclr_core::bounds;
+use simclr_core::cli;
 use simclr_core::cli::{CommonArgs, exit_with};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -30,16 +32,16 @@ struct Args {
     estimate: bool,
 
     /// With --estimate: images of an epoch, where the dataset is not here to be counted (ImageNet has 1281167)
-    #[arg(long, value_name = "N", requires = "estimate")]
+    #[arg(long, value_name = "N", requires = "estimate", value_parser = cli::size(&bounds::IMAGES))]
     images: Option<usize>,
 
     /// With --estimate: how many GPUs share each batch, in machines of eight with NVLink, InfiniBand between them [default: 1 and 8]
-    #[arg(long, value_name = "N", requires = "estimate")]
+    #[arg(long, value_name = "N", requires = "estimate", value_parser = cli::size(&bounds::COUNT))]
     gpus: Option<usize>,
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = cli::parse::<Args>();
     if args.estimate {
         let config = args.common.prepare();
         return exit_with(config.and_then(|config| simclr_pretrain::print_estimate(&config, args.images, args.gpus)));

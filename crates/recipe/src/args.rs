@@ -1,7 +1,13 @@
 //! The command line.
 
+use simclr_core::bounds;
+use simclr_core::cli;
 use simclr_core::cli::DeviceChoice;
+use simclr_core::keys::Range;
 use std::path::PathBuf;
+
+/// Hours to train for: a year at most.
+const HOURS: Range = Range::above(0.0, 8784.0);
 
 /// Options of `simclr-recipe`.
 #[derive(Clone, Debug, clap::Args)]
@@ -23,11 +29,11 @@ pub struct RecipeArgs {
     pub test: Option<String>,
 
     /// Channels of each picture, where they are neither colour nor gray: up to 16, as arrays and TIFF files have them
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = cli::size(&bounds::CHANNELS))]
     pub channels: Option<usize>,
 
     /// About how long all stages may take together
-    #[arg(long, value_name = "HOURS", default_value_t = 1.0)]
+    #[arg(long, value_name = "HOURS", default_value_t = 1.0, value_parser = cli::number(HOURS))]
     pub hours: f64,
 
     /// Where to compute: auto, cpu, cuda or cuda:N
@@ -35,7 +41,7 @@ pub struct RecipeArgs {
     pub device: DeviceChoice,
 
     /// Threads to compute with [default: one for each core]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = cli::size(&bounds::THREADS))]
     pub threads: Option<usize>,
 
     /// Everything random follows from it

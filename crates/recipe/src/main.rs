@@ -21,5 +21,5 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    exit_with(simclr_recipe::run(&Args::parse().args))
+    exit_with(simclr_recipe::run(&simclr_core::cli::parse::<Args>().args))
 }

@@ -132,7 +132,8 @@ mod tests {
     #[test]
     fn a_training_that_learned_nothing_is_told_of() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let line = |step: u64| format!("{{\"step\":{step},\"loss\":5.0,\"chance_loss\":5.0,\"feature_cosine\":null}}\n");
+        let line =
+            |step: u64| format!("{{\"step\":{step},\"loss\":5.0,\"chance_loss\":5.0,\"feature_cosine\":null}}\n");
         std::fs::write(file.path(), (1..=80).map(line).collect::<String>()).unwrap();
         let concerns = read(file.path()).unwrap().concerns;
         assert_eq!(concerns.len(), 1);

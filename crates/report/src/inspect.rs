@@ -4,6 +4,8 @@ use crate::same;
 use anyhow::{Context, Result, ensure};
 use rayon::prelude::*;
 use serde_json::{Value as Json, json};
+use simclr_core::bounds;
+use simclr_core::cli;
 use simclr_core::cli::{compute_with, init_log, say, threads};
 use simclr_core::config::{Config, Crop, EvalConfig};
 use simclr_core::disk;
@@ -36,13 +38,13 @@ pub struct InspectArgs {
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Decode so many images of each split, evenly spread, for sizes and damaged files; 0 decodes all
-    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = cli::size(&bounds::INDEX))]
     pub check: usize,
     /// Change one key of the experiment; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
     /// Threads to decode with [default: one for each core]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = cli::size(&bounds::THREADS))]
     pub threads: Option<usize>,
 }
 

@@ -103,6 +103,10 @@ pub fn open(launch: Launch<'_>) -> Result<Option<Run>> {
 fn open_as(launch: Launch<'_>, training: Option<&TrainingConfig>) -> Result<Option<Run>> {
     let Launch { args, config, stage, mut identity, inputs, extra } = launch;
     simclr_data::check(config)?;
+    simclr_model::check_backbone(&config.model.backbone)?;
+    for student in config.distill.values().filter_map(|student| student.model.as_ref()) {
+        simclr_model::check_backbone(&student.backbone)?;
+    }
     // A run of the default keeps the manifest that it had before there was a choice.
     if config.dtype != Dtype::default() {
         identity["dtype"] = json!(config.dtype);

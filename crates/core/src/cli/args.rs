@@ -2,7 +2,9 @@
 
 use super::device::DeviceChoice;
 use super::log::init_log;
+use super::parse::size;
 use super::progress::ProgressMode;
+use crate::bounds;
 use crate::config::{Config, Dtype};
 use anyhow::{Context, Error, Result, bail};
 use clap::ValueEnum;
@@ -43,7 +45,7 @@ pub struct CommonArgs {
     pub set: Vec<String>,
 
     /// Threads to compute with [default: one for each core]; results do not depend on it
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = size(&bounds::THREADS))]
     pub threads: Option<usize>,
 
     /// How progress is shown
@@ -52,7 +54,7 @@ pub struct CommonArgs {
 
     /// Compute each batch on so many ranks, each with its part: threads of this process, with a GPU each where it computes on
     /// GPUs. Under mpirun, srun or torchrun they are processes, and their number is known
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = size(&bounds::RANKS))]
     pub ranks: Option<usize>,
 
     /// The ranks that this one computes with.

@@ -1,6 +1,7 @@
 //! The log and the last word of a program, both without the hub's token.
 
 use super::output::failure;
+use crate::fit;
 use crate::hub::redact;
 use crate::train::Interrupted;
 use anyhow::Result;
@@ -61,7 +62,7 @@ pub fn exit_with(result: Result<()>) -> ExitCode {
             ExitCode::from(Interrupted::EXIT)
         }
         Err(error) => {
-            last_word(format_args!("error: {}", redact(&format!("{error:#}"))));
+            last_word(format_args!("error: {}", redact(&fit::message(&format!("{error:#}")))));
             ExitCode::FAILURE
         }
     }

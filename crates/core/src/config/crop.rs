@@ -1,5 +1,7 @@
 //! What of an image the evaluation view shows: the value of `eval.crop`.
 
+use crate::keys::{Kind, Range, Value as Keyed};
+use anyhow::Result as Checked;
 use serde::de::{Deserializer, Error, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
@@ -46,6 +48,26 @@ impl FromStr for Crop {
             CENTER => Ok(Self::default()),
             WHOLE => Ok(Self::Whole),
             number => number.parse().ok().and_then(share).ok_or_else(|| format!("expected {EXPECTED}, in (0, 1]")),
+        }
+    }
+}
+
+impl Keyed for Crop {
+    fn kind() -> Kind {
+        Kind::Plain(EXPECTED)
+    }
+
+    fn check(&self, key: &str, range: &Range) -> Checked<()> {
+        match self {
+            Self::Center(share) => share.check(key, range),
+            Self::Whole => Ok(()),
+        }
+    }
+
+    fn shown(&self) -> String {
+        match self {
+            Self::Center(share) => share.to_string(),
+            Self::Whole => format!("\"{WHOLE}\""),
         }
     }
 }

@@ -8,51 +8,61 @@ use super::model::ModelConfig;
 use super::stages::{DistillConfig, FinetuneConfig, PretrainConfig, ReproduceConfig};
 use super::training::{Dtype, TrainingConfig};
 use crate::amount::LabelAmount;
+use crate::bounds;
+use crate::fit::short;
+use crate::keys::{Range, Settings};
 use crate::stages::{self, FINETUNED};
+use crate::table;
 use anyhow::{Context, Result, bail};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// A whole experiment.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Config {
-    /// Short name; the run folder is called after it.
-    pub name: String,
-    /// Everything random follows from it.
-    #[serde(default)]
-    pub seed: u64,
-    /// How feature maps are stored and multiplied: `f32` or `bf16`.
-    #[serde(default)]
-    pub dtype: Dtype,
-    /// Where images come from.
-    pub data: DataConfig,
-    /// The network that is pretrained, and its projection head.
-    pub model: ModelConfig,
-    /// How the two contrastive views are made.
-    #[serde(default)]
-    pub augment: AugmentConfig,
-    /// What `cargo xtask reproduce` runs.
-    #[serde(default)]
-    pub reproduce: ReproduceConfig,
-    /// Step one.
-    pub pretrain: PretrainConfig,
-    /// Step two.
-    pub finetune: FinetuneConfig,
-    /// The baseline: the same network from scratch on the same labels.
-    pub supervised: FinetuneConfig,
-    /// Step three: students by name (`self`, `small`, ...).
-    #[serde(default)]
-    pub distill: BTreeMap<String, DistillConfig>,
-    /// Linear probe and nearest neighbours.
-    #[serde(default)]
-    pub eval: EvalConfig,
-    /// Tables `[stage.NAME]` of further stages, whose crates know their keys.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub stage: BTreeMap<String, toml::Table>,
+table! {
+    /// A whole experiment.
+    #[derive(Clone, Debug, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct Config {
+        /// Short name; the run folder is called after it.
+        pub name: String, in Range::Name;
+        /// Everything random follows from it.
+        #[serde(default)]
+        pub seed: u64 = 0;
+        /// How feature maps are stored and multiplied: `f32` or `bf16`.
+        #[serde(default)]
+        pub dtype: Dtype = Dtype::F32;
+        /// Where images come from.
+        pub data: DataConfig;
+        /// The network that is pretrained, and its projection head.
+        pub model: ModelConfig;
+        /// How the two contrastive views are made.
+        #[serde(default)]
+        pub augment: AugmentConfig = AugmentConfig::default();
+        /// What `cargo xtask reproduce` runs.
+        #[serde(default)]
+        pub reproduce: ReproduceConfig = ReproduceConfig::default();
+        /// Step one.
+        pub pretrain: PretrainConfig;
+        /// Step two.
+        pub finetune: FinetuneConfig;
+        /// The baseline: the same network from scratch on the same labels.
+        pub supervised: FinetuneConfig;
+        /// Step three: students by name (`self`, `small`, ...).
+        #[serde(default)]
+        pub distill: BTreeMap<String, DistillConfig> = BTreeMap::new();
+        /// Linear probe and nearest neighbours.
+        #[serde(default)]
+        pub eval: EvalConfig = EvalConfig::default();
+        /// Tables `[stage.NAME]` of further stages, whose crates know their keys.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        pub stage: BTreeMap<String, toml::Table> = BTreeMap::new();
+    }
+    also relations
 }
+
+/// Views of each image in pretraining.
+const PRETRAINING_VIEWS: usize = 2;
 
 /// The stages whose tables are fields of [`Config`].
 const OWN_TABLE: [&str; 5] = [stages::SUPERVISED, stages::PRETRAIN, stages::EVAL, stages::FINETUNE, stages::DISTILL];
@@ -75,8 +85,13 @@ impl Config {
         let named = [("finetune".to_string(), &self.finetune.at), ("supervised".to_string(), &self.supervised.at)];
         let students = self.distill.iter().map(|(name, student)| (format!("distill.{name}"), &student.at));
         for (stage, entries) in named.into_iter().chain(students) {
+            let mut seen: Vec<LabelAmount> = Vec::new();
             for entry in entries {
                 let labels = file::labels(entry).with_context(|| format!("{stage}.at"))?;
+                if seen.contains(&labels) {
+                    bail!("[[{stage}.at]] stands twice for labels = {labels}: make one table of the two")
+                }
+                seen.push(labels);
                 self.at_labels(labels).with_context(|| format!("[[{stage}.at]] with labels = {labels}"))?;
             }
         }
@@ -85,7 +100,7 @@ impl Config {
 
     fn from_table(table: toml::Table) -> Result<Self> {
         let config: Self = file::typed(table)?;
-        config.check()?;
+        Settings::check(&config, "")?;
         Ok(config)
     }
 
@@ -95,23 +110,63 @@ impl Config {
         known_stages(&self.stage, &further.collect::<Vec<_>>())
     }
 
-    /// Checks every value that its type does not.
-    fn check(&self) -> Result<()> {
-        self.data.check()?;
-        self.model.check("model")?;
-        self.augment.check()?;
-        self.reproduce.check()?;
-        self.pretrain.check()?;
-        self.finetune.check("finetune")?;
-        self.supervised.check("supervised")?;
+    /// What tables must be to one another.
+    fn relations(&self, _: &str) -> Result<()> {
+        for (stage, table) in [("finetune", &self.finetune), ("supervised", &self.supervised)] {
+            table.fits(stage, &self.model)?;
+        }
+        self.check_teachers()?;
+        self.check_sizes()
+    }
+
+    /// Each student's teacher must be there, and the teachers must begin with a fine-tuned network.
+    fn check_teachers(&self) -> Result<()> {
         for (name, student) in &self.distill {
-            student.check(&format!("distill.{name}"))?;
-            let (teacher, known) = (&student.teacher, self.distill.contains_key(&student.teacher));
-            if teacher != FINETUNED && (teacher == name || !known) {
-                bail!("distill.{name}.teacher = \"{teacher}\": must be \"{FINETUNED}\" or another student")
+            let (mut line, mut teacher) = (vec![name.as_str()], student.teacher.as_str());
+            while teacher != FINETUNED {
+                let (pupil, known) = (line[line.len() - 1], self.distill.get(teacher));
+                let Some(next) = known.filter(|_| teacher != pupil) else {
+                    let (pupil, teacher) = (short(&pupil), short(&teacher));
+                    bail!("distill.{pupil}.teacher = \"{teacher}\": must be \"{FINETUNED}\" or another student")
+                };
+                line.push(teacher);
+                if line[..line.len() - 1].contains(&teacher) {
+                    bail!(
+                        "distill.{name}.teacher = \"{}\": teachers in a circle, {}: one of them must have \"{FINETUNED}\"",
+                        student.teacher,
+                        short(&line.join(", taught by "))
+                    )
+                }
+                teacher = next.teacher.as_str();
             }
         }
-        self.eval.check()
+        Ok(())
+    }
+
+    /// The views of a batch must be bytes that can be counted, and that a machine may have.
+    fn check_sizes(&self) -> Result<()> {
+        let side = self.data.image_size;
+        let channels = self.data.file_channels();
+        let batches = [
+            ("pretrain.training.batch".to_string(), self.pretrain.training.batch, PRETRAINING_VIEWS),
+            ("finetune.training.batch".to_string(), self.finetune.training.batch, 1),
+            ("supervised.training.batch".to_string(), self.supervised.training.batch, 1),
+            ("eval.batch".to_string(), self.eval.batch, 1),
+        ];
+        let students = self.distill.iter();
+        let students = students.map(|(name, s)| (format!("distill.{name}.training.batch"), s.training.batch, 1));
+        for (key, batch, views) in batches.into_iter().chain(students) {
+            let factors = [batch, views, side, side, channels, size_of::<f32>()];
+            let bytes = factors.into_iter().try_fold(1usize, usize::checked_mul);
+            if bytes.is_none_or(|bytes| bytes > bounds::BATCH_BYTES) {
+                bail!(
+                    "{key} = {batch} with data.image_size = {side}: the views of a batch would have {} GiB, and {} are the most",
+                    bytes.map_or("countless".into(), |bytes| (bytes >> 30).to_string()),
+                    bounds::BATCH_BYTES >> 30
+                )
+            }
+        }
+        Ok(())
     }
 
     /// The configuration for one amount of labels: `at` tables of that amount are merged into their stage.
@@ -147,7 +202,7 @@ impl Config {
     pub fn student(&self, name: &str) -> Result<&DistillConfig> {
         self.distill.get(name).with_context(|| {
             let known: Vec<_> = self.distill.keys().map(String::as_str).collect();
-            format!("no table [distill.{name}] in the configuration; it has: {}", known.join(", "))
+            format!("no table [distill.{}] in the configuration; it has: {}", short(&name), known.join(", "))
         })
     }
 
@@ -185,7 +240,8 @@ impl Config {
             (stages::FINETUNE, _) => self.finetune.training.clone(),
             (name, _) => {
                 let Trains { training } = self.further(name)?;
-                training.check(&format!("stage.{name}"), false)?;
+                Settings::check(&training, &format!("stage.{name}.training"))?;
+                training.at_once(&format!("stage.{name}"))?;
                 training
             }
         })
@@ -195,8 +251,10 @@ impl Config {
 fn known_stages(tables: &BTreeMap<String, toml::Table>, known: &[&str]) -> Result<()> {
     match tables.keys().find(|name| !known.contains(&name.as_str())) {
         None => Ok(()),
-        Some(name) if known.is_empty() => bail!("unknown table [stage.{name}]: no stage has a table of this kind"),
-        Some(name) => bail!("unknown table [stage.{name}]; valid ones: {}", known.join(", ")),
+        Some(name) if known.is_empty() => {
+            bail!("unknown table [stage.{}]: no stage has a table of this kind", short(name))
+        }
+        Some(name) => bail!("unknown table [stage.{}]; valid ones: {}", short(name), known.join(", ")),
     }
 }
 

@@ -1,8 +1,11 @@
 //! Experiment files: TOML in, `--set` and label-fraction overrides merged, errors that name the key.
 
 use crate::amount::LabelAmount;
-use crate::{bounds, disk};
-use anyhow::{Context, Result, anyhow, bail};
+use crate::bounds;
+use crate::disk;
+use crate::fit::{self, short};
+use crate::keys::path;
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde::de::DeserializeOwned;
 use std::path::Path;
 use toml::{Table, Value};
@@ -16,27 +19,82 @@ const DURATION: [&str; 3] = ["epochs", "steps", "images"];
 /// # Errors
 /// When the file is missing or not TOML, or a pair has no `=` or leads through a key that is not a table.
 pub fn read(path: &Path, set: &[String]) -> Result<Table> {
-    let text = disk::read_small_text(path, bounds::SMALL_FILE).context("the experiment's file")?;
-    let mut table: Table = text.parse().with_context(|| format!("{} is not valid TOML", path.display()))?;
+    let text = disk::read_small_text(path, bounds::SMALL_FILE).context("reading the experiment")?;
+    let mut table: Table = text.parse().map_err(|e| not_toml(path, &text, &e))?;
     for pair in set {
+        let shown = short(pair);
         let Some((key, value)) = pair.split_once('=') else {
-            bail!("--set {pair}: expected key=value, such as pretrain.temperature=0.5")
+            bail!("--set {shown}: expected key=value, such as pretrain.temperature=0.5")
         };
         let parts: Vec<&str> = key.split('.').map(str::trim).collect();
         if parts.iter().any(|part| part.is_empty()) {
-            bail!("--set {pair}: the key has an empty part; expected a.b.c=value")
+            bail!("--set {shown}: the key has an empty part; expected a.b.c=value")
         }
         let mut nested = parse_value(value);
         for part in parts.iter().rev() {
             nested = Value::Table(Table::from_iter([(part.to_string(), nested)]));
         }
         let Value::Table(nested) = nested else { unreachable!("a key has at least one part") };
-        check_path(&table, &parts[..parts.len() - 1]).with_context(|| format!("--set {pair}"))?;
+        check_path(&table, &parts[..parts.len() - 1]).with_context(|| format!("--set {shown}"))?;
         merge(&mut table, nested);
         outrank(&mut table, &parts);
     }
+    check_texts(&table).with_context(|| format!("in {}", path.display()))?;
     Ok(table)
 }
+
+/// What is wrong with the text of a file that is not TOML, in one line.
+fn not_toml(path: &Path, text: &str, error: &toml::de::Error) -> anyhow::Error {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let (number, column) =
+        (before.matches('\n').count() + 1, before.rsplit('\n').next().unwrap_or("").chars().count() + 1);
+    let line = short(&text.lines().nth(number - 1).unwrap_or_default().trim());
+    let why = fit::line(&fit::quoted(error.message()));
+    anyhow!("{} is not valid TOML at line {number}, column {column}, `{line}`: {why}", path.display())
+}
+
+/// Texts end up in messages, paths and names of folders: they are of a length, and of characters, that suit these.
+fn check_texts(table: &Table) -> Result<()> {
+    fn text(at: &str, text: &str) -> Result<()> {
+        ensure!(
+            text.len() <= bounds::TEXT,
+            "{at} holds a text of {} bytes, {}: {} are the most",
+            text.len(),
+            short(&format_args!("{text:?}")),
+            bounds::TEXT
+        );
+        let control = text.chars().find(|c| c.is_control() && !matches!(c, '\n' | '\t'));
+        match control {
+            None => Ok(()),
+            Some(c) => {
+                bail!("{at} = {}: holds the control character {c:?}; take it out", short(&format_args!("{text:?}")))
+            }
+        }
+    }
+    fn value(at: &str, inner: &Value) -> Result<()> {
+        match inner {
+            Value::String(inner) => text(at, inner),
+            Value::Table(inner) => each(at, inner),
+            Value::Array(list) => {
+                ensure!(list.len() <= bounds::LIST, "{at} has {} elements: {} are the most", list.len(), bounds::LIST);
+                list.iter().enumerate().try_for_each(|(i, inner)| value(&format!("{at}[{i}]"), inner))
+            }
+            _ => Ok(()),
+        }
+    }
+    fn each(at: &str, table: &Table) -> Result<()> {
+        ensure!(table.len() <= bounds::LIST, "{at} has {} keys: {} are the most", table.len(), bounds::LIST);
+        table.iter().try_for_each(|(key, inner)| {
+            let here = path(at, &short(key));
+            ensure!(key.len() <= KEY && !key.contains(char::is_control), "unknown key {here}");
+            value(&here, inner)
+        })
+    }
+    each("", table)
+}
+
+/// Most bytes of a key: those of students are names of folders.
+const KEY: usize = 200;
 
 /// Takes the key `parts` out of every `at` entry on its way: what the command line says holds for each label fraction.
 fn outrank(mut table: &mut Table, parts: &[&str]) {
@@ -112,29 +170,29 @@ pub fn typed<T: DeserializeOwned>(table: Table) -> Result<T> {
 /// As there.
 pub fn typed_at<T: DeserializeOwned>(key: &str, table: Table) -> Result<T> {
     serde_path_to_error::deserialize(Value::Table(table)).map_err(|e| {
-        let path = e.path().to_string();
-        let path = match (key, path.as_str()) {
-            ("", _) => path,
+        let inner = e.path().to_string();
+        let at = match (key, inner.as_str()) {
+            ("", _) => inner,
             (_, ".") => key.to_string(),
-            _ => format!("{key}.{path}"),
+            _ => path(key, &inner),
         };
-        explain(&path, e.inner().message())
+        explain(&at, e.inner().message())
     })
 }
 
-/// Serde's message, reworded; `path` is the dotted path where it stopped.
-fn explain(path: &str, message: &str) -> anyhow::Error {
+/// Serde's message, reworded; `at` is the dotted path where it stopped.
+fn explain(at: &str, message: &str) -> anyhow::Error {
     let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
-    let parent = match path {
+    let parent = match at {
         "." => "",
-        path => path,
+        at => at,
     };
     if message.starts_with("unknown field")
         && let Some((unknown, valid)) = quoted.split_first()
     {
         // The path may or may not end in the unknown key itself.
         let parent = parent.strip_suffix(unknown).map_or(parent, |p| p.trim_end_matches('.'));
-        let full = if parent.is_empty() { unknown.to_string() } else { format!("{parent}.{unknown}") };
+        let full = path(parent, &short(unknown));
         let near = valid
             .iter()
             .map(|key| (strsim::jaro_winkler(unknown, key), key))
@@ -152,9 +210,9 @@ fn explain(path: &str, message: &str) -> anyhow::Error {
         return anyhow!("missing key {parent}{dot}{key}");
     }
     if message.contains("wanted exactly 1 element") {
-        return anyhow!("{path}: exactly one of epochs, steps and images must stand here");
+        return anyhow!("{at}: exactly one of epochs, steps and images must stand here");
     }
-    anyhow!("{path}: {message}")
+    anyhow!("{at}: {}", fit::quoted(message))
 }
 
 /// Merges the `at` entries of one amount of labels into the stage table at `path`, and removes `at` from it.
@@ -284,7 +342,9 @@ mod tests {
         assert!(text.contains("pretrain.training.length") && text.contains("exactly one"), "{text}");
         let text = message(&VALID.replace("batch = 8\n        learning_rate = 0.3", "batch = 8"), &[]);
         assert!(text.contains("missing key pretrain.training.learning_rate"), "{text}");
-        for (chunk, why) in [("pretrain.training.chunk=1", "at least 2"), ("pretrain.training.chunk=7", "one image")] {
+        for (chunk, why) in
+            [("pretrain.training.chunk=1", "must lie in 2 to"), ("pretrain.training.chunk=7", "one image")]
+        {
             let text = message(VALID, &[chunk]);
             assert!(text.contains("pretrain.training.chunk") && text.contains(why), "{text}");
         }
@@ -308,13 +368,15 @@ mod tests {
     #[test]
     fn every_value_of_every_stage_is_checked() {
         for (set, why) in [
-            ("finetune.min_area=2", "must lie in 0..=1"),
-            ("distill.self.min_area=-0.1", "must lie in 0..=1"),
-            ("augment.color_strength=-1", "not negative"),
-            ("finetune.color_strength=-1", "not negative"),
-            ("distill.self.color_strength=nan", "not negative"),
-            ("finetune.freeze_after=-2", "0 the stem"),
-            ("eval.linear.weight_decay=-1", "not negative"),
+            ("finetune.min_area=2", "must lie in 0 to 1"),
+            ("distill.self.min_area=-0.1", "must lie in 0 to 1"),
+            ("augment.color_strength=-1", "must lie in 0 to 10"),
+            ("finetune.color_strength=-1", "must lie in 0 to 10"),
+            ("distill.self.color_strength=nan", "must lie in 0 to 10"),
+            ("finetune.freeze_after=-2", "must lie in -1 to"),
+            ("finetune.freeze_after=5", "must lie in -1 to 4: this encoder has 4 groups"),
+            ("supervised.proj_selector=4", "must lie in -1 to 3: the head has 3 layers"),
+            ("eval.linear.weight_decay=-1", "must lie in 0 to 10"),
         ] {
             let text = message(VALID, &[set]);
             let key = set.split('=').next().unwrap();
@@ -333,9 +395,9 @@ mod tests {
         let text = message(VALID, &["pretrain.training.optimizer={name=\"lars\", beta_2=0.98}"]);
         assert!(text.contains("beta_2") && text.contains("eta"), "{text}");
         for (settings, wrong) in [
-            ("{name=\"adam\", beta_2=1.0}", "beta_2 = 1: must be at least 0 and below 1"),
-            ("{name=\"adam\", epsilon=0.0}", "epsilon = 0: must be finite and positive"),
-            ("{name=\"lars\", eta=-1.0}", "eta = -1: must be finite and positive"),
+            ("{name=\"adam\", beta_2=1.0}", "beta_2 = 1: must lie in 0 to 1, below 1"),
+            ("{name=\"adam\", epsilon=0.0}", "epsilon = 0: must lie in 0 to 1, above 0"),
+            ("{name=\"lars\", eta=-1.0}", "eta = -1: must lie in 0 to 1, above 0"),
         ] {
             let text = message(VALID, &[&format!("finetune.training.optimizer={settings}")]);
             assert!(text.contains(&format!("finetune.training.optimizer.{wrong}")), "{text}");

@@ -16,14 +16,14 @@ mod stages;
 mod training;
 
 pub use crate::amount::LabelAmount;
+pub use crate::keys::Settings;
 pub use crate::optim::OptimizerConfig;
-pub use crate::value::{not_negative as check_not_negative, share as check_share};
-pub use augment::AugmentConfig;
+pub use augment::{AugmentConfig, STRENGTH};
 pub use crop::Crop;
 pub use data::{Corrupt, DataConfig, EachRange, LabelList, MAX_CHANNELS, MAX_PIXELS, Range, Truncated, Upload};
-pub use eval::{EvalConfig, LinearConfig, Resize};
+pub use eval::{EvalConfig, LinearConfig, Resize, TEMPERATURE};
 pub use experiment::Config;
-pub use model::{MaxPool, ModelConfig, Stem};
+pub use model::{MaxPool, ModelConfig, ResNetSettings, Stem};
 pub use named::Named;
 pub use resnet::{BASE_CHANNELS, Layout};
 pub use stages::{DistillConfig, FinetuneConfig, OnlineHead, PretrainConfig, ReproduceConfig};

@@ -1,75 +1,87 @@
 //! The table `[model]` of an experiment file: the shape of a network.
 
 use super::named::Named;
-use super::resnet::{BASE_CHANNELS, Layout};
-use crate::value::at_least_one;
+use super::resnet::Layout;
+use crate::bounds;
+use crate::keys::Range;
+use crate::{table, words};
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 
-/// The shape of a network. Keys up to `max_pool` are those of a ResNet: any other backbone has its keys in its own table.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ModelConfig {
-    /// The encoder: `"resnet"`, or one of `simclr_model`'s other backbones, such as `{ name = "...", key = value }`.
-    #[serde(default = "resnet", skip_serializing_if = "is_resnet")]
-    pub backbone: Named,
-    /// A depth of the [`Layout`]s.
-    #[serde(default, skip_serializing_if = "is_unset")]
-    pub depth: usize,
-    /// Multiplies the 64 base channels; fractions are welcome.
-    #[serde(default = "one")]
-    pub width: f64,
-    /// Selective kernels: ratio of the attention's hidden width, 0 for none (the paper: 0.0625).
-    #[serde(default)]
-    pub sk_ratio: f64,
-    /// Squeeze-and-excitation: ratio of its hidden width, 0 for none.
-    #[serde(default)]
-    pub se_ratio: f64,
-    /// `cifar` (3x3, no pool), `imagenet` (7x7 or three 3x3, max pool) or `auto` (by image size, up to 32 is cifar).
-    #[serde(default)]
-    pub stem: Stem,
-    /// How the max pool of the ImageNet stem is padded.
-    #[serde(default, skip_serializing_if = "MaxPool::is_default")]
-    pub max_pool: MaxPool,
-    /// Layers of the projection head.
-    #[serde(default = "three")]
-    pub proj_layers: usize,
-    /// Width of the projection head's output.
-    #[serde(default = "proj_dim")]
-    pub proj_dim: usize,
+table! {
+    /// The shape of a network. Keys up to `max_pool` are those of a ResNet: any other backbone has its keys in its own table.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct ModelConfig {
+        /// The encoder: `"resnet"`, or one of `simclr_model`'s other backbones, such as `{ name = "...", key = value }`.
+        #[serde(default = "resnet", skip_serializing_if = "is_resnet")]
+        pub backbone: Named = resnet();
+        /// Layers with weights of a ResNet, which has to be told: 18, 34, 50, 101, 152 or 200.
+        #[serde(default, skip_serializing_if = "is_unset")]
+        pub depth: usize = 0, from "He et al. 2016, table 1";
+        /// Multiplies the 64 base channels; fractions are welcome.
+        #[serde(default = "one")]
+        pub width: f64 = one(), in WIDTH, from "SimCLRv2, table 1 (1 to 3)";
+        /// Selective kernels: ratio of the attention's hidden width, 0 for none (the paper: 0.0625).
+        #[serde(default)]
+        pub sk_ratio: f64 = 0.0, in Range::SHARE, from "SimCLRv2, section 2; Li et al. 2019";
+        /// Squeeze-and-excitation: ratio of its hidden width, 0 for none.
+        #[serde(default)]
+        pub se_ratio: f64 = 0.0, in Range::SHARE, from "Hu et al. 2018";
+        /// `cifar` (3x3, no pool), `imagenet` (7x7 or three 3x3, max pool) or `auto` (by image size, up to 32 is cifar).
+        #[serde(default)]
+        pub stem: Stem = Stem::Auto;
+        /// How the max pool of the ImageNet stem is padded.
+        #[serde(default, skip_serializing_if = "MaxPool::is_default")]
+        pub max_pool: MaxPool = MaxPool::Tensorflow;
+        /// Layers of the projection head.
+        #[serde(default = "three")]
+        pub proj_layers: usize = three(), in Range::of(&bounds::PROJECTION_LAYERS), from "SimCLRv2, section 2 (3)";
+        /// Width of the projection head's output.
+        #[serde(default = "proj_dim")]
+        pub proj_dim: usize = proj_dim(), in Range::of(&bounds::PROJECTION_DIM), from "Chen et al. 2020, section 2.1 (128)";
+    }
+    also relations
 }
+
+/// What multiplies the base channels.
+const WIDTH: Range = Range::closed(*bounds::WIDTH.start(), *bounds::WIDTH.end());
 
 /// The name of the backbone whose keys stand in the table `[model]` itself.
 const RESNET: &str = "resnet";
 
-/// A ResNet's keys are those of the table `[model]`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NoSettings {}
-
-/// The first layers of a network.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Stem {
-    /// By image size.
-    #[default]
-    Auto,
-    /// One 3x3 convolution at full resolution.
-    Cifar,
-    /// A strided 7x7 convolution (three 3x3 with selective kernels) and a max pool.
-    Imagenet,
+table! {
+    /// A ResNet's keys are those of the table `[model]`.
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct ResNetSettings {}
 }
 
-/// How a 3x3 max pool of stride 2 is padded. On maps of an odd size the two are the same; on those of an even size the windows
-/// of one lie a pixel beside those of the other.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum MaxPool {
-    /// As TensorFlow's SAME, and so the reference: an odd cell of padding stands at the end.
-    #[default]
-    Tensorflow,
-    /// A cell at each side, as in the ResNets of torchvision and timm.
-    Torch,
+words! {
+    /// The first layers of a network.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+    pub enum Stem {
+        /// By image size.
+        #[default]
+        Auto = "auto",
+        /// One 3x3 convolution at full resolution.
+        Cifar = "cifar",
+        /// A strided 7x7 convolution (three 3x3 with selective kernels) and a max pool.
+        Imagenet = "imagenet",
+    }
+}
+
+words! {
+    /// How a 3x3 max pool of stride 2 is padded. On maps of an odd size the two are the same; on those of an even size the windows
+    /// of one lie a pixel beside those of the other.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+    pub enum MaxPool {
+        /// As TensorFlow's SAME, and so the reference: an odd cell of padding stands at the end.
+        #[default]
+        Tensorflow = "tensorflow",
+        /// A cell at each side, as in the ResNets of torchvision and timm.
+        Torch = "torch",
+    }
 }
 
 impl MaxPool {
@@ -147,17 +159,12 @@ impl ModelConfig {
         title
     }
 
-    /// Checks every value that its type does not; `key` is the path of the table. Settings of a backbone are checked by
-    /// the backbone.
-    ///
-    /// # Errors
-    /// When a value is out of range: the message names its key.
-    pub fn check(&self, key: &str) -> Result<()> {
+    /// What keys must be to one another; `key` is the path of the table. Settings of a backbone are checked by the backbone.
+    fn relations(&self, key: &str) -> Result<()> {
         match self.is_resnet() {
-            true => self.check_resnet(key)?,
-            false => self.check_other(key)?,
+            true => self.check_resnet(key),
+            false => self.check_other(key),
         }
-        at_least_one(&format!("{key}.proj_dim"), self.proj_dim)
     }
 
     fn check_other(&self, key: &str) -> Result<()> {
@@ -181,20 +188,11 @@ impl ModelConfig {
     }
 
     fn check_resnet(&self, key: &str) -> Result<()> {
-        self.backbone.settings::<NoSettings>(&format!("{key}.backbone"))?;
+        self.backbone.settings::<ResNetSettings>(&format!("{key}.backbone"))?;
         if self.depth == 0 {
             bail!("missing key {key}.depth: {}", Layout::known())
         }
-        Layout::of(&format!("{key}.depth"), self.depth)?;
-        if !(self.width.is_finite() && self.width * BASE_CHANNELS as f64 >= 1.0) {
-            bail!("{key}.width = {}: must give at least one channel (1/64)", self.width)
-        }
-        for (name, ratio) in [("sk_ratio", self.sk_ratio), ("se_ratio", self.se_ratio)] {
-            if !(0.0..=1.0).contains(&ratio) {
-                bail!("{key}.{name} = {ratio}: must lie in 0..=1, 0 for none")
-            }
-        }
-        Ok(())
+        Layout::of(&format!("{key}.depth"), self.depth).map(drop)
     }
 }
 
@@ -202,6 +200,7 @@ impl ModelConfig {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::keys::Settings;
 
     fn message(keys: &str) -> String {
         toml::from_str::<ModelConfig>(keys).unwrap().check("model").unwrap_err().to_string()

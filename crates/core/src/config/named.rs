@@ -3,6 +3,8 @@
 //! Who offers the choice knows the settings' type: this module knows the form in the experiment file alone.
 
 use super::file::typed_at;
+use crate::fit::short;
+use crate::keys::{self, Kind, Settings};
 use anyhow::{Error, Result, anyhow};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -36,9 +38,29 @@ impl Named {
         typed_at(key, self.settings.clone())
     }
 
+    /// As [`Named::settings`], each value checked against the range of its key.
+    ///
+    /// # Errors
+    /// As there, and when a value lies outside.
+    pub fn checked<T: DeserializeOwned + Settings>(&self, key: &str) -> Result<T> {
+        let settings: T = self.settings(key)?;
+        settings.check(key)?;
+        Ok(settings)
+    }
+
     /// The error for a name that is none of `known`; `key` is where the choice stands in the experiment file.
     pub fn unknown(&self, key: &str, known: &[&str]) -> Error {
-        anyhow!("{key} = \"{}\": must be one of {}", self.name, known.join(", "))
+        anyhow!("{key} = \"{}\": must be one of {}", short(&self.name), known.join(", "))
+    }
+}
+
+impl keys::Value for Named {
+    fn kind() -> Kind {
+        Kind::Plain("name, or table of a name and settings")
+    }
+
+    fn shown(&self) -> String {
+        Value::from(self.clone()).to_string()
     }
 }
 
@@ -76,11 +98,11 @@ mod tests {
 
     #[derive(Debug, PartialEq, Deserialize)]
     #[serde(deny_unknown_fields, default)]
-    struct Settings {
+    struct Turn {
         probability: f32,
     }
 
-    impl Default for Settings {
+    impl Default for Turn {
         fn default() -> Self {
             Self { probability: 0.5 }
         }
@@ -98,8 +120,8 @@ mod tests {
         assert_eq!(toml::to_string(&holder).unwrap(), text);
         let [flip, turn] = &holder.choices[..] else { panic!("two choices") };
         assert!(flip.is_plain("flip") && !turn.is_plain("turn"));
-        assert_eq!(flip.settings::<Settings>("k").unwrap().probability, 0.5);
-        assert_eq!(turn.settings::<Settings>("k").unwrap().probability, 0.25);
+        assert_eq!(flip.settings::<Turn>("k").unwrap().probability, 0.5);
+        assert_eq!(turn.settings::<Turn>("k").unwrap().probability, 0.25);
     }
 
     #[test]
@@ -109,7 +131,7 @@ mod tests {
             assert!(message.contains(why), "{message}");
         }
         let holder: Holder = toml::from_str("choices = [{ name = \"flip\", probabilty = 0.25 }]").unwrap();
-        let message = holder.choices[0].settings::<Settings>("augment.transforms").unwrap_err().to_string();
+        let message = holder.choices[0].settings::<Turn>("augment.transforms").unwrap_err().to_string();
         assert_eq!(message, "unknown key augment.transforms.probabilty; did you mean probability?");
         let message = holder.choices[0].unknown("augment.transforms", &["turn", "crop"]).to_string();
         assert_eq!(message, "augment.transforms = \"flip\": must be one of turn, crop");

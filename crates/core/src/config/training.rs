@@ -1,8 +1,10 @@
 //! The tables `training` of an experiment file: how long, how fast and by which rule weights move.
 
+use crate::bounds;
+use crate::keys::{Kind, Range, Value};
 use crate::optim::{self, OptimizerConfig, Shared};
-use crate::value::{at_least_one, not_negative, positive, share};
-use anyhow::{Result, bail};
+use crate::{table, words};
+use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 /// How long something lasts: exactly one of epochs, steps and images.
@@ -34,100 +36,136 @@ impl Duration {
     }
 }
 
-/// What scales the learning rate with the batch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Scaling {
-    /// Times batch / 256.
-    #[default]
-    Linear,
-    /// Times the square root of the batch.
-    Sqrt,
-    /// As it is written.
-    None,
+words! {
+    /// What scales the learning rate with the batch.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+    pub enum Scaling {
+        /// Times batch / 256.
+        #[default]
+        Linear = "linear",
+        /// Times the square root of the batch.
+        Sqrt = "sqrt",
+        /// As it is written.
+        None = "none",
+    }
 }
 
-/// How feature maps and their gradients are stored, and with what convolutions multiply. Weights, statistics, sums and
-/// losses are f32 always.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Dtype {
-    /// 32 bits.
-    #[default]
-    F32,
-    /// The upper half of an f32: half the memory, and products by the units that processors have for it.
-    Bf16,
+words! {
+    /// How feature maps and their gradients are stored, and with what convolutions multiply. Weights, statistics, sums and
+    /// losses are f32 always.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+    pub enum Dtype {
+        /// 32 bits.
+        #[default]
+        F32 = "f32",
+        /// The upper half of an f32: half the memory, and products by the units that processors have for it.
+        Bf16 = "bf16",
+    }
 }
 
-/// How a stage optimises; the same table in every stage.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TrainingConfig {
-    /// How long.
-    pub length: Duration,
-    /// Linear warm-up before the cosine.
-    #[serde(default)]
-    pub warmup: Duration,
-    /// Images a step.
-    pub batch: usize,
-    /// Base learning rate, before scaling.
-    pub learning_rate: f64,
-    /// What scales it with the batch.
-    #[serde(default)]
-    pub scaling: Scaling,
-    /// Which optimiser: its name in the table of [`optim`], or a table with that name and its own settings.
-    #[serde(default, with = "optim::by_name")]
-    pub optimizer: OptimizerConfig,
-    /// Momentum of LARS and SGD.
-    #[serde(default = "momentum")]
-    pub momentum: f64,
-    /// Weight decay.
-    #[serde(default)]
-    pub weight_decay: f64,
-    /// LARS leaves out of decay and adaptation what contains one of these; parameters are called `kind:name`,
-    /// kind being `conv`, `linear`, `batch_norm`, `bias` or `classifier`.
-    #[serde(default = "exclude")]
-    pub exclude: Vec<String>,
-    /// Measure accuracy on the test images this often; at the end always.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub eval_every: Option<Duration>,
-    /// Stop after this many evaluations in a row without a better accuracy on the test images than the best so far; never,
-    /// where the key is missing. Needs `eval_every`. `checkpoint` is then the network at the stop, and `best` stands beside.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub patience: Option<u64>,
-    /// Save a checkpoint to resume from this often; at the end always.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub checkpoint_every: Option<Duration>,
-    /// Compute each residual block's activations again in the backward pass instead of keeping them: less memory, one
-    /// more forward, the same bits. Batch norm sees the whole batch (or chunk) both times; running statistics move the first
-    /// time only.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub recompute: bool,
-    /// Pretraining only: run the network on this many images at a time (the last chunk may be smaller), both views of
-    /// an image together, and contrast the projections of the whole batch; the batch at once where the key is missing.
-    /// Each chunk's forward runs twice. Batch norm normalises each chunk with the chunk's own moments, as separate
-    /// devices without global batch norm would, so it is another computation than the whole batch at once; running
-    /// statistics move once a chunk, in order, in the first of the two forwards.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub chunk: Option<usize>,
+table! {
+    /// How a stage optimises; the same table in every stage.
+    #[derive(Clone, Debug, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct TrainingConfig {
+        /// How long.
+        pub length: Duration, in Range::Length { zero: false }, from "SimCLRv2, section 3.1 (800 epochs)";
+        /// Linear warm-up before the cosine.
+        #[serde(default)]
+        pub warmup: Duration = Duration::default(), in Range::Length { zero: true }, from "SimCLRv2, section 3.1 (5 %)";
+        /// Images a step.
+        pub batch: usize, in Range::of(&bounds::BATCH), from "SimCLRv2, section 3.1 (4096)";
+        /// Base learning rate, before scaling.
+        pub learning_rate: f64, in RATE, from "SimCLRv2, section 3.1 (0.1, times the root of the batch)";
+        /// What scales it with the batch.
+        #[serde(default)]
+        pub scaling: Scaling = Scaling::Linear;
+        /// Which optimiser: its name in the table of [`optim`], or a table with that name and its own settings.
+        #[serde(default, with = "optim::by_name")]
+        pub optimizer: OptimizerConfig = OptimizerConfig::lars(), from "You et al. 2017";
+        /// Momentum of LARS and SGD.
+        #[serde(default = "momentum")]
+        pub momentum: f64 = momentum(), in Range::SHARE, from "SimCLRv2, section 3.1";
+        /// Weight decay.
+        #[serde(default)]
+        pub weight_decay: f64 = 0.0, in DECAY, from "SimCLRv2, section 3.1 (1e-4)";
+        /// LARS leaves out of decay and adaptation what contains one of these; parameters are called `kind:name`,
+        /// kind being `conv`, `linear`, `batch_norm`, `bias` or `classifier`.
+        #[serde(default = "exclude")]
+        pub exclude: Vec<String> = exclude();
+        /// Measure accuracy on the test images this often; at the end always.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub eval_every: Option<Duration> = None, in Range::Length { zero: false };
+        /// Stop after this many evaluations in a row without a better accuracy on the test images than the best so far; never,
+        /// where the key is missing. Needs `eval_every`. `checkpoint` is then the network at the stop, and `best` stands beside.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub patience: Option<u64> = None, in Range::of(&bounds::COUNT);
+        /// Save a checkpoint to resume from this often; at the end always.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub checkpoint_every: Option<Duration> = None, in Range::Length { zero: false };
+        /// How many of the last saved states stay; where the newest is damaged, a resumed run goes on from the one before.
+        #[serde(default = "keep_states", skip_serializing_if = "is_keep_states")]
+        pub keep_states: usize = keep_states(), in Range::closed(1.0, 1000.0);
+        /// Compute each residual block's activations again in the backward pass instead of keeping them: less memory, one
+        /// more forward, the same bits. Batch norm sees the whole batch (or chunk) both times; running statistics move the first
+        /// time only.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        pub recompute: bool = false, from "Chen et al. 2016";
+        /// Pretraining only: run the network on this many images at a time (the last chunk may be smaller), both views of
+        /// an image together, and contrast the projections of the whole batch; the batch at once where the key is missing.
+        /// Each chunk's forward runs twice. Batch norm normalises each chunk with the chunk's own moments, as separate
+        /// devices without global batch norm would, so it is another computation than the whole batch at once; running
+        /// statistics move once a chunk, in order, in the first of the two forwards.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub chunk: Option<usize> = None, in Range::closed(2.0, *bounds::BATCH.end() as f64), from "Gao et al. 2021";
+    }
+    also relations
 }
+
+/// Learning rates before scaling: what trains lies in 1e-6 to 100.
+pub const RATE: Range = Range::above(0.0, 10_000.0);
+/// Weight decays: what trains lies below 1.
+pub const DECAY: Range = Range::closed(0.0, 10.0);
 
 fn momentum() -> f64 {
     0.9
+}
+fn keep_states() -> usize {
+    2
+}
+fn is_keep_states(states: &usize) -> bool {
+    *states == keep_states()
 }
 fn exclude() -> Vec<String> {
     ["batch_norm:", "bias", "classifier:"].map(String::from).into()
 }
 
-impl Duration {
-    fn check(self, key: &str, nonzero: bool) -> Result<()> {
-        let amount = match self {
-            Self::Epochs(e) => e,
-            Self::Steps(n) | Self::Images(n) => n as f64,
+impl Value for Duration {
+    fn kind() -> Kind {
+        Kind::Plain("one of { epochs = N }, { steps = N }, { images = N }")
+    }
+
+    fn check(&self, key: &str, range: &Range) -> Result<()> {
+        let (zero, last) = (*range == Range::Length { zero: true }, *bounds::STEPS.end() as f64);
+        let number = match zero {
+            true => Range::closed(0.0, last),
+            false => Range::closed(1.0, last),
         };
-        match nonzero {
-            true => positive(key, amount),
-            false => not_negative(key, amount),
+        match *self {
+            Self::Epochs(n) if zero => {
+                Range::closed(0.0, bounds::EPOCHS).check(&format!("{key}.epochs"), n, &n.shown())
+            }
+            Self::Epochs(n) => Range::above(0.0, bounds::EPOCHS).check(&format!("{key}.epochs"), n, &n.shown()),
+            Self::Steps(n) => number.check(&format!("{key}.steps"), n as f64, &n),
+            Self::Images(n) => number.check(&format!("{key}.images"), n as f64, &n),
+        }
+    }
+
+    fn shown(&self) -> String {
+        match self {
+            Self::Epochs(n) => format!("{{ epochs = {} }}", n.shown()),
+            Self::Steps(n) => format!("{{ steps = {n} }}"),
+            Self::Images(n) => format!("{{ images = {n} }}"),
         }
     }
 }
@@ -138,46 +176,49 @@ impl TrainingConfig {
         Shared { momentum: self.momentum as f32, weight_decay: self.weight_decay as f32, exclude: &self.exclude }
     }
 
-    /// Checks every value that its type does not; `stage` is the path of the stage's table, which may run in chunks or not.
-    pub(super) fn check(&self, stage: &str, chunks: bool) -> Result<()> {
-        let key = |name: &str| format!("{stage}.training.{name}");
-        positive(&key("learning_rate"), self.learning_rate)?;
-        at_least_one(&key("batch"), self.batch)?;
-        if let Some(chunk) = self.chunk {
-            check_chunk(&key("chunk"), chunk, self.batch, chunks)?;
+    /// What keys must be to one another; `at` is the path of the table.
+    fn relations(&self, at: &str) -> Result<()> {
+        let longer = match (self.warmup, self.length) {
+            (Duration::Epochs(warmup), Duration::Epochs(length)) => warmup > length,
+            (Duration::Steps(warmup), Duration::Steps(length)) => warmup > length,
+            (Duration::Images(warmup), Duration::Images(length)) => warmup > length,
+            // Known when the images are counted.
+            _ => false,
+        };
+        if longer {
+            let (warmup, length) = (self.warmup.shown(), self.length.shown());
+            bail!("{at}.warmup = {warmup}: is longer than the whole run, {at}.length = {length}")
         }
-        not_negative(&key("weight_decay"), self.weight_decay)?;
-        share(&key("momentum"), self.momentum)?;
-        self.optimizer.check(&key("optimizer"))?;
-        self.length.check(&key("length"), true)?;
-        self.warmup.check(&key("warmup"), false)?;
-        for (name, every) in [("eval_every", self.eval_every), ("checkpoint_every", self.checkpoint_every)] {
-            every.map_or(Ok(()), |every| every.check(&key(name), true))?;
+        if let Some(chunk) = self.chunk {
+            check_chunk(&format!("{at}.chunk"), chunk, self.batch)?;
         }
         match self.patience {
-            Some(0) => bail!("{} = 0: must be at least 1 evaluation", key("patience")),
             Some(n) if self.eval_every.is_none() => {
-                bail!(
-                    "{} = {n}: counts evaluations, and there is but the last one; set {}",
-                    key("patience"),
-                    key("eval_every")
-                )
+                bail!("{at}.patience = {n}: counts evaluations, and there is but the last one; set {at}.eval_every")
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Checks the table of a stage, at the path `stage`, whose batches are computed at once.
+    ///
+    /// # Errors
+    /// When they are to be computed in chunks.
+    pub(super) fn at_once(&self, stage: &str) -> Result<()> {
+        match self.chunk {
+            None => Ok(()),
+            Some(chunk) => {
+                bail!("{stage}.training.chunk = {chunk}: only pretraining runs in chunks; leave the key out")
+            }
         }
     }
 }
 
 /// Batch norm and the online head need two images a chunk; a chunk of the whole batch or more is the batch at once.
-fn check_chunk(key: &str, chunk: usize, batch: usize, chunks: bool) -> Result<()> {
-    if !chunks {
-        bail!("{key} = {chunk}: only pretraining runs in chunks; leave the key out")
-    }
-    if chunk < 2 {
-        bail!("{key} = {chunk}: must be at least 2 images")
-    }
-    if chunk < batch && batch % chunk == 1 {
-        bail!("{key} = {chunk}: leaves one image of a batch of {batch} alone; each chunk needs two")
-    }
+fn check_chunk(key: &str, chunk: usize, batch: usize) -> Result<()> {
+    ensure!(
+        chunk >= batch || batch % chunk != 1,
+        "{key} = {chunk}: leaves one image of a batch of {batch} alone; each chunk needs two"
+    );
     Ok(())
 }

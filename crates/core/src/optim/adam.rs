@@ -2,39 +2,27 @@
 
 use super::optimizer::{Optimizer, Shared};
 use super::slots;
+use crate::keys::Range;
 use crate::params::{Kind, Param, ParamStore, Part};
-use crate::value::positive;
-use anyhow::{Result, ensure};
+use crate::table;
+use anyhow::Result;
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 use simclr_ops::optim::{self, AdamStep};
 use std::collections::BTreeMap;
 
-/// Settings of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Settings {
-    /// Decay of the mean of gradients.
-    pub beta_1: f64,
-    /// Decay of the mean of their squares.
-    pub beta_2: f64,
-    /// Added to the root of that mean.
-    pub epsilon: f64,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self { beta_1: 0.9, beta_2: 0.999, epsilon: 1e-7 }
-    }
-}
-
-impl Settings {
-    pub(super) fn check(&self, key: &str) -> Result<()> {
-        for (name, beta) in [("beta_1", self.beta_1), ("beta_2", self.beta_2)] {
-            ensure!((0.0..1.0).contains(&beta), "{key}.{name} = {beta}: must be at least 0 and below 1");
-        }
-        positive(&format!("{key}.epsilon"), self.epsilon)
+table! {
+    /// Adam in Keras' form, whose bias correction goes into the learning rate.
+    #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct Settings with defaults {
+        /// Decay of the mean of gradients.
+        pub beta_1: f64 = 0.9, in Range::below(0.0, 1.0), from "Kingma and Ba 2015, algorithm 1";
+        /// Decay of the mean of their squares.
+        pub beta_2: f64 = 0.999, in Range::below(0.0, 1.0), from "Kingma and Ba 2015, algorithm 1";
+        /// Added to the root of that mean.
+        pub epsilon: f64 = 1e-7, in Range::above(0.0, 1.0), from "Kingma and Ba 2015, algorithm 1 (1e-8); Keras (1e-7)";
     }
 }
 

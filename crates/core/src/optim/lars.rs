@@ -2,8 +2,9 @@
 
 use super::optimizer::{Optimizer, Shared};
 use super::slots;
+use crate::keys::Range;
 use crate::params::{Kind, Param, ParamStore};
-use crate::value::positive;
+use crate::table;
 use anyhow::Result;
 use candle_core::Tensor;
 use candle_core::backprop::GradStore;
@@ -11,27 +12,17 @@ use serde::{Deserialize, Serialize};
 use simclr_ops::optim::{self, LarsStep};
 use std::collections::BTreeMap;
 
-/// Settings of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Settings {
-    /// The trust coefficient.
-    pub eta: f64,
-    /// Step along the momentum's next value.
-    pub nesterov: bool,
-    /// Scale the gradient before the momentum (else the momentum's result).
-    pub classic: bool,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self { eta: 0.001, nesterov: false, classic: true }
-    }
-}
-
-impl Settings {
-    pub(super) fn check(&self, key: &str) -> Result<()> {
-        positive(&format!("{key}.eta"), self.eta)
+table! {
+    /// Layer-wise adaptive rate scaling. Momentum and weight decay are keys of the stage.
+    #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct Settings with defaults {
+        /// The trust coefficient.
+        pub eta: f64 = 0.001, in Range::above(0.0, 1.0), from "You et al. 2017, equation 6";
+        /// Step along the momentum's next value.
+        pub nesterov: bool = false;
+        /// Scale the gradient before the momentum (else the momentum's result).
+        pub classic: bool = true;
     }
 }
 

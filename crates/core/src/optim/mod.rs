@@ -14,17 +14,18 @@ pub use lars::Lars;
 pub use optimizer::{Optimizer, Shared};
 pub use sgd::Sgd;
 
+use crate::keys::{Choice, Kind, Range, Settings, Value};
 use crate::params::ParamStore;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 macro_rules! optimizers {
-    ($($(#[$doc:meta])* $kind:ident = $name:literal in $file:ident,)*) => {
+    ($($(#[doc = $meaning:literal])* $kind:ident = $name:literal in $file:ident,)*) => {
         /// Which optimiser, with its own settings: `"lars"`, or a table such as `{ name = "adam", beta_2 = 0.98 }`.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(tag = "name")]
         pub enum OptimizerConfig {
-            $($(#[$doc])* #[serde(rename = $name)] $kind($file::Settings),)*
+            $($(#[doc = $meaning])* #[serde(rename = $name)] $kind($file::Settings),)*
         }
 
         impl OptimizerConfig {
@@ -35,10 +36,15 @@ macro_rules! optimizers {
                 }
             }
 
+            /// All of them, with their settings.
+            pub fn choices() -> Vec<Choice> {
+                vec![$(Choice { name: $name, meaning: &[$($meaning),*], table: $file::Settings::table() }),*]
+            }
+
             /// Checks the settings; `key` is where they stand in the experiment file.
-            pub(crate) fn check(&self, key: &str) -> Result<()> {
+            fn check_settings(&self, key: &str) -> Result<()> {
                 match self {
-                    $(Self::$kind(settings) => settings.check(key),)*
+                    $(Self::$kind(settings) => Settings::check(settings, key),)*
                 }
             }
 
@@ -84,6 +90,20 @@ impl OptimizerConfig {
     /// Adam as Keras sets it.
     pub fn adam() -> Self {
         Self::Adam(adam::Settings::default())
+    }
+}
+
+impl Value for OptimizerConfig {
+    fn kind() -> Kind {
+        Kind::Plain("name, or table of a name and settings")
+    }
+
+    fn check(&self, key: &str, _: &Range) -> Result<()> {
+        self.check_settings(key)
+    }
+
+    fn shown(&self) -> String {
+        self.plain().map_or_else(|| "{ name = ..., ... }".into(), |name| format!("\"{name}\""))
     }
 }
 

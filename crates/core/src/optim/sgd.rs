@@ -3,6 +3,7 @@
 use super::optimizer::{Optimizer, Shared};
 use super::slots;
 use crate::params::{Param, ParamStore};
+use crate::table;
 use anyhow::Result;
 use candle_core::Tensor;
 use candle_core::backprop::GradStore;
@@ -10,15 +11,11 @@ use serde::{Deserialize, Serialize};
 use simclr_ops::optim;
 use std::collections::BTreeMap;
 
-/// It has no settings of its own.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Settings {}
-
-impl Settings {
-    pub(super) fn check(&self, _: &str) -> Result<()> {
-        Ok(())
-    }
+table! {
+    /// SGD with Nesterov momentum. It has no settings of its own: momentum is a key of the stage.
+    #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct Settings with defaults {}
 }
 
 /// SGD over the parameters of one store.

@@ -247,7 +247,7 @@ mod tests {
     #[test]
     fn a_run_without_a_network_says_why() {
         let dir = tempfile::tempdir().unwrap();
-        states::save(dir.path(), 7, &store(3.0).save_map().unwrap(), &json!({})).unwrap();
+        states::save(dir.path(), 7, 2, (&store(3.0).save_map().unwrap(), &json!({}))).unwrap();
         assert!(message(dir.path()).contains("not finished"));
         std::fs::write(dir.path().join(MANIFEST), "{\"stage\": \"eval\"}").unwrap();
         assert!(message(dir.path()).contains("measured a checkpoint"));

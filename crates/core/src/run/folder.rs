@@ -309,11 +309,13 @@ fn manifest(options: &RunOptions<'_>) -> Result<Json> {
     Ok(serde_json::from_str(&manifest.to_string())?)
 }
 
-/// Recomputation and caches change no bit of the result: a run that ran out of memory goes on with or without them.
+/// Recomputation, caches and states change no bit of the result: a run that ran out of memory or disk goes on with or without them.
 fn forget_memory(tables: &mut Json) {
     for (name, table) in tables.as_object_mut().into_iter().flatten() {
         match table {
-            Json::Object(training) if name == "training" => drop(training.remove("recompute")),
+            Json::Object(training) if name == "training" => {
+                ["recompute", "keep_states"].iter().for_each(|key| drop(training.remove(*key)))
+            }
             Json::Object(data) if name == "data" => {
                 ["cache", "parquet_cache"].iter().for_each(|key| drop(data.remove(*key)))
             }
@@ -402,7 +404,7 @@ pub(crate) mod tests {
     #[test]
     fn recomputation_and_caches_make_no_other_run() {
         let mut identity = json!({
-            "pretrain": {"training": {"recompute": true, "chunk": 8}, "recompute": 1},
+            "pretrain": {"training": {"recompute": true, "keep_states": 9, "chunk": 8}, "recompute": 1},
             "data": {"cache": 5, "parquet_cache": 6, "limit": 7},
         });
         forget_memory(&mut identity);

@@ -16,8 +16,6 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-/// States that are kept.
-pub const KEPT: usize = 2;
 /// The key of a file's metadata that says what is beside the tensors.
 const KEY: &str = "state";
 /// Digits of a SHA-256.
@@ -35,18 +33,18 @@ pub struct State {
     pub facts: Json,
 }
 
-/// Writes everything that a run needs to go on after `step` steps, as one file, in one rename; then removes states older than the
-/// last [`KEPT`].
+/// Writes everything that a run needs to go on after `step` steps, as one file, in one rename; then removes those older than the last
+/// `kept` states.
 ///
 /// # Errors
 /// When the folder cannot be written; all earlier states are there then.
-pub fn save(dir: &Path, step: u64, tensors: &BTreeMap<String, Tensor>, facts: &Json) -> Result<()> {
+pub fn save(dir: &Path, step: u64, kept: usize, (tensors, facts): (&BTreeMap<String, Tensor>, &Json)) -> Result<()> {
     let mut facts = facts.clone();
     facts["step"] = json!(step);
     facts["sha256"] = json!("0".repeat(DIGITS));
     write_tensors_then(&dir.join(state_after(step)), tensors, (KEY, &facts.to_string()), seal)?;
     // This one, and of those before it as many as are kept.
-    for (_, path) in all(dir)?.into_iter().filter(|(of, _)| *of <= step).skip(KEPT) {
+    for (_, path) in all(dir)?.into_iter().filter(|(of, _)| *of <= step).skip(kept) {
         std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
     }
     Ok(())
@@ -202,7 +200,7 @@ mod tests {
 
     fn save_after(dir: &Path, step: u64) {
         let tensors = BTreeMap::from([("a".to_string(), Tensor::new(&[step as f32, 2.0], &Device::Cpu).unwrap())]);
-        save(dir, step, &tensors, &json!({"seconds": 1.5})).unwrap();
+        save(dir, step, 2, (&tensors, &json!({"seconds": 1.5}))).unwrap();
     }
 
     fn step_of(dir: &Path) -> Option<u64> {

@@ -1,6 +1,7 @@
 //! The learning rate: linear warm-up, then cosine to zero (the reference's `WarmUpAndCosineDecay`).
 
 use crate::config::{Duration, Scaling, TrainingConfig};
+use anyhow::{Result, ensure};
 
 /// Learning rate by step.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -27,6 +28,21 @@ impl Schedule {
             Scaling::None => 1.0,
         };
         Self { total, warmup: training.warmup.steps(examples, batch), peak: training.learning_rate * scale }
+    }
+
+    /// Checks what is known when the images are counted.
+    ///
+    /// # Errors
+    /// When the run has no step, or its warm-up is longer than it.
+    pub fn check(&self) -> Result<()> {
+        let Self { total, warmup, peak } = *self;
+        ensure!(total > 0, "training.length: gives no step for the images at hand");
+        ensure!(
+            warmup <= total,
+            "training.warmup: {warmup} steps for the images at hand, longer than the whole run of {total} (training.length)"
+        );
+        ensure!(peak.is_finite() && peak > 0.0, "training.learning_rate: is {peak} after scaling with the batch");
+        Ok(())
     }
 
     /// The learning rate of step `step`, counted from 0; with warm-up that of step 0 is 0.

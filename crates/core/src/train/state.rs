@@ -22,7 +22,7 @@ pub(super) fn save<T: Task>(
     optimizer: &dyn Optimizer,
     run: &Run,
     (step, seconds): (u64, f64),
-    watch: &Watch,
+    (watch, kept): (&Watch, usize),
 ) -> Result<()> {
     if !run.leads() {
         return Ok(());
@@ -45,7 +45,7 @@ pub(super) fn save<T: Task>(
     let mut state = json!({"seconds": seconds, "engines": engines::export()});
     watch.save(&mut state);
     run.sync()?;
-    states::save(run.dir(), step, &tensors, &state)?;
+    states::save(run.dir(), step, kept, (&tensors, &state))?;
     best::settle(run.dir())
 }
 

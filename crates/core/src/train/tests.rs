@@ -241,11 +241,11 @@ fn a_resumed_run_knows_the_engines_that_it_began_with() {
     assert!(state["engines"].as_str().unwrap().contains("of this test = graph 5 2:1\n"), "{state}");
     // As another process would have left it.
     state["engines"] = json!("no GPU: another one of this test = legacy 1 0\n");
-    states::save(dir.path(), step, &tensors, &state).unwrap();
+    states::save(dir.path(), step, 2, (&tensors, &state)).unwrap();
     go(&mut Regression::new(), dir.path(), &training, Some(5)).unwrap();
     assert!(engines::export().contains("another one of this test = legacy 1 0\n"), "{}", engines::export());
     state["engines"] = json!("gibberish");
-    states::save(dir.path(), step, &tensors, &state).unwrap();
+    states::save(dir.path(), step, 2, (&tensors, &state)).unwrap();
     let refused = format!("{:#}", go(&mut Regression::new(), dir.path(), &training, None).unwrap_err());
     assert!(refused.contains("resuming") && refused.contains("gibberish"), "{refused}");
 }

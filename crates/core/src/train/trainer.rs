@@ -85,6 +85,7 @@ pub(super) fn train_by<T: Task>(
 ) -> Result<Outcome> {
     let (training, batch) = (options.training, options.training.batch);
     let schedule = Schedule::new(training, options.examples);
+    schedule.check()?;
     let total = schedule.total;
     let every = |duration: Duration| duration.steps(options.examples, batch).max(1);
     let evaluate_every = training.eval_every.map_or(u64::MAX, every);
@@ -206,7 +207,8 @@ pub(super) fn train_by<T: Task>(
         // Last, so that a state never claims measurements that are not in the file.
         if saves || over || stopping {
             agree(task, group, done).context("before the state is saved")?;
-            save(task, optimizer.as_ref(), run, (done, seconds()), &watch).with_context(|| at(step, lr))?;
+            save(task, optimizer.as_ref(), run, (done, seconds()), (&watch, training.keep_states))
+                .with_context(|| at(step, lr))?;
             saved = done;
         }
         if stopping && done < total && !over {

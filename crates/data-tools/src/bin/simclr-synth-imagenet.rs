@@ -3,6 +3,8 @@
 
 use clap::Parser;
 use indicatif::ProgressBar;
+use simclr_core::bounds;
+use simclr_core::cli;
 use simclr_core::cli::{compute_with, exit_with, say};
 use simclr_data_tools::synth::{Size, write};
 use std::path::PathBuf;
@@ -19,27 +21,27 @@ struct Args {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Training images
-    #[arg(long, default_value_t = 20_000)]
+    #[arg(long, default_value_t = 20_000, value_parser = cli::size(&bounds::COUNT))]
     images: usize,
     /// Classes
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 1000, value_parser = cli::size(&bounds::COUNT))]
     classes: usize,
     /// Height of the pictures
-    #[arg(long, default_value_t = 375)]
+    #[arg(long, default_value_t = 375, value_parser = cli::size(&bounds::IMAGE_SIZE))]
     height: usize,
     /// Width of the pictures
-    #[arg(long, default_value_t = 500)]
+    #[arg(long, default_value_t = 500, value_parser = cli::size(&bounds::IMAGE_SIZE))]
     width: usize,
     /// Images of a tar shard and of a parquet file
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 1000, value_parser = cli::size(&bounds::COUNT))]
     shard: usize,
     /// Threads to draw with [default: one for each core]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = cli::size(&bounds::THREADS))]
     threads: Option<usize>,
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = cli::parse::<Args>();
     let size =
         Size { images: args.images, classes: args.classes, pixels: (args.height, args.width), shard: args.shard };
     let bar = ProgressBar::new((args.images + args.images.div_ceil(20)) as u64);

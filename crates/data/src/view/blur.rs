@@ -5,42 +5,43 @@ use super::color;
 use super::transform::{OnGpu, Part, Transform, TransformInfo, read};
 use anyhow::{Result, ensure};
 use serde::Deserialize;
-use simclr_core::config::check_share;
+use simclr_core::keys::{Range, Settings};
 use simclr_core::rng::Rng;
+use simclr_core::table;
 use simclr_ops::Distortion;
 use simclr_ops::simd::vectorized;
 
 /// The table's entry of [`Blur`].
-pub static TRANSFORM: TransformInfo = TransformInfo { name: "blur", is_crop: false, read: read::<Blur> };
+pub static TRANSFORM: TransformInfo =
+    TransformInfo { name: "blur", is_crop: false, read: read::<Blur>, settings: <Blur as Settings>::table };
 
-/// Clips a share of the views to 0..1 and blurs them, by a kernel of a tenth of their side (Chen et al. 2020, appendix A).
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Blur {
-    /// That share.
-    pub probability: f32,
-    /// Least and largest standard deviation, in pixels.
-    pub sigma: (f32, f32),
+table! {
+    /// Clips a share of the views to 0..1 and blurs them, by a kernel of a tenth of their side (Chen et al. 2020, appendix A).
+    #[derive(Clone, Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct Blur with defaults {
+        /// That share.
+        pub probability: f32 = 0.5, in Range::SHARE, from "Chen et al. 2020, appendix A";
+        /// Least and largest standard deviation, in pixels.
+        pub sigma: [f32; 2] = [0.1, 2.0], in SIGMA, from "Chen et al. 2020, appendix A";
+    }
+    also ascending
 }
 
-impl Default for Blur {
-    fn default() -> Self {
-        Self { probability: 0.5, sigma: (0.1, 2.0) }
+/// Standard deviations, in pixels: beyond the second, a kernel of a tenth of any view is flat.
+const SIGMA: Range = Range::above(0.0, 1000.0);
+
+impl Blur {
+    fn ascending(&self, key: &str) -> Result<()> {
+        let [least, most] = self.sigma;
+        ensure!(least <= most, "{key}.sigma = [{least}, {most}]: must be two numbers above 0, the smaller one first");
+        Ok(())
     }
 }
 
 impl Transform for Blur {
     fn info(&self) -> &'static TransformInfo {
         &TRANSFORM
-    }
-
-    fn check(&self, key: &str) -> Result<()> {
-        let (least, most) = self.sigma;
-        ensure!(
-            least > 0.0 && least <= most && most.is_finite(),
-            "{key}.sigma = [{least}, {most}]: must be two numbers above 0, the smaller one first"
-        );
-        check_share(&format!("{key}.probability"), f64::from(self.probability))
     }
 
     fn apply(&self, view: &mut Canvas<'_>, rng: &mut Rng) {
@@ -69,7 +70,7 @@ impl OnGpu for Blur {
 
 impl Blur {
     fn draw(&self, side: usize, rng: &mut Rng) -> Option<Vec<f32>> {
-        let (least, most) = self.sigma;
+        let [least, most] = self.sigma;
         rng.chance(self.probability).then(|| weights(radius(side), rng.uniform(least, most)))
     }
 }

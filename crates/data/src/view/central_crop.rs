@@ -3,37 +3,35 @@
 use super::canvas::Canvas;
 use super::crop;
 use super::transform::{Transform, TransformInfo, read};
-use anyhow::Result;
 use serde::Deserialize;
-use simclr_core::config::{Resize, check_share};
+use simclr_core::config::Resize;
+use simclr_core::keys::{Range, Settings};
 use simclr_core::rng::Rng;
+use simclr_core::table;
 
 /// The table's entry of [`CentralCrop`].
-pub static TRANSFORM: TransformInfo = TransformInfo { name: "central_crop", is_crop: true, read: read::<CentralCrop> };
+pub static TRANSFORM: TransformInfo = TransformInfo {
+    name: "central_crop",
+    is_crop: true,
+    read: read::<CentralCrop>,
+    settings: <CentralCrop as Settings>::table,
+};
 
-/// The middle of the image, resized; it draws nothing.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct CentralCrop {
-    /// Share of the shorter side that it keeps.
-    pub share: f32,
-    /// How it is resized.
-    pub resize: Resize,
-}
-
-impl Default for CentralCrop {
-    fn default() -> Self {
-        Self { share: 0.875, resize: Resize::Tf2 }
+table! {
+    /// The middle of the image, resized; it draws nothing.
+    #[derive(Clone, Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct CentralCrop with defaults {
+        /// Share of the shorter side that it keeps.
+        pub share: f32 = 0.875, in Range::SOME_SHARE, from "the reference, data_util.py";
+        /// How it is resized.
+        pub resize: Resize = Resize::Tf2;
     }
 }
 
 impl Transform for CentralCrop {
     fn info(&self) -> &'static TransformInfo {
         &TRANSFORM
-    }
-
-    fn check(&self, key: &str) -> Result<()> {
-        check_share(&format!("{key}.share"), f64::from(self.share))
     }
 
     fn keeps_pixels(&self, (height, width): (usize, usize), side: usize) -> bool {

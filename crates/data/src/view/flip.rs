@@ -2,35 +2,28 @@
 
 use super::canvas::Canvas;
 use super::transform::{Transform, TransformInfo, read};
-use anyhow::Result;
 use serde::Deserialize;
-use simclr_core::config::check_share;
+use simclr_core::keys::{Range, Settings};
 use simclr_core::rng::Rng;
+use simclr_core::table;
 
 /// The table's entry of [`Flip`].
-pub static TRANSFORM: TransformInfo = TransformInfo { name: "flip", is_crop: false, read: read::<Flip> };
+pub static TRANSFORM: TransformInfo =
+    TransformInfo { name: "flip", is_crop: false, read: read::<Flip>, settings: <Flip as Settings>::table };
 
-/// Mirrors a share of the views left to right.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Flip {
-    /// That share.
-    pub probability: f32,
-}
-
-impl Default for Flip {
-    fn default() -> Self {
-        Self { probability: 0.5 }
+table! {
+    /// Mirrors a share of the views left to right.
+    #[derive(Clone, Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct Flip with defaults {
+        /// That share.
+        pub probability: f32 = 0.5, in Range::SHARE, from "Chen et al. 2020, appendix A";
     }
 }
 
 impl Transform for Flip {
     fn info(&self) -> &'static TransformInfo {
         &TRANSFORM
-    }
-
-    fn check(&self, key: &str) -> Result<()> {
-        check_share(&format!("{key}.probability"), f64::from(self.probability))
     }
 
     fn keeps_pixels(&self, _: (usize, usize), _: usize) -> bool {

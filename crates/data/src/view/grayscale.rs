@@ -3,36 +3,33 @@
 use super::canvas::Canvas;
 use super::color;
 use super::transform::{OnGpu, Part, Transform, TransformInfo, read};
-use anyhow::Result;
 use serde::Deserialize;
-use simclr_core::config::check_share;
+use simclr_core::keys::{Range, Settings};
 use simclr_core::rng::Rng;
+use simclr_core::table;
 use simclr_ops::Distortion;
 
 /// The table's entry of [`Grayscale`].
-pub static TRANSFORM: TransformInfo = TransformInfo { name: "grayscale", is_crop: false, read: read::<Grayscale> };
+pub static TRANSFORM: TransformInfo = TransformInfo {
+    name: "grayscale",
+    is_crop: false,
+    read: read::<Grayscale>,
+    settings: <Grayscale as Settings>::table,
+};
 
-/// Drops the colour of a share of the views (Chen et al. 2020, appendix A). Images of other than three channels have none.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Grayscale {
-    /// That share.
-    pub probability: f32,
-}
-
-impl Default for Grayscale {
-    fn default() -> Self {
-        Self { probability: 0.2 }
+table! {
+    /// Drops the colour of a share of the views (Chen et al. 2020, appendix A). Images of other than three channels have none.
+    #[derive(Clone, Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct Grayscale with defaults {
+        /// That share.
+        pub probability: f32 = 0.2, in Range::SHARE, from "Chen et al. 2020, appendix A";
     }
 }
 
 impl Transform for Grayscale {
     fn info(&self) -> &'static TransformInfo {
         &TRANSFORM
-    }
-
-    fn check(&self, key: &str) -> Result<()> {
-        check_share(&format!("{key}.probability"), f64::from(self.probability))
     }
 
     fn apply(&self, view: &mut Canvas<'_>, rng: &mut Rng) {

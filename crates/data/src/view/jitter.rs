@@ -3,41 +3,34 @@
 use super::canvas::Canvas;
 use super::color;
 use super::transform::{OnGpu, Part, Transform, TransformInfo, read};
-use anyhow::Result;
 use serde::Deserialize;
-use simclr_core::config::{check_not_negative, check_share};
+use simclr_core::config::STRENGTH;
+use simclr_core::keys::{Range, Settings};
 use simclr_core::rng::Rng;
+use simclr_core::table;
 use simclr_ops::{ColorOp, Distortion};
 
 /// The table's entry of [`Jitter`].
-pub static TRANSFORM: TransformInfo = TransformInfo { name: "jitter", is_crop: false, read: read::<Jitter> };
+pub static TRANSFORM: TransformInfo =
+    TransformInfo { name: "jitter", is_crop: false, read: read::<Jitter>, settings: <Jitter as Settings>::table };
 
-/// Changes brightness, contrast, saturation and hue of a share of the views, in random order ("v2" of the reference; Chen et
-/// al. 2020, appendix A). Gray has neither saturation nor hue; nor have images of other channels than gray and RGB, each of
-/// which is changed by draws of its own.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Jitter {
-    /// That share.
-    pub probability: f32,
-    /// Strength `s`: factors are drawn from 1 ± 0.8 s, turns of hue from ± 0.2 s.
-    pub strength: f32,
-}
-
-impl Default for Jitter {
-    fn default() -> Self {
-        Self { probability: 0.8, strength: 1.0 }
+table! {
+    /// Changes brightness, contrast, saturation and hue of a share of the views, in random order ("v2" of the reference; Chen et
+    /// al. 2020, appendix A). Gray has neither saturation nor hue; nor have images of other channels than gray and RGB, each of
+    /// which is changed by draws of its own.
+    #[derive(Clone, Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct Jitter with defaults {
+        /// That share.
+        pub probability: f32 = 0.8, in Range::SHARE, from "Chen et al. 2020, appendix A";
+        /// Strength `s`: factors are drawn from 1 ± 0.8 s, turns of hue from ± 0.2 s.
+        pub strength: f32 = 1.0, in STRENGTH, from "Chen et al. 2020, appendix A";
     }
 }
 
 impl Transform for Jitter {
     fn info(&self) -> &'static TransformInfo {
         &TRANSFORM
-    }
-
-    fn check(&self, key: &str) -> Result<()> {
-        check_share(&format!("{key}.probability"), f64::from(self.probability))?;
-        check_not_negative(&format!("{key}.strength"), f64::from(self.strength))
     }
 
     fn apply(&self, view: &mut Canvas<'_>, rng: &mut Rng) {

@@ -3,36 +3,29 @@
 use super::canvas::Canvas;
 use super::transform::{Transform, TransformInfo, read};
 use super::vertical_flip::upside_down;
-use anyhow::Result;
 use serde::Deserialize;
-use simclr_core::config::check_share;
+use simclr_core::keys::{Range, Settings};
 use simclr_core::rng::Rng;
+use simclr_core::table;
 
 /// The table's entry of [`Rotate`].
-pub static TRANSFORM: TransformInfo = TransformInfo { name: "rotate", is_crop: false, read: read::<Rotate> };
+pub static TRANSFORM: TransformInfo =
+    TransformInfo { name: "rotate", is_crop: false, read: read::<Rotate>, settings: <Rotate as Settings>::table };
 
-/// Rotates a share of the views by none to three quarter turns, each as likely: the rotation that SimCLR studies (Chen et
-/// al. 2020, figures 4 and 5).
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Rotate {
-    /// That share.
-    pub probability: f32,
-}
-
-impl Default for Rotate {
-    fn default() -> Self {
-        Self { probability: 1.0 }
+table! {
+    /// Rotates a share of the views by none to three quarter turns, each as likely: the rotation that SimCLR studies (Chen et
+    /// al. 2020, figures 4 and 5).
+    #[derive(Clone, Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct Rotate with defaults {
+        /// That share.
+        pub probability: f32 = 1.0, in Range::SHARE;
     }
 }
 
 impl Transform for Rotate {
     fn info(&self) -> &'static TransformInfo {
         &TRANSFORM
-    }
-
-    fn check(&self, key: &str) -> Result<()> {
-        check_share(&format!("{key}.probability"), f64::from(self.probability))
     }
 
     fn keeps_pixels(&self, _: (usize, usize), _: usize) -> bool {

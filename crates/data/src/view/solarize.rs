@@ -2,40 +2,32 @@
 
 use super::canvas::Canvas;
 use super::transform::{Transform, TransformInfo, read};
-use anyhow::Result;
 use serde::Deserialize;
-use simclr_core::config::check_share;
+use simclr_core::keys::{Range, Settings};
 use simclr_core::rng::Rng;
+use simclr_core::table;
 use simclr_ops::simd::vectorized;
 
 /// The table's entry of [`Solarize`].
-pub static TRANSFORM: TransformInfo = TransformInfo { name: "solarize", is_crop: false, read: read::<Solarize> };
+pub static TRANSFORM: TransformInfo =
+    TransformInfo { name: "solarize", is_crop: false, read: read::<Solarize>, settings: <Solarize as Settings>::table };
 
-/// Inverts what is bright in a share of the views, as BYOL does (Grill et al. 2020, appendix B: after the blur, a fifth of
-/// one of the two views, threshold 0.5).
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Solarize {
-    /// That share.
-    pub probability: f32,
-    /// Values from here on are inverted, in 0..=1.
-    pub threshold: f32,
-}
-
-impl Default for Solarize {
-    fn default() -> Self {
-        Self { probability: 0.2, threshold: 0.5 }
+table! {
+    /// Inverts what is bright in a share of the views, as BYOL does (Grill et al. 2020, appendix B: after the blur, a fifth of
+    /// one of the two views, threshold 0.5).
+    #[derive(Clone, Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct Solarize with defaults {
+        /// That share.
+        pub probability: f32 = 0.2, in Range::SHARE, from "Grill et al. 2020, appendix B";
+        /// Values from here on are inverted, in 0..=1.
+        pub threshold: f32 = 0.5, in Range::SHARE, from "Grill et al. 2020, appendix B";
     }
 }
 
 impl Transform for Solarize {
     fn info(&self) -> &'static TransformInfo {
         &TRANSFORM
-    }
-
-    fn check(&self, key: &str) -> Result<()> {
-        check_share(&format!("{key}.probability"), f64::from(self.probability))?;
-        check_share(&format!("{key}.threshold"), f64::from(self.threshold))
     }
 
     fn apply(&self, view: &mut Canvas<'_>, rng: &mut Rng) {

@@ -4,6 +4,7 @@ use super::canvas::Canvas;
 use anyhow::Result;
 use serde::de::DeserializeOwned;
 use simclr_core::config::Named;
+use simclr_core::keys::{Settings, Table};
 use simclr_core::rng::Rng;
 use simclr_ops::Distortion;
 use std::fmt::Debug;
@@ -12,12 +13,6 @@ use std::fmt::Debug;
 pub trait Transform: Debug + Send + Sync {
     /// Its entry in the table.
     fn info(&self) -> &'static TransformInfo;
-
-    /// Checks the settings; `key` is where the transform stands in the experiment file.
-    ///
-    /// # Errors
-    /// Names the first setting that is out of range.
-    fn check(&self, key: &str) -> Result<()>;
 
     /// Draws what is random about one view, and changes the view by it.
     fn apply(&self, view: &mut Canvas<'_>, rng: &mut Rng);
@@ -63,14 +58,17 @@ pub struct TransformInfo {
     pub is_crop: bool,
     /// Reads and checks the settings of a choice; the second argument is where it stands in the experiment file.
     pub read: fn(&Named, &str) -> Result<Box<dyn Transform>>,
+    /// Its settings, as they are declared.
+    pub settings: fn() -> &'static Table,
 }
 
 /// [`TransformInfo::read`] of a transform whose fields are its settings.
 ///
 /// # Errors
 /// When a setting is unknown, of a wrong type or out of range; the message names it below `key`.
-pub fn read<T: Transform + DeserializeOwned + 'static>(choice: &Named, key: &str) -> Result<Box<dyn Transform>> {
-    let transform: T = choice.settings(key)?;
-    transform.check(key)?;
-    Ok(Box::new(transform))
+pub fn read<T: Transform + Settings + DeserializeOwned + 'static>(
+    choice: &Named,
+    key: &str,
+) -> Result<Box<dyn Transform>> {
+    Ok(Box::new(choice.checked::<T>(key)?))
 }

@@ -2,37 +2,33 @@
 
 use super::canvas::Canvas;
 use super::transform::{Transform, TransformInfo, read};
-use anyhow::Result;
 use serde::Deserialize;
-use simclr_core::config::check_share;
+use simclr_core::keys::{Range, Settings};
 use simclr_core::rng::Rng;
+use simclr_core::table;
 
 /// The table's entry of [`VerticalFlip`].
-pub static TRANSFORM: TransformInfo =
-    TransformInfo { name: "vertical_flip", is_crop: false, read: read::<VerticalFlip> };
+pub static TRANSFORM: TransformInfo = TransformInfo {
+    name: "vertical_flip",
+    is_crop: false,
+    read: read::<VerticalFlip>,
+    settings: <VerticalFlip as Settings>::table,
+};
 
-/// Turns a share of the views upside down, as a mirror does: for pictures without an up and down, such as those of
-/// satellites and microscopes (`RandomVerticalFlip` of torchvision).
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct VerticalFlip {
-    /// That share.
-    pub probability: f32,
-}
-
-impl Default for VerticalFlip {
-    fn default() -> Self {
-        Self { probability: 0.5 }
+table! {
+    /// Turns a share of the views upside down, as a mirror does: for pictures without an up and down, such as those of
+    /// satellites and microscopes (`RandomVerticalFlip` of torchvision).
+    #[derive(Clone, Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct VerticalFlip with defaults {
+        /// That share.
+        pub probability: f32 = 0.5, in Range::SHARE;
     }
 }
 
 impl Transform for VerticalFlip {
     fn info(&self) -> &'static TransformInfo {
         &TRANSFORM
-    }
-
-    fn check(&self, key: &str) -> Result<()> {
-        check_share(&format!("{key}.probability"), f64::from(self.probability))
     }
 
     fn keeps_pixels(&self, _: (usize, usize), _: usize) -> bool {

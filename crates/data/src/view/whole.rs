@@ -3,29 +3,29 @@
 use super::canvas::Canvas;
 use super::crop::Rect;
 use super::transform::{Transform, TransformInfo, read};
-use anyhow::Result;
 use serde::Deserialize;
 use simclr_core::config::Resize;
+use simclr_core::keys::Settings;
 use simclr_core::rng::Rng;
+use simclr_core::table;
 
 /// The table's entry of [`Whole`].
-pub static TRANSFORM: TransformInfo = TransformInfo { name: "whole", is_crop: true, read: read::<Whole> };
+pub static TRANSFORM: TransformInfo =
+    TransformInfo { name: "whole", is_crop: true, read: read::<Whole>, settings: <Whole as Settings>::table };
 
-/// All of the image, squeezed to a square: its aspect is not kept. It draws nothing.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Whole {
-    /// How it is resized.
-    pub resize: Resize,
+table! {
+    /// All of the image, squeezed to a square: its aspect is not kept. It draws nothing.
+    #[derive(Clone, Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct Whole with defaults {
+        /// How it is resized.
+        pub resize: Resize = Resize::Tf2;
+    }
 }
 
 impl Transform for Whole {
     fn info(&self) -> &'static TransformInfo {
         &TRANSFORM
-    }
-
-    fn check(&self, _: &str) -> Result<()> {
-        Ok(())
     }
 
     fn keeps_pixels(&self, image: (usize, usize), side: usize) -> bool {

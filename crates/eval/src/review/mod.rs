@@ -24,6 +24,8 @@ use look::{Eye, Seen};
 use names::{Judged, Names, TOP};
 use prints::{duplicates, some_of};
 use serde_json::json;
+use simclr_core::bounds;
+use simclr_core::cli;
 use simclr_core::cli::{DeviceChoice, Progress, ProgressMode, compute_with, say};
 use simclr_core::config::Config;
 use simclr_core::disk;
@@ -57,7 +59,7 @@ pub struct ReviewArgs {
     pub experiment: Experiment,
 
     /// How many pictures to name that should be labeled next
-    #[arg(long, value_name = "N", default_value_t = 50)]
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = cli::size(&bounds::COUNT))]
     pub count: usize,
 
     /// Where to compute: auto, cpu, cuda or cuda:N
@@ -65,7 +67,7 @@ pub struct ReviewArgs {
     pub device: DeviceChoice,
 
     /// Threads to compute with [default: one for each core]; results do not depend on it
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = cli::size(&bounds::THREADS))]
     pub threads: Option<usize>,
 
     /// How progress is shown

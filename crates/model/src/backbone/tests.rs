@@ -7,8 +7,11 @@ use crate::{Builder, Mode, ModelSpec, Pass, SimClr};
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use serde::Deserialize;
+use simclr_core::bounds;
 use simclr_core::config::{ModelConfig, Named};
+use simclr_core::keys::Range;
 use simclr_core::params::{Kind, Match, Param, ParamId, Part};
+use simclr_core::table;
 use simclr_core::testing::assert_close;
 use simclr_ops::{Tape, Value, global_avg_pool, nt_xent, tensor};
 
@@ -20,16 +23,21 @@ pub struct Patches {
     mix: ParamId,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Settings {
-    side: usize,
-    width: usize,
+table! {
+    /// A convolution over patches, then a layer on each.
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct PatchesSettings {
+        /// Side of a patch.
+        pub side: usize, in Range::of(&bounds::IMAGE_SIZE);
+        /// Channels.
+        pub width: usize, in Range::closed(1.0, 4096.0);
+    }
 }
 
 impl Patches {
     pub fn new(b: &mut Builder<'_>, spec: &ModelSpec) -> Result<Self> {
-        let Settings { side, width } = spec.model.backbone.settings(KEY)?;
+        let PatchesSettings { side, width } = spec.model.backbone.settings(KEY)?;
         let embed = b.under("embed").conv("weight", width, side, spec.in_channels)?;
         let mut group = b.part(Part::Group(1));
         let mix = group.under("mix").tensor("weight", Kind::Linear, &[width, width], |rng| 0.3 * rng.normal())?;
@@ -154,4 +162,6 @@ fn mistakes_are_named() {
     assert!(message("\"resnot\"").starts_with("model.backbone = \"resnot\": must be one of resnet, "));
     let unknown = message("{ name = \"patches\", side = 4, width = 6, depth = 3 }");
     assert!(unknown.contains("unknown key model.backbone.depth"), "{unknown}");
+    let wide = message("{ name = \"patches\", side = 4, width = 1000000000 }");
+    assert_eq!(wide, "model.backbone.width = 1000000000: must lie in 1 to 4096");
 }

@@ -3,6 +3,8 @@
 
 use anyhow::Result;
 use clap::Parser;
+use simclr_core::bounds;
+use simclr_core::cli;
 use simclr_core::cli::{exit_with, say};
 use simclr_model::tensorflow::{Options, import};
 use std::path::PathBuf;
@@ -34,7 +36,7 @@ struct Args {
     proj_selector: Option<i64>,
 
     /// Side of the images that it was trained on, for the record [default: 32 with a CIFAR stem, 224 otherwise]
-    #[arg(long, value_name = "PIXELS")]
+    #[arg(long, value_name = "PIXELS", value_parser = cli::size(&bounds::IMAGE_SIZE))]
     image_size: Option<usize>,
 }
 
@@ -45,5 +47,5 @@ fn run(args: &Args) -> Result<()> {
 }
 
 fn main() -> ExitCode {
-    exit_with(run(&Args::parse()))
+    exit_with(run(&cli::parse()))
 }

@@ -3,6 +3,8 @@
 
 use anyhow::Result;
 use clap::Parser;
+use simclr_core::bounds;
+use simclr_core::cli;
 use simclr_core::cli::{exit_with, say};
 use simclr_model::torch::{Options, import};
 use std::path::PathBuf;
@@ -31,12 +33,12 @@ struct Args {
     normalized: bool,
 
     /// Side of the images that it was trained on, for the record [default: 32 with a CIFAR stem, 224 otherwise]
-    #[arg(long, value_name = "PIXELS")]
+    #[arg(long, value_name = "PIXELS", value_parser = cli::size(&bounds::IMAGE_SIZE))]
     image_size: Option<usize>,
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = cli::parse::<Args>();
     let options = Options { normalized: args.normalized, image_size: args.image_size };
     let run = || -> Result<()> {
         say(format_args!("{}", import(&args.file, &args.out, options)?));

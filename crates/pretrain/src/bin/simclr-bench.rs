@@ -15,9 +15,12 @@ use anyhow::{Context, Result, ensure};
 use candle_core::DType;
 use clap::{Parser, Subcommand};
 use serde_json::json;
+use simclr_core::bounds;
+use simclr_core::cli;
 use simclr_core::cli::{DeviceChoice, compute_with, device_name, exit_with, say, threads, vector_unit};
 use simclr_core::config::Duration;
 use simclr_core::config::{Dtype, ModelConfig, OptimizerConfig, Scaling, TrainingConfig};
+use simclr_core::keys::Range;
 use simclr_core::rng::{Purpose, Rng};
 use simclr_model::{Mode, ModelSpec, Pass, SimClr};
 use simclr_ops::{Tape, Uploader, Value, memory_taken, nt_xent, simd};
@@ -53,13 +56,13 @@ enum Command {
     /// Two views of each image, from pixels in memory; above 32 pixels from JPEG files, decoded once for both views.
     Augment {
         /// Side of the views
-        #[arg(long, default_value_t = 224)]
+        #[arg(long, default_value_t = 224, value_parser = cli::size(&bounds::IMAGE_SIZE))]
         image_size: usize,
         /// Source images
-        #[arg(long, default_value_t = 200)]
+        #[arg(long, default_value_t = 200, value_parser = cli::size(&bounds::COUNT))]
         count: usize,
         /// Threads
-        #[arg(long, default_value_t = 1)]
+        #[arg(long, default_value_t = 1, value_parser = cli::size(&bounds::THREADS))]
         threads: usize,
     },
 }
@@ -70,16 +73,16 @@ struct Step {
     #[arg(long, default_value_t = 18)]
     depth: usize,
     /// Width multiplier
-    #[arg(long, default_value_t = 0.25)]
+    #[arg(long, default_value_t = 0.25, value_parser = cli::number(Range::closed(*bounds::WIDTH.start(), *bounds::WIDTH.end())))]
     width: f64,
     /// Selective kernel ratio, 0 for none
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value_t = 0.0, value_parser = cli::number(Range::SHARE))]
     sk: f64,
     /// Side of the images
-    #[arg(long, default_value_t = 32)]
+    #[arg(long, default_value_t = 32, value_parser = cli::size(&bounds::IMAGE_SIZE))]
     image_size: usize,
     /// Images a step; the network sees two views of each
-    #[arg(long, default_value_t = 256)]
+    #[arg(long, default_value_t = 256, value_parser = cli::size(&bounds::BATCH))]
     batch: usize,
     /// How feature maps are stored and multiplied
     #[arg(long, default_value = "f32", value_enum)]
@@ -91,18 +94,18 @@ struct Step {
     #[arg(long)]
     recompute: bool,
     /// Images at a time through the network; the whole batch at once where it is missing
-    #[arg(long)]
+    #[arg(long, value_parser = cli::size(&bounds::BATCH))]
     chunk: Option<usize>,
     /// Threads
-    #[arg(long)]
+    #[arg(long, value_parser = cli::size(&bounds::THREADS))]
     threads: Option<usize>,
     /// Steps that are measured, after two that are not; their median counts
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = cli::size(&bounds::COUNT))]
     steps: usize,
 }
 
 fn main() -> ExitCode {
-    exit_with(match Args::parse().command {
+    exit_with(match cli::parse::<Args>().command {
         Command::Step(step) => bench_step(&step),
         Command::Op(op) => op::run(&op),
         Command::Upload(upload) => upload::run(&upload),
@@ -136,6 +139,7 @@ fn bench_step(a: &Step) -> Result<()> {
         eval_every: None,
         patience: None,
         checkpoint_every: None,
+        keep_states: 1,
         recompute: a.recompute,
         chunk: a.chunk,
     };

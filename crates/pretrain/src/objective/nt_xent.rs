@@ -1,14 +1,18 @@
 //! NT-Xent (Chen et al. 2020, equation 1): each view finds the other view of its image among all views of the batch.
 
-use super::contract::{Cost, Given, KEY, Learned, Objective, Views};
+use super::contract::{Cost, Given, Learned, Objective, Views};
 use anyhow::Result;
 use serde::Deserialize;
+use simclr_core::table;
 use simclr_ops::nt_xent;
 
-/// The temperature is that of the table `[pretrain]`, which other contrastive objectives share.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Settings {}
+table! {
+    /// Each view finds the other view of its image among all views of the batch (Chen et al. 2020, equation 1). The temperature
+    /// is that of the table `[pretrain]`, which other contrastive objectives share.
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct Settings {}
+}
 
 /// NT-Xent over the projections of a batch.
 pub struct NtXent {
@@ -24,12 +28,8 @@ impl NtXent {
     }
 
     /// As the experiment says.
-    ///
-    /// # Errors
-    /// When it has settings that are not this objective's.
-    pub fn of(given: &Given<'_>) -> Result<Self> {
-        given.config.loss.settings::<Settings>(KEY)?;
-        Ok(Self { images: Some(given.config.training.batch), ..Self::new(given.config.temperature) })
+    pub fn of(given: &Given<'_>) -> Self {
+        Self { images: Some(given.config.training.batch), ..Self::new(given.config.temperature) }
     }
 }
 

@@ -3,6 +3,8 @@
 use anyhow::{Context, Result};
 use candle_core::DType;
 use serde_json::json;
+use simclr_core::bounds;
+use simclr_core::cli;
 use simclr_core::cli::{DeviceChoice, device_name, say};
 use simclr_core::config::{Dtype, ModelConfig};
 use simclr_model::outline::Op;
@@ -16,10 +18,10 @@ pub struct Convs {
     #[arg(long, default_value_t = 50)]
     depth: usize,
     /// Side of the views
-    #[arg(long, default_value_t = 224)]
+    #[arg(long, default_value_t = 224, value_parser = cli::size(&bounds::IMAGE_SIZE))]
     image_size: usize,
     /// Views at once
-    #[arg(long, default_value_t = 256)]
+    #[arg(long, default_value_t = 256, value_parser = cli::size(&bounds::BATCH))]
     batch: usize,
     /// How feature maps are stored and multiplied
     #[arg(long, default_value = "bf16", value_enum)]
@@ -28,7 +30,7 @@ pub struct Convs {
     #[arg(long, default_value = "cuda")]
     device: DeviceChoice,
     /// Engines that are measured for each product, of graphs and of the interface before them
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = 8, value_parser = cli::size(&bounds::COUNT))]
     engines: usize,
 }
 

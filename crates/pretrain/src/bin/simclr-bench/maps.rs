@@ -3,6 +3,8 @@
 use anyhow::{Result, ensure};
 use candle_core::{DType, Device, Tensor};
 use serde_json::json;
+use simclr_core::bounds;
+use simclr_core::cli;
 use simclr_core::cli::{DeviceChoice, compute_with, device_name, say};
 use simclr_core::config::Dtype;
 use simclr_ops::{Fused, PoolPadding, Statistics, Tape, Value, add_relu, batch_norm, max_pool2d, simd};
@@ -11,10 +13,10 @@ use std::time::Instant;
 #[derive(clap::Args)]
 pub struct Maps {
     /// Images
-    #[arg(long, default_value_t = 256)]
+    #[arg(long, default_value_t = 256, value_parser = cli::size(&bounds::BATCH))]
     images: usize,
     /// Side of the images: maps have a half of it after the stem's convolution, and less
-    #[arg(long, default_value_t = 224)]
+    #[arg(long, default_value_t = 224, value_parser = cli::size(&bounds::IMAGE_SIZE))]
     image_size: usize,
     /// How feature maps are stored
     #[arg(long, default_value = "bf16", value_enum)]
@@ -23,10 +25,10 @@ pub struct Maps {
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
     /// Threads
-    #[arg(long)]
+    #[arg(long, value_parser = cli::size(&bounds::THREADS))]
     threads: Option<usize>,
     /// Times that each is run between two looks at the clock
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 20, value_parser = cli::size(&bounds::COUNT))]
     times: usize,
 }
 

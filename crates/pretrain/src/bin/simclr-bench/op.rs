@@ -3,6 +3,8 @@
 use anyhow::{Result, ensure};
 use candle_core::{DType, Device, Tensor};
 use serde_json::json;
+use simclr_core::bounds;
+use simclr_core::cli;
 use simclr_core::cli::{compute_with, say, threads};
 use simclr_core::config::Dtype;
 use simclr_ops::{Tape, Value, conv2d, simd};
@@ -14,31 +16,31 @@ const PEAK: usize = 1024;
 #[derive(clap::Args)]
 pub struct Op {
     /// Images
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = 64, value_parser = cli::size(&bounds::BATCH))]
     images: usize,
     /// Side of the maps
-    #[arg(long, default_value_t = 32)]
+    #[arg(long, default_value_t = 32, value_parser = cli::size(&bounds::IMAGE_SIZE))]
     side: usize,
     /// Input channels
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = 64, value_parser = cli::size(&bounds::PROJECTION_DIM))]
     inputs: usize,
     /// Output channels
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = 64, value_parser = cli::size(&bounds::PROJECTION_DIM))]
     outputs: usize,
     /// Side of the kernel
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 3, value_parser = cli::size(&bounds::IMAGE_SIZE))]
     kernel: usize,
     /// Pixels between windows
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = cli::size(&bounds::IMAGE_SIZE))]
     stride: usize,
     /// How feature maps are stored and multiplied
     #[arg(long, default_value = "f32", value_enum)]
     dtype: Dtype,
     /// Threads
-    #[arg(long)]
+    #[arg(long, value_parser = cli::size(&bounds::THREADS))]
     threads: Option<usize>,
     /// Times that are measured, after two that are not; the fastest counts
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 10, value_parser = cli::size(&bounds::COUNT))]
     times: usize,
 }
 

@@ -4,6 +4,8 @@ use anyhow::{Context, Result};
 use candle_core::{DType, Device};
 use half::bf16;
 use serde_json::{Value as Json, json};
+use simclr_core::bounds;
+use simclr_core::cli;
 use simclr_core::cli::{DeviceChoice, compute_with, device_name, say, threads};
 use simclr_ops::{Pixels, Sent, Uploader};
 use std::time::Instant;
@@ -11,19 +13,19 @@ use std::time::Instant;
 #[derive(clap::Args)]
 pub struct Upload {
     /// Views of a batch
-    #[arg(long, default_value_t = 512)]
+    #[arg(long, default_value_t = 512, value_parser = cli::size(&bounds::BATCH))]
     views: usize,
     /// Side of the views
-    #[arg(long, default_value_t = 224)]
+    #[arg(long, default_value_t = 224, value_parser = cli::size(&bounds::IMAGE_SIZE))]
     image_size: usize,
     /// Where to: auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu")]
     device: DeviceChoice,
     /// Threads
-    #[arg(long)]
+    #[arg(long, value_parser = cli::size(&bounds::THREADS))]
     threads: Option<usize>,
     /// Batches that are measured, after one that is not; the fastest counts
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = cli::size(&bounds::COUNT))]
     batches: usize,
 }
 
