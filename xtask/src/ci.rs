@@ -1,7 +1,7 @@
 //! `ci`: what a change must pass, step by step.
 
 use crate::readable::duration;
-use crate::{arm, cuda, deny, doctor, hostile, layout, mpi, pack, reproduce, sanitize, soak, workspace};
+use crate::{arm, cuda, deny, doctor, hostile, layout, mpi, pack, reproduce, soak, workspace};
 use anyhow::{Context, Result, ensure};
 use std::path::PathBuf;
 use std::process::Command;

@@ -16,7 +16,7 @@ pub const TARGET: &str = "x86_64-unknown-linux-gnu";
 const MIRI: [&str; 5] = ["simd::", "tensor::", "metrics::", "collective::tests::rows", "collective::tests::sums"];
 
 /// Arguments of `sanitize`.
-#[derive(clap::Args, Default)]
+#[derive(clap::Args)]
 pub struct Args {
     /// The first unit alone, without Miri
     #[arg(long)]
@@ -24,13 +24,6 @@ pub struct Args {
     /// Miri alone
     #[arg(long, conflicts_with = "short")]
     miri: bool,
-}
-
-impl Args {
-    /// What `ci` runs.
-    pub fn short() -> Self {
-        Self { short: true, miri: false }
-    }
 }
 
 /// Whether this machine has what AddressSanitizer takes.
