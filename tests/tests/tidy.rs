@@ -154,6 +154,25 @@ fn imports_of_every_form_are_read() {
     assert!(!read.literals.concat().iter().any(|text| text.contains("comment")));
 }
 
+/// The compiler holds all crates but these three to it.
+#[test]
+fn crates_forbid_what_is_unsafe() {
+    let mut complaints = Vec::new();
+    for (_, package) in
+        packages().into_iter().filter(|(name, _)| !["ops", "alloc", "emulator"].contains(&name.as_str()))
+    {
+        let source = package.join("src");
+        let programs = std::fs::read_dir(source.join("bin")).into_iter().flatten().map(|entry| entry.unwrap().path());
+        let roots = [source.join("lib.rs"), source.join("main.rs")].into_iter().chain(programs);
+        for root in roots.filter(|root| root.is_file()) {
+            if !std::fs::read_to_string(&root).unwrap().contains("#![forbid(unsafe_code)]") {
+                complaints.push(format!("{} does not forbid unsafe_code", root.display()));
+            }
+        }
+    }
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
+
 #[test]
 fn files_import_one_another_in_no_circle() {
     let mut complaints = Vec::new();

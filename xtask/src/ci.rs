@@ -1,7 +1,7 @@
 //! `ci`: what a change must pass, step by step.
 
 use crate::readable::duration;
-use crate::{arm, cuda, doctor, layout, mpi, pack, reproduce, workspace};
+use crate::{arm, cuda, deny, doctor, hostile, layout, mpi, pack, reproduce, soak, workspace};
 use anyhow::{Context, Result, ensure};
 use std::path::PathBuf;
 use std::process::Command;
@@ -16,17 +16,24 @@ pub fn run() -> Result<()> {
     step("format", || cargo(&["fmt", "--all", "--check"]))?;
     step("lints", || cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     step("lints without hub and parquet", lints_without_extras)?;
+    step("crates of others", deny::run)?;
     step("tests", tests)?;
     step("other vector units", other_units)?;
     step("processes over MPI", processes)?;
     step("CUDA without a GPU", cuda_without_gpu)?;
     step("a pack, proved on the emulated GPU", packed)?;
     step("ARM, emulated", arm_emulated)?;
-    step("a tiny experiment", experiment)?;
+    step("a tiny experiment, and the same one killed", experiment)?;
+    step("malformed inputs", || hostile::run(&hostile::Args::sample(HOSTILE)))?;
     step("own pictures, from a folder to a report", own_pictures)?;
     say!("\nall passed in {}", duration(start.elapsed().as_secs_f64()));
     Ok(())
 }
+
+/// Malformed inputs that are tried, of some thousands: as many as take half a minute.
+const HOSTILE: usize = 400;
+/// How often the tiny experiment is killed.
+const KILLS: usize = 3;
 
 fn step(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
     say!("\n=== {name} ===");
@@ -158,14 +165,16 @@ fn own_pictures() -> Result<()> {
     std::fs::remove_dir_all(&dir).with_context(|| format!("removing {}", dir.display()))
 }
 
-/// Every stage of a small experiment, from images to the report. The folder stays where it fails, to be looked at.
+/// Every stage of a small experiment, from images to the report; then once more, killed, to the same bits. The folder stays where
+/// it fails, to be looked at.
 fn experiment() -> Result<()> {
     let out = std::env::temp_dir().join(format!("simclr-ci-{}", std::process::id()));
-    let args = reproduce::Args::new(PathBuf::from("configs/smoke.toml"), out.clone());
-    let report = reproduce::run(&args)?;
+    let (config, alone) = (PathBuf::from("configs/smoke.toml"), out.join("undisturbed"));
+    let report = reproduce::run(&reproduce::Args::new(config.clone(), alone.clone()))?;
     for name in [layout::PAGE, layout::RESULTS] {
         let path = report.join(name);
         ensure!(std::fs::metadata(&path).is_ok_and(|m| m.len() > 100), "no report at {}", path.display());
     }
+    soak::run(&soak::Args::short(config, alone, out.clone(), KILLS))?;
     std::fs::remove_dir_all(&out).with_context(|| format!("removing {}", out.display()))
 }

@@ -11,7 +11,9 @@ mod arm;
 mod bench;
 mod ci;
 mod cuda;
+mod deny;
 mod doctor;
+mod fuzz;
 mod hostile;
 mod import;
 // Files of `core` that use the standard library alone: this program starts stages and links none of them.
@@ -31,6 +33,7 @@ mod publish;
 #[path = "../../crates/core/src/readable.rs"]
 mod readable;
 mod reproduce;
+mod sanitize;
 mod soak;
 #[allow(dead_code)]
 #[path = "../../crates/core/src/stages.rs"]
@@ -81,6 +84,12 @@ enum Command {
     MpiCheck,
     /// Give more than a thousand malformed inputs to the programs: each must be refused by one clear message
     Hostile(hostile::Args),
+    /// Hold others' crates against deny.toml: licences, sources, versions
+    Deny,
+    /// Fuzz what reads bytes from outside, guided by coverage: [TARGET...] --seconds N
+    Fuzz(fuzz::Args),
+    /// AddressSanitizer over the crates that hold `unsafe`, and Miri where it is installed
+    Sanitize(sanitize::Args),
     /// End an experiment again and again, in every stage, and hold what it comes to against an undisturbed run, bit for bit
     Soak(soak::Args),
     /// Everything that a change must pass: format, lints, tests, a tiny experiment
@@ -104,6 +113,9 @@ fn main() -> ExitCode {
         Command::ArmCheck(args) => arm::check(&args),
         Command::MpiCheck => mpi::check(),
         Command::Hostile(args) => hostile::run(&args),
+        Command::Deny => deny::run(),
+        Command::Fuzz(args) => fuzz::run(&args),
+        Command::Sanitize(args) => sanitize::run(&args),
         Command::Soak(args) => soak::run(&args),
         Command::Ci => ci::run(),
     };

@@ -1,5 +1,6 @@
 //! `simclr-bench`: how fast a training step, a convolution, passes over maps, the augmentation and uploads are on this
 //! machine.
+#![forbid(unsafe_code)]
 
 #[path = "simclr-bench/convs.rs"]
 mod convs;
