@@ -163,7 +163,9 @@ fn a_loss_that_explodes_names_its_step() {
     let desk = Desk::new();
     let set = [
         "pretrain.training.length={steps=60}",
-        "pretrain.training.learning_rate=1e30",
+        "pretrain.training.learning_rate=10000",
+        "pretrain.training.weight_decay=10",
+        "pretrain.training.scaling=none",
         "pretrain.training.optimizer=\"sgd\"",
     ];
     expect(desk.pretrain("x", &set), &["step ", " of 60", "not a finite number", "learning_rate"]);
