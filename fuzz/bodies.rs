@@ -231,7 +231,7 @@ fn shards(bytes: &[u8]) -> bool {
     let config = DataConfig {
         dir: Some(folder),
         train: Some("train-0.tar".into()),
-        test: Some("none".into()),
+        test: Some("train-0.tar".into()),
         held_out: 0.0,
         max_pixels: 1 << 16,
         ..DataConfig::new("tar", 8)

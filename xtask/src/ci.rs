@@ -1,7 +1,7 @@
 //! `ci`: what a change must pass, step by step.
 
 use crate::readable::duration;
-use crate::{arm, cuda, doctor, layout, mpi, pack, reproduce, workspace};
+use crate::{arm, cuda, deny, doctor, hostile, layout, mpi, pack, reproduce, soak, workspace};
 use anyhow::{Context, Result, ensure};
 use std::path::PathBuf;
 use std::process::Command;
@@ -16,23 +16,30 @@ pub fn run() -> Result<()> {
     step("format", || cargo(&["fmt", "--all", "--check"]))?;
     step("lints", || cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     step("lints without hub and parquet", lints_without_extras)?;
+    step("crates of others", deny::run)?;
     step("tests", tests)?;
     step("other vector units", other_units)?;
     step("processes over MPI", processes)?;
     step("CUDA without a GPU", cuda_without_gpu)?;
     step("a pack, proved on the emulated GPU", packed)?;
     step("ARM, emulated", arm_emulated)?;
-    step("a tiny experiment", experiment)?;
+    step("a tiny experiment, and the same one killed", experiment)?;
+    step("malformed inputs", || hostile::run(&hostile::Args::sample(HOSTILE)))?;
     step("own pictures, from a folder to a report", own_pictures)?;
-    println!("\nall passed in {}", duration(start.elapsed().as_secs_f64()));
+    say!("\nall passed in {}", duration(start.elapsed().as_secs_f64()));
     Ok(())
 }
 
+/// Malformed inputs that are tried, of some thousands: as many as take half a minute.
+const HOSTILE: usize = 400;
+/// How often the tiny experiment is killed.
+const KILLS: usize = 3;
+
 fn step(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
-    println!("\n=== {name} ===");
+    say!("\n=== {name} ===");
     let start = Instant::now();
     work().with_context(|| format!("step `{name}`"))?;
-    println!("=== {name}: passed in {} ===", duration(start.elapsed().as_secs_f64()));
+    say!("=== {name}: passed in {} ===", duration(start.elapsed().as_secs_f64()));
     Ok(())
 }
 
@@ -49,8 +56,8 @@ fn tests() -> Result<()> {
     let mut command = workspace::cargo();
     let tested = run_cargo(command.env("SIMCLR_SKIPPED", &list), &["test", "--workspace"]);
     if let Ok(skipped) = std::fs::read_to_string(&list) {
-        println!("\nskipped on this machine:");
-        skipped.lines().for_each(|line| println!("  {line}"));
+        say!("\nskipped on this machine:");
+        skipped.lines().for_each(|line| say!("  {line}"));
         std::fs::remove_file(&list).with_context(|| format!("removing {}", list.display()))?;
     }
     tested
@@ -60,7 +67,7 @@ fn tests() -> Result<()> {
 /// have been compared among all tests: golden numbers hold for one unit as for another.
 fn other_units() -> Result<()> {
     for unit in doctor::units().into_iter().skip(1) {
-        println!("{unit}:");
+        say!("{unit}:");
         // The emulated kernels know no unit.
         let ops =
             ["test", "--quiet", "-p", "simclr-ops", "--lib", "--", "--skip", "emulated::", "--skip", "barriers::"];
@@ -82,7 +89,7 @@ const EMULATED: [&[&str]; 3] = [
 /// way to it is told so, and loses nothing else.
 fn cuda_without_gpu() -> Result<()> {
     if let Err(reason) = cuda::compiler() {
-        println!("skipped on this machine: {reason:#}");
+        say!("skipped on this machine: {reason:#}");
         return Ok(());
     }
     cuda::check(&cuda::Args::default())?;
@@ -92,7 +99,7 @@ fn cuda_without_gpu() -> Result<()> {
 /// Trains on processes, where an MPI is here or can be had.
 fn processes() -> Result<()> {
     if let Err(reason) = mpi::wheels::Mpi::ready(&workspace::target()?) {
-        println!("skipped on this machine: {reason:#}");
+        say!("skipped on this machine: {reason:#}");
         return Ok(());
     }
     mpi::check()
@@ -103,7 +110,7 @@ fn packed() -> Result<()> {
     let lacking = cuda::compiler().err().map(|reason| format!("{reason:#}"));
     let no_xz = || workspace::output("xz", &["--version"]).is_none().then(|| "there is no xz".to_string());
     if let Some(reason) = lacking.or_else(no_xz) {
-        println!("skipped on this machine: {reason}");
+        say!("skipped on this machine: {reason}");
         return Ok(());
     }
     let folder = std::env::temp_dir().join(format!("simclr-pack-{}", std::process::id()));
@@ -124,7 +131,7 @@ fn arm_emulated() -> Result<()> {
     match arm::Tools::ready() {
         Ok(tools) => tools.test(&arm::Args::short()),
         Err(reason) => {
-            println!("skipped on this machine: {reason:#}");
+            say!("skipped on this machine: {reason:#}");
             Ok(())
         }
     }
@@ -158,14 +165,16 @@ fn own_pictures() -> Result<()> {
     std::fs::remove_dir_all(&dir).with_context(|| format!("removing {}", dir.display()))
 }
 
-/// Every stage of a small experiment, from images to the report. The folder stays where it fails, to be looked at.
+/// Every stage of a small experiment, from images to the report; then once more, killed, to the same bits. The folder stays where
+/// it fails, to be looked at.
 fn experiment() -> Result<()> {
     let out = std::env::temp_dir().join(format!("simclr-ci-{}", std::process::id()));
-    let args = reproduce::Args::new(PathBuf::from("configs/smoke.toml"), out.clone());
-    let report = reproduce::run(&args)?;
+    let (config, alone) = (PathBuf::from("configs/smoke.toml"), out.join("undisturbed"));
+    let report = reproduce::run(&reproduce::Args::new(config.clone(), alone.clone()))?;
     for name in [layout::PAGE, layout::RESULTS] {
         let path = report.join(name);
         ensure!(std::fs::metadata(&path).is_ok_and(|m| m.len() > 100), "no report at {}", path.display());
     }
+    soak::run(&soak::Args::short(config, alone, out.clone(), KILLS))?;
     std::fs::remove_dir_all(&out).with_context(|| format!("removing {}", out.display()))
 }

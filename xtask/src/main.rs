@@ -2,11 +2,18 @@
 //! seconds.
 #![forbid(unsafe_code)]
 
+/// Prints a line: see [`output`].
+macro_rules! say {
+    ($($line:tt)*) => { $crate::output::say(format_args!($($line)*)) };
+}
+
 mod arm;
 mod bench;
 mod ci;
 mod cuda;
+mod deny;
 mod doctor;
+mod fuzz;
 mod hostile;
 mod import;
 // Files of `core` that use the standard library alone: this program starts stages and links none of them.
@@ -14,6 +21,9 @@ mod import;
 #[path = "../../crates/core/src/run/layout.rs"]
 mod layout;
 mod mpi;
+#[allow(dead_code)]
+#[path = "../../crates/core/src/cli/output.rs"]
+mod output;
 mod pack;
 mod parity;
 mod programs;
@@ -23,6 +33,7 @@ mod publish;
 #[path = "../../crates/core/src/readable.rs"]
 mod readable;
 mod reproduce;
+mod sanitize;
 mod soak;
 #[allow(dead_code)]
 #[path = "../../crates/core/src/stages.rs"]
@@ -73,6 +84,12 @@ enum Command {
     MpiCheck,
     /// Give more than a thousand malformed inputs to the programs: each must be refused by one clear message
     Hostile(hostile::Args),
+    /// Hold others' crates against deny.toml: licences, sources, versions
+    Deny,
+    /// Fuzz what reads bytes from outside, guided by coverage: [TARGET...] --seconds N
+    Fuzz(fuzz::Args),
+    /// AddressSanitizer over the crates that hold `unsafe`, and Miri where it is installed
+    Sanitize(sanitize::Args),
     /// End an experiment again and again, in every stage, and hold what it comes to against an undisturbed run, bit for bit
     Soak(soak::Args),
     /// Everything that a change must pass: format, lints, tests, a tiny experiment
@@ -96,9 +113,13 @@ fn main() -> ExitCode {
         Command::ArmCheck(args) => arm::check(&args),
         Command::MpiCheck => mpi::check(),
         Command::Hostile(args) => hostile::run(&args),
+        Command::Deny => deny::run(),
+        Command::Fuzz(args) => fuzz::run(&args),
+        Command::Sanitize(args) => sanitize::run(&args),
         Command::Soak(args) => soak::run(&args),
         Command::Ci => ci::run(),
     };
+    let done = done.and_then(|()| output::failure().map_or(Ok(()), |why| Err(anyhow::anyhow!(why))));
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is::<reproduce::Interrupted>() => {

@@ -1,1 +1,2 @@
 //! No code: Cargo.toml says what this crate is for.
+#![forbid(unsafe_code)]

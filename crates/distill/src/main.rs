@@ -1,4 +1,5 @@
 //! `simclr-distill`: step three of SimCLRv2.
+#![forbid(unsafe_code)]
 
 use clap::Parser;
 use simclr_distill::DistillArgs;

@@ -149,7 +149,8 @@ fn of_keys(rows: &[Row]) -> String {
             true => format!("{}, see below", row.kind),
             false => row.values(),
         };
-        let default = if inner(&row.kind) && row.key.default.is_some() { "its defaults".into() } else { default };
+        let is_table = matches!(row.kind, Kind::Table(_) | Kind::Named(_));
+        let default = if is_table && row.key.default.is_some() { "its defaults".into() } else { default };
         let (path, meaning) = (cell(row.path.clone()), cell(meaning(row)));
         let _ = writeln!(table, "| `{path}` | {} | {default} | {meaning} | {} |", cell(values), row.key.source);
     }

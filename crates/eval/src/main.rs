@@ -1,4 +1,5 @@
 //! `simclr-eval`: what a checkpoint is worth, what can be done with it, and the report of an experiment.
+#![forbid(unsafe_code)]
 
 use std::process::ExitCode;
 

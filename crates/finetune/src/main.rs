@@ -1,4 +1,5 @@
 //! `simclr-finetune`: step two of SimCLRv2, and the supervised baseline.
+#![forbid(unsafe_code)]
 
 use clap::Parser;
 use simclr_finetune::FinetuneArgs;

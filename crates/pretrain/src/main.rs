@@ -1,4 +1,5 @@
 //! `simclr-pretrain`: step one of SimCLRv2.
+#![forbid(unsafe_code)]
 
 use clap::Parser;
 use simclr_core::bounds;

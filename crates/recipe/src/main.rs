@@ -1,4 +1,5 @@
 //! `simclr-recipe`: an experiment for a person's own pictures.
+#![forbid(unsafe_code)]
 
 use clap::Parser;
 use simclr_core::cli::exit_with;

@@ -361,9 +361,12 @@ fn tables(seeds: &Seeds, cases: &mut Vec<Case>) {
             odd_file(kind, &data.join("labels.csv"))
         }));
     }
-    for (name, text) in
-        [("empty", ""), ("unknown", "nobody.png\n"), ("a-folder-only", "/\n"), ("twice-known", "x/0.png\ny/0.png\n")]
-    {
+    for (name, text) in [
+        ("empty", ""),
+        ("unknown", "nobody.png\n"),
+        ("a-folder-only", "/\n"),
+        ("in-other-folders", "x/9.png\ny/9.png\n"),
+    ] {
         let seeds = seeds.clone();
         cases.push(Case::new(
             "pictures",

@@ -80,7 +80,7 @@ pub fn cases(seeds: &Seeds, cases: &mut Vec<Case>) {
         // One label among numbers: a class that is too large is told by its sample, and words make all labels words.
         add(
             &format!("cls-{name}"),
-            either(&["9.cls|9|train-0.tar"]),
+            either(&["9.cls|train-0.tar|data.dataset"]),
             with([member("9.png", &png(8, 8, 1)), member("9.cls", text.as_bytes())].concat()),
         );
     }
@@ -100,7 +100,7 @@ pub fn cases(seeds: &Seeds, cases: &mut Vec<Case>) {
     ] {
         add(
             &format!("json-{name}"),
-            either(&["9.json|9|train-0.tar"]),
+            either(&["9.json|train-0.tar|data.dataset"]),
             with([member("9.png", &png(8, 8, 1)), member("9.json", text.as_bytes())].concat()),
         );
     }

@@ -81,7 +81,7 @@ pub fn cases(seeds: &Seeds) -> Result<Vec<Case>> {
         ("selector-text", "--proj-selector last"),
         ("size-0", "--image-size 0"),
         ("size-largest", "--image-size 18446744073709551615"),
-        ("size-minus-1", "--image-size -1"),
+        ("size-minus-1", "--image-size=-1"),
     ] {
         let expect = refused(&[if name.starts_with("selector") {
             "proj-selector|proj_selector"

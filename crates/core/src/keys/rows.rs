@@ -31,9 +31,8 @@ impl Row {
     pub fn values(&self) -> String {
         match (self.key.range.to_string(), &self.kind) {
             (range, kind) if range.is_empty() => kind.to_string(),
-            (range, Kind::Plain("number" | "whole number" | "text")) => range,
             (range, Kind::Plain(_)) if matches!(self.key.range, super::range::Range::Length { .. }) => range,
-            (range, kind) => format!("{kind}: {range}"),
+            (range, kind) => format!("{kind}, {range}"),
         }
     }
 

@@ -1,4 +1,5 @@
 //! `simclr-synth-imagenet`: a synthetic ImageNet as folders, tar shards and parquet files.
+#![forbid(unsafe_code)]
 
 use clap::Parser;
 use indicatif::ProgressBar;

@@ -1,4 +1,5 @@
 //! `simclr-import-tf`: a TensorFlow checkpoint as one of this project.
+#![forbid(unsafe_code)]
 
 use anyhow::Result;
 use clap::Parser;

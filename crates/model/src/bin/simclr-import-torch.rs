@@ -1,4 +1,5 @@
 //! `simclr-import-torch`: weights of torchvision or timm as a checkpoint of this project.
+#![forbid(unsafe_code)]
 
 use anyhow::Result;
 use clap::Parser;
