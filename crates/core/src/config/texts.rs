@@ -13,7 +13,9 @@ pub fn not_toml(path: &Path, text: &str, error: &toml::de::Error) -> anyhow::Err
     let (number, column) =
         (before.matches('\n').count() + 1, before.rsplit('\n').next().unwrap_or("").chars().count() + 1);
     let line = short(&text.lines().nth(number - 1).unwrap_or_default().trim());
-    let why = fit::line(&fit::quoted(error.message()));
+    let why = fit::line(error.message());
+    // It may name a key, which may be of any length.
+    let why = if why.len() > LONG { short(&why) } else { why };
     anyhow!("{} is not valid TOML at line {number}, column {column}, `{line}`: {why}", path.display())
 }
 
@@ -60,5 +62,7 @@ pub fn check_texts(table: &Table) -> Result<()> {
     each("", table)
 }
 
+/// Bytes of a parser's message that names nothing long.
+const LONG: usize = 300;
 /// Most bytes of a key: those of students are names of folders.
 const KEY: usize = 200;
