@@ -34,16 +34,8 @@ fn start() -> Hub {
     hub
 }
 
-/// Looks at a dataset of the hub.
 fn inspect(shell: &Shell<'_>, id: &str) -> (bool, String) {
-    let config = shell.home.path().join("experiment.toml");
-    let training = "length = { steps = 1 }\nbatch = 4\nlearning_rate = 0.1\n";
-    let text = format!(
-        "name = \"hub\"\n[data]\ndataset = \"parquet\"\nhub = \"{id}\"\nimage_size = 8\n[model]\ndepth = 18\n\
-         [pretrain.training]\n{training}[finetune.training]\n{training}[supervised.training]\n{training}"
-    );
-    std::fs::write(&config, text).unwrap();
-    shell.run(&["inspect-data", "--config", config.to_str().unwrap()])
+    shell.inspect(id)
 }
 
 /// The blobs of the cache.

@@ -63,7 +63,11 @@ fn network(model: ModelConfig, channels: usize, classes: usize, selector: i64) -
         let numbers: Vec<f32> = (0..t.elem_count()).map(|_| rng.normal()).collect();
         Tensor::from_vec(numbers, t.dims(), &Device::Cpu).unwrap()
     };
-    let map = model.store.save_map().unwrap().into_iter().map(|(name, t)| (name, fill(t))).collect();
+    let map = model.store.save_map().unwrap().into_iter().map(|(name, t)| match name.ends_with("running_var") {
+        true => (name, fill(t).abs().unwrap()),
+        false => (name, fill(t)),
+    });
+    let map = map.collect();
     model.store.load_map(&map, Match::EXACT).unwrap();
     model
 }
@@ -237,6 +241,22 @@ fn files() {
     let before = std::fs::read(desk.path("out/model.safetensors")).unwrap();
     expect(run(), &["out/model.safetensors is there already", "another --out"]);
     assert!(before == std::fs::read(desk.path("out/model.safetensors")).unwrap());
+}
+
+#[test]
+fn numbers_that_no_network_has() {
+    let desk = Desk::new();
+    for (leaf, value, why) in [
+        ("moving_variance", -1.0f32, "numbers are negative, and it is a variance, the first is -1 at 0"),
+        ("moving_mean", f32::NAN, "numbers are not finite, the first is NaN at 0"),
+    ] {
+        let mut draft = Draft::names(&small(), |_| false);
+        let key = format!("base_model/batch_normalization/{leaf}");
+        let mut stored = draft.0[&key].clone();
+        stored.bytes[..4].copy_from_slice(&value.to_le_bytes());
+        draft.raw(&key, 1, &stored.shape, stored.bytes);
+        expect(desk.import(&draft), &["the checkpoint holds what no network has: bn1.running_", why]);
+    }
 }
 
 #[test]

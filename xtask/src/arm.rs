@@ -121,7 +121,7 @@ impl Tools {
             .status()
             .context("starting cargo")?;
         ensure!(status.success(), "cargo test for {TARGET} failed; the messages are above");
-        println!("the tests pass on emulated ARM ({})", duration(start.elapsed().as_secs_f64()));
+        say!("the tests pass on emulated ARM ({})", duration(start.elapsed().as_secs_f64()));
         Ok(())
     }
 }
@@ -151,7 +151,7 @@ fn may_install() -> bool {
 }
 
 fn install(packages: &[&str]) -> Result<()> {
-    println!("installing {}", packages.join(" "));
+    say!("installing {}", packages.join(" "));
     let update = ["-qq", "update"];
     let install = [&["-qq", "-y", "--no-install-recommends", "install"], packages].concat();
     for (program, args) in [("dpkg", &["--add-architecture", "arm64"][..]), ("apt-get", &update), ("apt-get", &install)]

@@ -26,7 +26,7 @@ pub fn run() -> Result<()> {
     step("a tiny experiment, and the same one killed", experiment)?;
     step("malformed inputs", || hostile::run(&hostile::Args::sample(HOSTILE)))?;
     step("own pictures, from a folder to a report", own_pictures)?;
-    println!("\nall passed in {}", duration(start.elapsed().as_secs_f64()));
+    say!("\nall passed in {}", duration(start.elapsed().as_secs_f64()));
     Ok(())
 }
 
@@ -36,10 +36,10 @@ const HOSTILE: usize = 400;
 const KILLS: usize = 3;
 
 fn step(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
-    println!("\n=== {name} ===");
+    say!("\n=== {name} ===");
     let start = Instant::now();
     work().with_context(|| format!("step `{name}`"))?;
-    println!("=== {name}: passed in {} ===", duration(start.elapsed().as_secs_f64()));
+    say!("=== {name}: passed in {} ===", duration(start.elapsed().as_secs_f64()));
     Ok(())
 }
 
@@ -56,8 +56,8 @@ fn tests() -> Result<()> {
     let mut command = workspace::cargo();
     let tested = run_cargo(command.env("SIMCLR_SKIPPED", &list), &["test", "--workspace"]);
     if let Ok(skipped) = std::fs::read_to_string(&list) {
-        println!("\nskipped on this machine:");
-        skipped.lines().for_each(|line| println!("  {line}"));
+        say!("\nskipped on this machine:");
+        skipped.lines().for_each(|line| say!("  {line}"));
         std::fs::remove_file(&list).with_context(|| format!("removing {}", list.display()))?;
     }
     tested
@@ -67,7 +67,7 @@ fn tests() -> Result<()> {
 /// have been compared among all tests: golden numbers hold for one unit as for another.
 fn other_units() -> Result<()> {
     for unit in doctor::units().into_iter().skip(1) {
-        println!("{unit}:");
+        say!("{unit}:");
         // The emulated kernels know no unit.
         let ops =
             ["test", "--quiet", "-p", "simclr-ops", "--lib", "--", "--skip", "emulated::", "--skip", "barriers::"];
@@ -89,7 +89,7 @@ const EMULATED: [&[&str]; 3] = [
 /// way to it is told so, and loses nothing else.
 fn cuda_without_gpu() -> Result<()> {
     if let Err(reason) = cuda::compiler() {
-        println!("skipped on this machine: {reason:#}");
+        say!("skipped on this machine: {reason:#}");
         return Ok(());
     }
     cuda::check(&cuda::Args::default())?;
@@ -99,7 +99,7 @@ fn cuda_without_gpu() -> Result<()> {
 /// Trains on processes, where an MPI is here or can be had.
 fn processes() -> Result<()> {
     if let Err(reason) = mpi::wheels::Mpi::ready(&workspace::target()?) {
-        println!("skipped on this machine: {reason:#}");
+        say!("skipped on this machine: {reason:#}");
         return Ok(());
     }
     mpi::check()
@@ -110,7 +110,7 @@ fn packed() -> Result<()> {
     let lacking = cuda::compiler().err().map(|reason| format!("{reason:#}"));
     let no_xz = || workspace::output("xz", &["--version"]).is_none().then(|| "there is no xz".to_string());
     if let Some(reason) = lacking.or_else(no_xz) {
-        println!("skipped on this machine: {reason}");
+        say!("skipped on this machine: {reason}");
         return Ok(());
     }
     let folder = std::env::temp_dir().join(format!("simclr-pack-{}", std::process::id()));
@@ -131,7 +131,7 @@ fn arm_emulated() -> Result<()> {
     match arm::Tools::ready() {
         Ok(tools) => tools.test(&arm::Args::short()),
         Err(reason) => {
-            println!("skipped on this machine: {reason:#}");
+            say!("skipped on this machine: {reason:#}");
             Ok(())
         }
     }

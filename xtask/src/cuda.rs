@@ -61,14 +61,14 @@ pub fn check(args: &Args) -> Result<()> {
         let gpu = Emulated::build(&toolkit, &kernels, folder.join("emulated"))?;
         let test: Vec<&str> = args.test.iter().map(String::as_str).collect();
         cargo(&toolkit, &["test"], &test, Some(&gpu))?;
-        println!("the tests pass on the emulated GPU ({})", duration(start.elapsed().as_secs_f64()));
+        say!("the tests pass on the emulated GPU ({})", duration(start.elapsed().as_secs_f64()));
         return Ok(());
     }
     let mut rows = Vec::new();
     for kernel in &kernels {
         let ptx = toolkit.compile(kernel)?;
         let file = kernel.strip_prefix(workspace::root().join(KERNELS)).unwrap_or(kernel);
-        println!("{}: {} lines of PTX", file.display(), ptx.lines().count());
+        say!("{}: {} lines of PTX", file.display(), ptx.lines().count());
         let name = kernel.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
         rows.extend(sass::check(&toolkit, &ptx, &name, &folder.join("sass"))?);
     }
@@ -78,7 +78,7 @@ pub fn check(args: &Args) -> Result<()> {
     if args.link {
         cargo(&toolkit, &["test", "--no-run"], &[], None)?;
     }
-    println!("all that is for CUDA compiles ({})", duration(start.elapsed().as_secs_f64()));
+    say!("all that is for CUDA compiles ({})", duration(start.elapsed().as_secs_f64()));
     Ok(())
 }
 

@@ -66,7 +66,7 @@ pub fn run() -> Result<()> {
     ensure!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr).trim());
     let found: Metadata = serde_json::from_slice(&output.stdout).context("reading cargo metadata")?;
     let (faults, doubles) = check(&rules, &found.packages);
-    doubles.iter().for_each(|name| println!("warning: {name}, and deny.toml does not know it"));
+    doubles.iter().for_each(|name| say!("warning: {name}, and deny.toml does not know it"));
     let others = found.packages.iter().filter(|package| package.source.is_some()).count();
     ensure!(
         faults.is_empty(),
@@ -74,7 +74,7 @@ pub fn run() -> Result<()> {
         faults.len(),
         faults.join("\n")
     );
-    println!(
+    say!(
         "{others} crates of others keep the rules; advisories are `cargo deny check advisories`, which needs the network"
     );
     Ok(())

@@ -18,7 +18,7 @@ const DATASETS: [(&str, &str); 2] = [
 /// When the package's own files cannot be read.
 pub fn run() -> Result<()> {
     let show = |name: &str, found: Option<String>, missing: &str| {
-        println!("{name:<14}{}", found.unwrap_or_else(|| format!("not found: {missing}")));
+        say!("{name:<14}{}", found.unwrap_or_else(|| format!("not found: {missing}")));
     };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     show("processor", Some(format!("{cores} threads, {}", vector_units())), "");
@@ -41,7 +41,7 @@ pub fn run() -> Result<()> {
         let path = home(place);
         show("data", path.is_dir().then(|| format!("{name} in {}", path.display())), &format!("{name} in {place}"));
     }
-    println!("\n--device auto  {}", workspace::choice("auto")?.1);
+    say!("\n--device auto  {}", workspace::choice("auto")?.1);
     Ok(())
 }
 

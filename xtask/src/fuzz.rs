@@ -48,7 +48,7 @@ pub fn run(args: &Args) -> Result<()> {
     build.current_dir(root.join("fuzz")).args(["build", "--target", TARGET]);
     build.env("RUSTC_BOOTSTRAP", "1").env("RUSTFLAGS", FLAGS).env("CARGO_TARGET_DIR", &target);
     ensure!(build.status().context("starting cargo")?.success(), "the targets do not compile; the reason is above");
-    println!("built in {}", duration(start.elapsed().as_secs_f64()));
+    say!("built in {}", duration(start.elapsed().as_secs_f64()));
     let programs = target.join(TARGET).join("debug");
     let corpus = target.join("corpus");
     let seeds = Command::new(programs.join("seeds")).arg(&corpus).output().context("starting seeds")?;
@@ -92,7 +92,7 @@ fn one(args: &Args, programs: &Path, corpus: &Path, name: &str) -> Result<Option
     let status = command.stdout(std::process::Stdio::null()).stderr(file).status().context("starting the target")?;
     let text = String::from_utf8_lossy(&std::fs::read(&log).unwrap_or_default()).into_owned();
     let runs = text.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:")).map(str::trim);
-    println!("{name:<12} {:>12} inputs in {}", runs.unwrap_or("?"), duration(start.elapsed().as_secs_f64()));
+    say!("{name:<12} {:>12} inputs in {}", runs.unwrap_or("?"), duration(start.elapsed().as_secs_f64()));
     if status.success() {
         return Ok(None);
     }

@@ -107,12 +107,12 @@ pub fn run(args: &Args) -> Result<()> {
     if let Some(count) = args.sample {
         cases = sample(cases, count, args.seed);
     }
-    println!("{} of {whole} inputs, made in {}", cases.len(), duration(start.elapsed().as_secs_f64()));
+    say!("{} of {whole} inputs, made in {}", cases.len(), duration(start.elapsed().as_secs_f64()));
     let judged = judge_all(&cases, &binaries, args.jobs.max(1), &out)?;
     let failures = tell(&cases, &judged);
     let list = out.join("failures.txt");
     if failures.is_empty() {
-        println!("no failure in {}", duration(start.elapsed().as_secs_f64()));
+        say!("no failure in {}", duration(start.elapsed().as_secs_f64()));
         return if args.out.is_some() {
             Ok(())
         } else {
@@ -120,7 +120,7 @@ pub fn run(args: &Args) -> Result<()> {
         };
     }
     std::fs::write(&list, failures.join("\n")).with_context(|| format!("writing {}", list.display()))?;
-    failures.iter().take(12).for_each(|failure| println!("{failure}"));
+    failures.iter().take(12).for_each(|failure| say!("{failure}"));
     anyhow::bail!(
         "{} of {} inputs fail; {} has each, and how to repeat it",
         failures.len(),
@@ -186,12 +186,12 @@ fn judge_all(cases: &[Case], binaries: &Binaries, jobs: usize, out: &std::path::
 fn tell(cases: &[Case], judged: &[Judged]) -> Vec<String> {
     let names: Vec<&str> = FAMILIES.iter().map(|(name, _)| *name).collect();
     let head: String = Verdict::ALL.iter().map(|verdict| format!("{:>9}", verdict.name())).collect();
-    println!("{:<14}{:>8}{head}", "", "inputs");
+    say!("{:<14}{:>8}{head}", "", "inputs");
     for family in names {
         let own: Vec<&Judged> = cases.iter().zip(judged).filter(|(c, _)| c.family == family).map(|(_, j)| j).collect();
         let count = |verdict: &Verdict| own.iter().filter(|judged| judged.verdict == *verdict).count();
         let counts: String = Verdict::ALL.iter().map(|verdict| format!("{:>9}", count(verdict))).collect();
-        println!("{family:<14}{:>8}{counts}", own.len());
+        say!("{family:<14}{:>8}{counts}", own.len());
     }
     let failed = cases.iter().zip(judged).filter(|(_, judged)| judged.verdict != Verdict::Good);
     let line = |(case, judged): (&Case, &Judged)| {

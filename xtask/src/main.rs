@@ -2,6 +2,11 @@
 //! seconds.
 #![forbid(unsafe_code)]
 
+/// Prints a line: see [`output`].
+macro_rules! say {
+    ($($line:tt)*) => { $crate::output::say(format_args!($($line)*)) };
+}
+
 mod arm;
 mod bench;
 mod ci;
@@ -16,6 +21,9 @@ mod import;
 #[path = "../../crates/core/src/run/layout.rs"]
 mod layout;
 mod mpi;
+#[allow(dead_code)]
+#[path = "../../crates/core/src/cli/output.rs"]
+mod output;
 mod pack;
 mod parity;
 mod programs;
@@ -111,6 +119,7 @@ fn main() -> ExitCode {
         Command::Soak(args) => soak::run(&args),
         Command::Ci => ci::run(),
     };
+    let done = done.and_then(|()| output::failure().map_or(Ok(()), |why| Err(anyhow::anyhow!(why))));
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is::<reproduce::Interrupted>() => {

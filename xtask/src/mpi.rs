@@ -56,7 +56,7 @@ fn cargo(mpi: &Mpi, args: &[String]) -> Result<()> {
 pub fn check() -> Result<()> {
     let start = Instant::now();
     let mpi = Mpi::ready(&workspace::target()?)?;
-    println!("MPI: {}", mpi.name());
+    say!("MPI: {}", mpi.name());
     let words = |line: &str| line.split(' ').map(String::from).collect::<Vec<_>>();
     // As `reproduce` builds, so that dependencies are shared; and what tries the transport out.
     let mut build = words("build --no-default-features --bins --example exercise");
@@ -66,8 +66,8 @@ pub fn check() -> Result<()> {
     cargo(&mpi, &build)?;
     set_apart()?;
     cargo(&mpi, &words(&format!("clippy --package {RANKS} --features mpi --all-targets -- -D warnings")))?;
-    println!("built in {}", duration(start.elapsed().as_secs_f64()));
+    say!("built in {}", duration(start.elapsed().as_secs_f64()));
     cargo(&mpi, &words("test --package simclr-tests --test processes"))?;
-    println!("processes train as ranks ({})", duration(start.elapsed().as_secs_f64()));
+    say!("processes train as ranks ({})", duration(start.elapsed().as_secs_f64()));
     Ok(())
 }

@@ -107,7 +107,7 @@ pub fn run(args: &Args) -> Result<()> {
 
     let bytes = size(out)?;
     let (megabytes, seconds) = (bytes as f64 / 1e6, duration(start.elapsed().as_secs_f64()));
-    println!("{megabytes:.1} MB in {} ({seconds}); there: ./prove.sh, ./xtask reproduce CONFIG", out.display());
+    say!("{megabytes:.1} MB in {} ({seconds}); there: ./prove.sh, ./xtask reproduce CONFIG", out.display());
     ensure!(bytes <= MOST, "it is to be at most {} MB", MOST / 1_000_000);
     Ok(())
 }

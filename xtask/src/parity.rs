@@ -88,7 +88,7 @@ pub fn run() -> Result<()> {
     std::fs::remove_file(&log).with_context(|| format!("removing {}", log.display()))?;
     let lines: Result<Vec<Comparison>, _> = text.lines().map(serde_json::from_str).collect();
     write(&workspace::root().join(PAGE), &table(&lines.context("the tests' log")?)?)?;
-    println!("wrote {PAGE}");
+    say!("wrote {PAGE}");
     Ok(())
 }
 

@@ -111,7 +111,7 @@ pub fn run(args: &Args) -> Result<()> {
     let path = args.out.join(FIGURES);
     std::fs::write(&path, serde_json::to_string_pretty(&all)?)
         .with_context(|| format!("writing {}", path.display()))?;
-    println!("{}\nwritten to {}", table(&all), path.display());
+    say!("{}\nwritten to {}", table(&all), path.display());
     if failed > 0 {
         bail!("{failed} of {} parts failed; their logs are in {}", records.len(), args.out.display())
     }

@@ -10,6 +10,7 @@ mod pace;
 mod table;
 
 use crate::layout;
+use crate::output;
 use crate::readable::duration;
 use crate::stages::{self, TOOL};
 use crate::workspace::{self, Binaries, Extras, Launcher};
@@ -122,11 +123,11 @@ pub fn run(args: &Args) -> Result<PathBuf> {
     let programs = stages::programs();
     let binaries = match extras::reason(&read(&config)?, &args.set) {
         Some(key) => {
-            println!("building the stages, the Hugging Face hub and parquet files included: {key}");
+            say!("building the stages, the Hugging Face hub and parquet files included: {key}");
             args.build(&programs, Extras::With)?
         }
         None => {
-            println!(
+            say!(
                 "building the stages without the Hugging Face hub and parquet files, which this experiment does not need"
             );
             args.build(&programs, Extras::Without)?
@@ -166,7 +167,7 @@ fn dry_run(args: &Args) -> Result<PathBuf> {
     let binaries = Binaries::build(&[TOOL], "cpu", extras)?;
     let mut command = binaries.command(TOOL);
     command.arg("estimate").arg("--config").arg(&config).arg("--out").arg(&out).args(args.forecast.arguments());
-    print!("{}", output_of(with_set(&mut command, &args.set), "the estimate")?);
+    output::put(output_of(with_set(&mut command, &args.set), "the estimate")?.as_bytes());
     Ok(out)
 }
 
@@ -185,7 +186,7 @@ fn own_pictures(args: &Args) -> Result<PathBuf> {
         ensure!(images.is_dir(), "--images {}: no such folder", images.display());
     }
     ensure!(own.folds.is_none_or(|folds| folds >= 2), "--folds {}: must be at least 2", own.folds.unwrap_or_default());
-    println!("building the stages");
+    say!("building the stages");
     let binaries = args.build(&programs(), own.extras())?;
     if args.fresh {
         set_aside(&out)?;
@@ -205,12 +206,12 @@ fn own_pictures(args: &Args) -> Result<PathBuf> {
         if relabeled && folder.is_dir() {
             own::set_results_aside(&folder)?;
         }
-        println!("\nfold {} of {folds}", fold + 1);
+        say!("\nfold {} of {folds}", fold + 1);
         let set = [common.set.as_slice(), &[format!("data.fold=[{fold}, {folds}]")]].concat();
         let common = Common { set, config: common.config.clone(), device: common.device.clone(), ..common };
         report = experiment(&binaries, &common, &folder, &plan(&binaries, &common, &folder)?, true)?;
     }
-    println!("\n{}\nof all folds: {}", folds::gather(&out, folds)?, out.join(layout::FOLDS).display());
+    say!("\n{}\nof all folds: {}", folds::gather(&out, folds)?, out.join(layout::FOLDS).display());
     Ok(report)
 }
 
@@ -219,7 +220,7 @@ fn own_pictures(args: &Args) -> Result<PathBuf> {
 fn experiment(binaries: &Binaries, common: &Common, out: &Path, jobs: &[Job], own: bool) -> Result<PathBuf> {
     let logs = out.join(layout::LOGS);
     std::fs::create_dir_all(&logs).with_context(|| format!("creating {}", logs.display()))?;
-    println!("{} stages into {}; stop at any time, the same command goes on", jobs.len(), out.display());
+    say!("{} stages into {}; stop at any time, the same command goes on", jobs.len(), out.display());
 
     let start = Instant::now();
     let mut display = Display::new(jobs);
@@ -250,8 +251,8 @@ fn experiment(binaries: &Binaries, common: &Common, out: &Path, jobs: &[Job], ow
     let mut command = binaries.command(TOOL);
     command.arg("report").arg("--config").arg(&common.config).arg("--run").arg(out);
     output_of(with_set(&mut command, &common.set), "the report")?;
-    println!("\n{}", table::render(&report.join(layout::RESULTS))?);
-    println!("{} in all; report: {}", duration(start.elapsed().as_secs_f64()), report.join(layout::PAGE).display());
+    say!("\n{}", table::render(&report.join(layout::RESULTS))?);
+    say!("{} in all; report: {}", duration(start.elapsed().as_secs_f64()), report.join(layout::PAGE).display());
     Ok(report)
 }
 
@@ -339,7 +340,7 @@ fn set_aside(out: &Path) -> Result<()> {
     };
     let free = (1..).map(numbered).find(|p| !p.exists()).context("no free name")?;
     std::fs::rename(out, &free).with_context(|| format!("renaming {} to {}", out.display(), free.display()))?;
-    println!("the earlier run is now {}", free.display());
+    say!("the earlier run is now {}", free.display());
     Ok(())
 }
 

@@ -58,10 +58,10 @@ fn address(short: bool) -> Result<()> {
         let start = Instant::now();
         // The emulated GPU's tests launch some thousand blocks each; its memory has guards of its own.
         tests(&target, "simclr-ops", &["--skip", "emulated::", "--skip", "barriers::"], Some(unit))?;
-        println!("simclr-ops on {unit}: nothing found in {}", duration(start.elapsed().as_secs_f64()));
+        say!("simclr-ops on {unit}: nothing found in {}", duration(start.elapsed().as_secs_f64()));
     }
     tests(&target, "simclr-alloc", &[], None)?;
-    println!("simclr-alloc: nothing found");
+    say!("simclr-alloc: nothing found");
     Ok(())
 }
 
@@ -90,7 +90,7 @@ fn miri() -> Result<()> {
         command
     };
     if !nightly().arg("--version").output().is_ok_and(|output| output.status.success()) {
-        println!("Miri is skipped: `rustup component add miri rust-src --toolchain nightly` brings it");
+        say!("Miri is skipped: `rustup component add miri rust-src --toolchain nightly` brings it");
         return Ok(());
     }
     for filter in MIRI {
@@ -103,7 +103,7 @@ fn miri() -> Result<()> {
         command.env("CARGO_TARGET_DIR", workspace::target()?.join("miri"));
         let status = command.status().context("starting cargo miri")?;
         ensure!(status.success(), "Miri over {filter}: the report is above");
-        println!("Miri over {filter}: nothing found in {}", duration(start.elapsed().as_secs_f64()));
+        say!("Miri over {filter}: nothing found in {}", duration(start.elapsed().as_secs_f64()));
     }
     Ok(())
 }

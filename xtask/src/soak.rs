@@ -106,10 +106,10 @@ pub fn run(args: &Args) -> Result<()> {
     let mut faults = compare::folders(&undisturbed, &disturbed)?;
     let flips = rows.iter().filter_map(|row| Some((row.at.job.as_str(), row.flipped.as_ref()?)));
     faults.extend(flip::unnoticed(flips, &disturbed)?);
-    print!("{}", table::render(&rows, &jobs, &seconds));
-    faults.iter().take(40).for_each(|fault| println!("differs: {fault}"));
+    crate::output::put(table::render(&rows, &jobs, &seconds).as_bytes());
+    faults.iter().take(40).for_each(|fault| say!("differs: {fault}"));
     let flips = rows.iter().filter(|row| row.flipped.is_some()).count();
-    println!(
+    say!(
         "{} times ended before its time, {flips} states damaged; identical: {}",
         rows.len(),
         if faults.is_empty() { "yes" } else { "no" }
@@ -136,7 +136,7 @@ fn undisturbed(args: &Args) -> Result<PathBuf> {
     let start = Instant::now();
     let status = args.reproduce(&folder)?.stdout(Stdio::null()).status().context("starting reproduce")?;
     ensure!(status.success(), "the undisturbed run failed");
-    println!("undisturbed: {} in {}", folder.display(), duration(start.elapsed().as_secs_f64()));
+    say!("undisturbed: {} in {}", folder.display(), duration(start.elapsed().as_secs_f64()));
     Ok(folder)
 }
 
@@ -195,11 +195,7 @@ fn disturb(args: &Args, out: &Path, jobs: &[Job], seconds: &[f64], kills: Vec<Ki
         stuck = 0;
         let wanted = rows.iter().filter(|row| row.flipped.is_some()).count() < args.flip;
         let flipped = if wanted { flip::newest(&at.dir, &mut bits)? } else { None };
-        println!(
-            "{:>3}: {at}{}",
-            rows.len() + 1,
-            flipped.as_ref().map_or(String::new(), |bit| format!(", then {bit}"))
-        );
+        say!("{:>3}: {at}{}", rows.len() + 1, flipped.as_ref().map_or(String::new(), |bit| format!(", then {bit}")));
         rows.push(Row { at, flipped });
     }
 }

@@ -29,6 +29,8 @@ pub const PICTURE: u64 = 1 << 30;
 pub const TABLE: u64 = 256 << 20;
 /// Rows of such a table.
 pub const TABLE_ROWS: usize = 8 << 20;
+/// Bytes of a file of weights or pictures that is downloaded.
+pub const FILE: u64 = 1 << 40;
 /// Images of a dataset: what numbers them has 32 bits.
 pub const IMAGES: RangeInclusive<usize> = 1..=u32::MAX as usize;
 /// A number of something that is counted from 0, or none of it.
@@ -104,7 +106,7 @@ mod tests {
         assert!(within("model.width", f64::NAN, &WIDTH).is_err());
         assert_eq!(
             within("width", 1e300, &WIDTH).unwrap_err().to_string(),
-            "width = 1e300: must lie in 0.015625 to 64.0"
+            "width = 1e300: must lie in 0.015625 to 64"
         );
         assert_eq!(brief("a\u{1b}[31m\nb"), "a\\u{1b}[31m\\nb");
         assert_eq!(brief(&"é".repeat(1000)), format!("{}... (2000 bytes)", "é".repeat(160)));

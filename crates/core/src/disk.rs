@@ -65,6 +65,18 @@ pub fn open(path: &Path) -> Result<File> {
     Ok(file)
 }
 
+/// Opens a file to be added to, made where it is missing.
+///
+/// # Errors
+/// When it may not be written, or is no regular file; the message names it.
+pub fn append(path: &Path) -> Result<File> {
+    let cannot = || format!("cannot write {}", path.display());
+    if let Ok(found) = std::fs::metadata(path) {
+        expect_regular(found.file_type()).with_context(cannot)?;
+    }
+    File::options().create(true).append(true).open(path).with_context(cannot)
+}
+
 fn expect_regular(kind: FileType) -> Result<()> {
     if kind.is_file() {
         return Ok(());
@@ -256,6 +268,8 @@ mod tests {
         #[cfg(target_os = "linux")]
         // It states no length.
         refused.push(("/proc/self/status".into(), "has more than 2 bytes"));
+        #[cfg(unix)]
+        assert!(format!("{:#}", append(&at("pipe")).unwrap_err()).contains("a named pipe"));
         for (path, why) in refused {
             let message = format!("{:#}", read_small(&path, 2).unwrap_err());
             assert!(message.contains(why) && message.contains(&path.display().to_string()), "{message}");

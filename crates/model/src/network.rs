@@ -44,7 +44,7 @@ impl SimClr {
     /// # Errors
     /// When the spec is not a valid one.
     pub fn new(spec: &ModelSpec, seed: u64) -> Result<Self> {
-        Self::declare(spec, Some(seed))
+        Self::declare(spec, |store| Builder::new(store, Some(seed)))
     }
 
     /// A network of zeros, to be filled from a checkpoint.
@@ -52,7 +52,7 @@ impl SimClr {
     /// # Errors
     /// When the spec is not a valid one.
     pub fn blank(spec: &ModelSpec) -> Result<Self> {
-        Self::declare(spec, None)
+        Self::declare(spec, |store| Builder::new(store, None))
     }
 
     /// The same network with feature maps stored as `dtype`, f32 or bf16, where its backbone knows how.
@@ -113,15 +113,21 @@ impl SimClr {
     /// # Errors
     /// When one is missing, left over, of another shape, or holds what no network has: the message names it.
     pub fn expect(spec: &ModelSpec, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
-        let mut store = ParamStore::new(Device::Cpu);
-        Self::declare_by(Builder::of_shapes(&mut store), spec)?;
-        store.fits(tensors, Match::EXACT).map(|_| ())
+        Self::sketch(spec)?.store.fits(tensors, Match::EXACT).map(|_| ())
     }
 
-    fn declare(spec: &ModelSpec, seed: Option<u64>) -> Result<Self> {
+    /// The network without its numbers: names, kinds and shapes of its parameters, which take no memory.
+    ///
+    /// # Errors
+    /// When the spec is not a valid one.
+    pub fn sketch(spec: &ModelSpec) -> Result<Self> {
+        spec.check()?;
+        Self::declare(spec, |store| Builder::of_shapes(store))
+    }
+
+    fn declare(spec: &ModelSpec, builder: impl FnOnce(&mut ParamStore) -> Builder<'_>) -> Result<Self> {
         let mut store = ParamStore::new(Device::Cpu);
-        let Declared { encoder, projection, classifier, body } =
-            Self::declare_by(Builder::new(&mut store, seed), spec)?;
+        let Declared { encoder, projection, classifier, body } = Self::declare_by(builder(&mut store), spec)?;
         Ok(Self {
             spec: spec.clone(),
             store,

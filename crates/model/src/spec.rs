@@ -82,7 +82,10 @@ impl ModelSpec {
     }
 
     /// Checks every value that its type does not.
-    fn check(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// When one is out of range: the message names the key.
+    pub fn check(&self) -> Result<()> {
         // In this file the keys of the network's shape stand in no table of their own.
         self.model.check("model").map_err(|error| anyhow!(format!("{error:#}").replace("model.", "")))?;
         within("in_channels", self.in_channels, &bounds::CHANNELS)?;
@@ -138,7 +141,7 @@ mod tests {
         let huge = 10u64.pow(18);
         for (key, value, why) in [
             ("width", json!(1e300), "width = 1e300: must"),
-            ("width", json!(1e5), "width = 100000.0: must"),
+            ("width", json!(1e5), "width = 100000: must"),
             ("width", json!(0), "width = 0"),
             ("width", json!(null), "width: invalid type: null"),
             ("classes", json!(huge), "classes = 1000000000000000000: must"),

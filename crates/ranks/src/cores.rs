@@ -1,6 +1,10 @@
 //! How many threads a rank gets where several share the cores of a machine.
 
+use simclr_core::disk;
 use std::collections::{HashMap, HashSet};
+
+/// Most bytes of what the system tells in a file.
+const SHORT: u64 = 1 << 20;
 
 /// What a rank says of where it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +20,7 @@ pub struct Seat {
 impl Seat {
     /// That of this process.
     pub fn here(host: String) -> Self {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let status = disk::read_small_text("/proc/self/status".as_ref(), SHORT).unwrap_or_default();
         let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         Self { host, processors: list.map(numbers).unwrap_or_default(), threads }
@@ -78,7 +82,10 @@ pub fn idle(seats: &[Seat], rank: usize, of: &[usize]) -> Option<usize> {
 /// The processors that this machine, or container, has.
 pub fn all() -> Vec<usize> {
     let files = ["/sys/fs/cgroup/cpuset.cpus.effective", "/sys/devices/system/cpu/online"];
-    let lists = files.iter().filter_map(|file| std::fs::read_to_string(file).ok()).map(|list| numbers(list.trim()));
+    let lists = files
+        .iter()
+        .filter_map(|file| disk::read_small_text(file.as_ref(), SHORT).ok())
+        .map(|list| numbers(list.trim()));
     lists.min_by_key(Vec::len).unwrap_or_default()
 }
 

@@ -8,6 +8,7 @@
 
 mod api;
 mod cut;
+pub mod hostile;
 mod store;
 
 use api::{DATASETS, serve};

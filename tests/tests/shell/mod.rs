@@ -78,6 +78,17 @@ impl<'a> Shell<'a> {
         let _ = std::fs::remove_file(&out);
         (ran, bytes)
     }
+    /// Looks at a dataset of the hub; gives what [`Shell::run`] does.
+    pub fn inspect(&self, id: &str) -> (bool, String) {
+        let config = self.home.path().join("experiment.toml");
+        let training = "length = { steps = 1 }\nbatch = 4\nlearning_rate = 0.1\n";
+        let text = format!(
+            "name = \"hub\"\n[data]\ndataset = \"parquet\"\nhub = \"{id}\"\nimage_size = 8\n[model]\ndepth = 18\n\
+             [pretrain.training]\n{training}[finetune.training]\n{training}[supervised.training]\n{training}"
+        );
+        std::fs::write(&config, text).unwrap();
+        self.run(&["inspect-data", "--config", config.to_str().unwrap()])
+    }
 }
 
 /// The run failed with one message that holds every part.

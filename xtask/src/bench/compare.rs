@@ -140,9 +140,9 @@ pub fn run(args: &Args) -> Result<()> {
         results.push(figures);
     }
     let table = record::table(&results);
-    println!("{table}");
+    say!("{table}");
     record::readme(&folder, &machine, &table)?;
-    println!("written to {}", folder.display());
+    say!("written to {}", folder.display());
     Ok(())
 }
 

@@ -96,13 +96,13 @@ pub fn check(toolkit: &Toolkit, ptx: &str, name: &str, folder: &Path) -> Result<
 
 /// Shows rows as a table for people.
 pub fn print(rows: &[Row]) {
-    println!("\n{:<28}{:>10}{:>12}{:>18}{:>16}", ARCHITECTURE, "registers", "loop", "instr./element", "bytes/element");
+    say!("\n{:<28}{:>10}{:>12}{:>18}{:>16}", ARCHITECTURE, "registers", "loop", "instr./element", "bytes/element");
     for Row { kernel, registers, per_element } in rows {
         match per_element {
             Some((length, instructions, bytes)) => {
-                println!("{kernel:<28}{registers:>10}{length:>12}{instructions:>18.1}{bytes:>16.1}")
+                say!("{kernel:<28}{registers:>10}{length:>12}{instructions:>18.1}{bytes:>16.1}")
             }
-            None => println!("{kernel:<28}{registers:>10}"),
+            None => say!("{kernel:<28}{registers:>10}"),
         }
     }
 }

@@ -62,7 +62,7 @@ impl Toolkit {
         if fs::read_to_string(&mark).is_ok_and(|found| found.starts_with(&wanted)) {
             return Ok(toolkit);
         }
-        println!("fetching {} wheels into {}", wheels.len(), folder.display());
+        say!("fetching {} wheels into {}", wheels.len(), folder.display());
         fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
         let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".into());
         let status = Command::new(&python)

@@ -32,7 +32,7 @@ impl Mpi {
         if mpi.wheels.is_empty() || std::fs::read_to_string(&mark).is_ok_and(|found| found == wanted) {
             return Ok(mpi);
         }
-        println!("fetching {} into {}", mpi.wheels.join(" and "), mpi.folder.display());
+        say!("fetching {} into {}", mpi.wheels.join(" and "), mpi.folder.display());
         std::fs::create_dir_all(&mpi.folder).with_context(|| format!("creating {}", mpi.folder.display()))?;
         let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".into());
         let status = Command::new(&python)

@@ -56,7 +56,7 @@ impl Display {
             }
             Output::Lines { status } => {
                 *status = self.started;
-                println!("[{}/{}] {}", self.number, self.jobs, job.title);
+                say!("[{}/{}] {}", self.number, self.jobs, job.title);
             }
         }
         self.show();
@@ -89,7 +89,7 @@ impl Display {
         match &self.output {
             // Only a lost terminal can refuse a line.
             Output::Bars { all, .. } => drop(all.println(line)),
-            Output::Lines { .. } => println!("{line}"),
+            Output::Lines { .. } => say!("{line}"),
         }
         self.show();
     }
@@ -122,7 +122,7 @@ impl Display {
                     let whole = format!("{:.0} % of the run", 100.0 * self.pace.share());
                     let parts = [describe(&self.last), whole, left];
                     let known: Vec<_> = parts.into_iter().filter(|p| !p.is_empty()).collect();
-                    println!("  {}", known.join(" · "));
+                    say!("  {}", known.join(" · "));
                 }
             }
         }

@@ -142,7 +142,7 @@ pub fn set_results_aside(out: &Path) -> Result<()> {
         let to = free.join(path.file_name().unwrap_or_default());
         std::fs::rename(&path, &to).with_context(|| format!("moving {} to {}", path.display(), to.display()))?;
     }
-    println!("labels changed: pretraining stays, what followed from the earlier ones is now {}", free.display());
+    say!("labels changed: pretraining stays, what followed from the earlier ones is now {}", free.display());
     Ok(())
 }
 

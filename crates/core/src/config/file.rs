@@ -256,12 +256,12 @@ pub fn labels(entry: &Table) -> Result<LabelAmount> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::config::{Config, Duration};
 
-    const VALID: &str = r#"
+    pub const VALID: &str = r#"
         name = "tiny"
         data = { dataset = "textures", image_size = 16 }
         model = { depth = 18, width = 0.125 }
@@ -284,7 +284,7 @@ mod tests {
         batch = 4
     "#;
 
-    fn load(text: &str, set: &[&str]) -> Result<Config> {
+    pub fn load(text: &str, set: &[&str]) -> Result<Config> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("c.toml");
         std::fs::write(&path, text).unwrap();

@@ -9,6 +9,8 @@ mod data;
 mod eval;
 mod experiment;
 mod file;
+#[cfg(test)]
+mod key_tests;
 mod model;
 mod named;
 mod resnet;

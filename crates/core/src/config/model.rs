@@ -18,7 +18,7 @@ table! {
         pub backbone: Named = resnet();
         /// Layers with weights of a ResNet, which has to be told: 18, 34, 50, 101, 152 or 200.
         #[serde(default, skip_serializing_if = "is_unset")]
-        pub depth: usize = 0, from "He et al. 2016, table 1";
+        pub depth: usize, from "He et al. 2016, table 1";
         /// Multiplies the 64 base channels; fractions are welcome.
         #[serde(default = "one")]
         pub width: f64 = one(), in WIDTH, from "SimCLRv2, table 1 (1 to 3)";

@@ -1,12 +1,13 @@
 //! Datasets of the hub: the files of the branch that holds each of them as parquet.
 
-use super::client::{client, offline};
-use super::download::Download;
-use super::{RepoId, explain};
+use super::RepoId;
+use super::client::offline;
+use super::download::{Download, Kind, is_commit, is_plain};
+use super::http::Http;
+use crate::bounds::{self, brief};
 use crate::disk;
-use anyhow::{Context, Result, bail};
-use hf_hub::repository::RepoTypeDataset;
-use hf_hub::{HFError, HFRepositorySync};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use reqwest::StatusCode;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,9 @@ use std::time::UNIX_EPOCH;
 const REVISION: &str = "refs/convert/parquet";
 /// Beside the files in the hub's cache: what [`Known`] says.
 const KNOWN: &str = "simclr-dataset.json";
+
+/// Most bytes of the list of its files.
+const LARGEST_LIST: u64 = 64 << 20;
 
 /// What is known of a dataset without the hub.
 #[derive(Clone, Default, Serialize, Deserialize)]
@@ -33,7 +37,7 @@ struct Known {
 /// A dataset of the hub at the commit that its branch is at.
 pub struct HubDataset {
     id: RepoId,
-    repo: HFRepositorySync<RepoTypeDataset>,
+    http: Http,
     folder: PathBuf,
     known: Mutex<Known>,
 }
@@ -44,11 +48,11 @@ impl HubDataset {
     /// # Errors
     /// When the hub cannot be reached, or does not know or show the dataset; offline, when it was never listed.
     pub fn open(id: &RepoId) -> Result<Self> {
-        let repo = client(false)?.dataset(&id.owner, &id.name);
-        let cache = hf_hub::resolve_cache_dir();
-        let folder = cache.join(format!("datasets--{}--{}", id.owner, id.name));
+        let http = Http::new()?;
+        let (cache, folder) = (hf_hub::resolve_cache_dir(), Kind::Datasets.folder(id));
         let path = folder.join(KNOWN);
-        let before: Option<Known> = disk::read_json(&path).ok().and_then(|json| serde_json::from_value(json).ok());
+        let before: Option<Known> =
+            disk::read_json_of(&path, LARGEST_LIST).ok().and_then(|json| serde_json::from_value(json).ok());
         let known = match (offline(), before) {
             (true, Some(known)) => known,
             (true, None) => bail!(
@@ -57,14 +61,14 @@ impl HubDataset {
                 cache.display()
             ),
             (false, before) => {
-                let (commit, files) = listed(&repo, id)?;
+                let (commit, files) = listed(&http, id)?;
                 let checked = before.filter(|b| b.commit == commit).map(|b| b.checked).unwrap_or_default();
                 let known = Known { commit, files, checked };
                 save(&path, &known)?;
                 known
             }
         };
-        Ok(Self { id: id.clone(), repo, folder, known: Mutex::new(known) })
+        Ok(Self { id: id.clone(), http, folder, known: Mutex::new(known) })
     }
 
     /// Paths of all its files, sorted.
@@ -81,8 +85,9 @@ impl HubDataset {
         if !offline() && !self.folder.join("snapshots").join(&commit).join(file).exists() {
             tracing::info!("downloading {file} of {}", self.id);
         }
-        let (repo, id, revision) = (&self.repo, &self.id, Some(commit.as_str()));
-        let download = Download { repo, id, name: id, file, revision, asked: REVISION };
+        let (http, id, revision) = (&self.http, &self.id, Some(commit.as_str()));
+        let (kind, asked, most) = (Kind::Datasets, REVISION, bounds::FILE);
+        let download = Download { http, kind, id, name: id, file, revision, asked, most };
         let path = download.get_unless(|path| checked.get(file).is_some_and(|seen| state(path) == Some(*seen)))?;
         if let Some(state) = state(&path)
             && checked.get(file) != Some(&state)
@@ -99,22 +104,38 @@ impl HubDataset {
     }
 }
 
-fn listed(repo: &HFRepositorySync<RepoTypeDataset>, id: &RepoId) -> Result<(String, Vec<String>)> {
-    let about = repo.info().revision(REVISION).send().map_err(|error| match error {
-        // The client says no more than "not found": of the branch, or of the whole repository.
-        HFError::RevisionNotFound { .. } => match repo.exists().send() {
-            Ok(true) => {
-                anyhow::anyhow!("{id}: the hub has not converted this dataset to parquet (it has no {REVISION})")
-            }
-            Ok(false) => anyhow::anyhow!("{id}: there is no such repository (or the token may not see it)"),
-            Err(error) => explain(error, id),
-        },
-        other => explain(other, id),
-    })?;
-    let commit = about.sha.with_context(|| format!("{id}: the hub names no commit"))?;
-    let mut files: Vec<String> = about.siblings.unwrap_or_default().into_iter().map(|file| file.rfilename).collect();
+/// What the hub says of a revision of a dataset.
+#[derive(Deserialize)]
+struct About {
+    sha: String,
+    #[serde(default)]
+    siblings: Vec<Sibling>,
+}
+
+#[derive(Deserialize)]
+struct Sibling {
+    rfilename: String,
+}
+
+fn listed(http: &Http, id: &RepoId) -> Result<(String, Vec<String>)> {
+    let answer = http.ask(&http.at(Kind::Datasets.about(id, Some(REVISION))), id)?;
+    if answer.status() == StatusCode::NOT_FOUND {
+        // That it is not found is said of the branch, or of the whole repository.
+        match http.exists(&http.at(Kind::Datasets.about(id, None)), id)? {
+            true => bail!("{id}: the hub has not converted this dataset to parquet (it has no {REVISION})"),
+            false => bail!("{id}: there is no such repository (or the token may not see it)"),
+        }
+    }
+    let text = http.short(http.follow(answer, id)?, LARGEST_LIST, id)?;
+    let about: About = serde_json::from_slice(&text)
+        .map_err(|error| anyhow!("{id}: the hub's list of its files is damaged: {}", brief(&error.to_string())))?;
+    ensure!(is_commit(&about.sha), "{id}: the hub names the commit {:?}, which is none", brief(&about.sha));
+    let mut files: Vec<String> = about.siblings.into_iter().map(|file| file.rfilename).collect();
+    if let Some(file) = files.iter().find(|file| !is_plain(file)) {
+        bail!("{id}: the hub lists a file called {:?}, and no file may be called so", brief(file))
+    }
     files.sort_unstable();
-    Ok((commit, files))
+    Ok((about.sha, files))
 }
 
 fn save(path: &Path, known: &Known) -> Result<()> {

@@ -1,8 +1,9 @@
 //! Checkpoints through the hub's cache.
 
 use super::HubPath;
-use super::client::client;
-use super::download::{Download, commit_of};
+use super::download::{Download, Kind, commit_of};
+use super::http::Http;
+use crate::bounds;
 use crate::run::layout::{CONFIG, MODEL};
 use anyhow::{Context, Result};
 use std::path::PathBuf;
@@ -13,20 +14,19 @@ use std::path::PathBuf;
 /// # Errors
 /// When the hub, the repository or the file cannot be had, each with its own message.
 pub fn fetch(path: &HubPath) -> Result<PathBuf> {
-    let client = client(false)?;
-    let repo = client.model(&path.repo.owner, &path.repo.name);
+    let http = Http::new()?;
     let weights = path.file.clone().unwrap_or_else(|| MODEL.to_string());
     let config = match weights.rsplit_once('/') {
         Some((folder, _)) => format!("{folder}/{CONFIG}"),
         None => CONFIG.to_string(),
     };
     let asked = path.revision.as_deref();
-    let get = |file: &str, revision| {
+    let get = |file: &str, revision, most| {
         let asked = asked.unwrap_or("main");
-        Download { repo: &repo, id: &path.repo, name: path, file, revision, asked }.get()
+        Download { http: &http, kind: Kind::Models, id: &path.repo, name: path, file, revision, asked, most }.get()
     };
-    let config = get(&config, asked)?;
+    let config = get(&config, asked, bounds::SMALL_FILE)?;
     // A branch may move between two downloads: the weights come from the commit that the first one met.
     let commit = commit_of(&config).with_context(|| format!("{} is in no snapshot", config.display()))?;
-    get(&weights, Some(&commit))
+    get(&weights, Some(&commit), bounds::FILE)
 }

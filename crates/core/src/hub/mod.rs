@@ -16,6 +16,8 @@ mod download;
 mod failure;
 #[cfg(feature = "hub")]
 mod fetch;
+#[cfg(feature = "hub")]
+mod http;
 mod name;
 #[cfg(feature = "hub")]
 mod token;

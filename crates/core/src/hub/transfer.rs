@@ -1,6 +1,6 @@
 //! How far an upload or download has come: a bar on a terminal, nothing elsewhere.
 
-use hf_hub::progress::{DownloadEvent, ProgressEvent, ProgressHandler, UploadEvent};
+use hf_hub::progress::{ProgressEvent, ProgressHandler, UploadEvent};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 
@@ -21,7 +21,7 @@ impl TransferBar {
         Self(bar)
     }
 
-    fn at(&self, done: u64, total: u64) {
+    pub(super) fn at(&self, done: u64, total: u64) {
         if total > 0 {
             self.0.set_length(total);
             self.0.set_position(done);
@@ -32,17 +32,10 @@ impl TransferBar {
 impl ProgressHandler for TransferBar {
     fn on_progress(&self, event: &ProgressEvent) {
         match event {
-            ProgressEvent::Upload(UploadEvent::Progress { bytes_completed, total_bytes, .. })
-            | ProgressEvent::Download(DownloadEvent::AggregateProgress { bytes_completed, total_bytes, .. }) => {
+            ProgressEvent::Upload(UploadEvent::Progress { bytes_completed, total_bytes, .. }) => {
                 self.at(*bytes_completed, *total_bytes);
             }
-            ProgressEvent::Download(DownloadEvent::Progress { files }) => {
-                let sum = |of: fn(&hf_hub::progress::FileProgress) -> u64| files.iter().map(of).sum();
-                self.at(sum(|f| f.bytes_completed), sum(|f| f.total_bytes));
-            }
-            ProgressEvent::Upload(UploadEvent::Complete) | ProgressEvent::Download(DownloadEvent::Complete) => {
-                self.0.finish_and_clear();
-            }
+            ProgressEvent::Upload(UploadEvent::Complete) => self.0.finish_and_clear(),
             _ => {}
         }
     }

@@ -1,9 +1,10 @@
 //! `metrics.jsonl`: the course of training, a line a measurement, none of them twice and none missing.
 
 use super::layout::METRICS;
+use crate::disk;
 use anyhow::{Context, Result};
 use serde_json::json;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
@@ -23,8 +24,7 @@ impl Metrics {
     /// When it cannot be written.
     pub fn open(dir: &Path) -> Result<Self> {
         let path = dir.join(METRICS);
-        let file = OpenOptions::new().create(true).append(true).open(&path);
-        let file = file.with_context(|| format!("cannot write {}", path.display()))?;
+        let file = disk::append(&path)?;
         Ok(Self { file, path })
     }
 
@@ -55,8 +55,8 @@ impl Metrics {
     /// # Errors
     /// When the file cannot be read or shortened.
     pub fn rewind(&mut self, step: u64) -> Result<()> {
-        let inner = || -> std::io::Result<()> {
-            let kept = kept(BufReader::new(File::open(&self.path)?), step)?;
+        let inner = || -> Result<()> {
+            let kept = kept(BufReader::new(disk::open(&self.path)?), step)?;
             if kept < self.file.metadata()?.len() {
                 // One that is open for adding may not be shortened everywhere.
                 File::options().write(true).open(&self.path)?.set_len(kept)?;

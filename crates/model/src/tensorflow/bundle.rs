@@ -59,7 +59,7 @@ impl Bundle {
 
     /// Every tensor lies within its shard and is as long as its shape says: no later step trusts a length unchecked.
     fn check_places(&self) -> Result<()> {
-        let mut lengths = BTreeMap::new();
+        let (mut lengths, mut used) = (BTreeMap::new(), BTreeMap::<u64, u64>::new());
         for (key, entry) in &self.entries {
             let path = self.shard(entry.shard);
             ensure!(
@@ -91,6 +91,13 @@ impl Bundle {
                 path.display(),
                 entry.size,
                 entry.offset
+            );
+            let used = used.entry(entry.shard).or_default();
+            *used = used.saturating_add(entry.size);
+            ensure!(
+                *used <= length,
+                "{}: {key} and the tensors before it have {used} bytes, and the file {length}: they overlap, the index is damaged",
+                path.display()
             );
             if let Some(width) = element_size(entry.dtype).filter(|_| !entry.sliced) {
                 let expected = entry.shape.iter().try_fold(width, |n, &d| n.checked_mul(d as u64));
@@ -309,4 +316,28 @@ pub fn with_suffix(prefix: &Path, suffix: &str) -> PathBuf {
     let mut name = prefix.as_os_str().to_owned();
     name.push(suffix);
     name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// Otherwise a small file could stand for any number of tensors.
+    #[test]
+    fn tensors_that_overlap_are_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("x.data-00000-of-00001"), [0; 16]).unwrap();
+        let entry = |offset| Entry { dtype: 1, shape: vec![2], offset, size: 8, ..Entry::default() };
+        let open = |offsets: &[u64]| {
+            let entries = offsets.iter().enumerate().map(|(i, at)| (format!("t{i}"), entry(*at))).collect();
+            Bundle { prefix: dir.path().join("x"), shards: 1, entries }.check_places()
+        };
+        open(&[0, 8]).unwrap();
+        let message = open(&[0, 8, 0]).unwrap_err().to_string();
+        assert!(
+            message.contains("t2 and the tensors before it have 24 bytes, and the file 16: they overlap"),
+            "{message}"
+        );
+    }
 }

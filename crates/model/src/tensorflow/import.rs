@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use candle_core::Tensor;
 use serde_json::json;
 use simclr_core::config::Stem;
-use simclr_core::params::{Kind, Param, Part};
+use simclr_core::params::{Kind, Match, Param, Part};
 use simclr_core::run::{checkpoint, layout};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -70,8 +70,10 @@ pub fn import(path: &Path, out: &Path, options: Options) -> Result<Imported> {
     let found = found.with_context(|| format!("the checkpoint {}", prefix.display()))?;
     let inner = || -> Result<(SimClr, &'static str, BTreeMap<String, Tensor>)> {
         let (spec, selector) = spec(&bundle, &found, options)?;
-        let model = SimClr::blank(&spec)?;
+        // Memory is for the tensors that there are, not for those that their shapes would make one expect.
+        let model = SimClr::sketch(&spec)?;
         let tensors = read(&bundle, &found, &model)?;
+        model.store.fits(&tensors, Match::EXACT)?;
         Ok((model, selector, tensors))
     };
     let (model, selector, tensors) = inner().with_context(|| format!("the checkpoint {}", prefix.display()))?;

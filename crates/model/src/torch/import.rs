@@ -63,10 +63,12 @@ pub fn import(path: &Path, out: &Path, options: Options) -> Result<Imported> {
         let (found, tensors) = read(&tensors)?;
         let image_size = options.image_size.unwrap_or(if found.model.stem == Stem::Cifar { 32 } else { 224 });
         let spec = ModelSpec::new(&found.model, found.in_channels, image_size, found.classes, 0);
-        let model = SimClr::blank(&spec)?;
+        let sketch = SimClr::sketch(&spec)?;
         let tensors = if options.normalized { normalizing(tensors)? } else { tensors };
         let shapes = tensors.iter().map(|(name, tensor)| (name.clone(), tensor.dims().to_vec())).collect();
-        all_known(&shapes, |name| model.store.by_name(name).is_some())?;
+        all_known(&shapes, |name| sketch.store.by_name(name).is_some())?;
+        sketch.store.fits(&tensors, Match::EXACT)?;
+        let model = SimClr::blank(&spec)?;
         model.store.load_map(&tensors, Match::EXACT)?;
         Ok((model, found, counters))
     };

@@ -194,7 +194,7 @@ fn bench_augment(image_size: usize, count: usize, threads: usize) -> Result<()> 
 
 /// The most memory that this process held, from the kernel's own account, which Linux alone gives.
 fn peak_rss_mib() -> Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").context("reading /proc/self/status")?;
+    let status = simclr_core::disk::read_small_text("/proc/self/status".as_ref(), 1 << 20)?;
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).context("no VmHWM in /proc/self/status")?;
     let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().context("VmHWM in /proc/self/status")?;
     Ok(kib / 1024)

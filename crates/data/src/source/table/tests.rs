@@ -75,5 +75,5 @@ fn mistakes_name_the_lines() {
     );
     let (mut train, config) = (files("", &["a.png"]), DataConfig::new("folder", 8));
     let text = format!("{:#}", label(&mut train, None, &config, Path::new("no/such.csv")).unwrap_err());
-    assert!(text.contains("data.labels: no/such.csv: cannot read it"), "{text}");
+    assert!(text.contains("data.labels: no/such.csv: cannot read"), "{text}");
 }
