@@ -14,7 +14,8 @@ use std::process::Command;
 const TRAINS: &str = "SIMCLR_TEST_DISK";
 
 fn config(pictures: &Path) -> Config {
-    let training = serde_json::json!({"length": {"steps": 6}, "batch": 4, "learning_rate": 0.1, "checkpoint_every": {"steps": 2}});
+    let training =
+        serde_json::json!({"length": {"steps": 6}, "batch": 4, "learning_rate": 0.1, "checkpoint_every": {"steps": 2}});
     serde_json::from_value(serde_json::json!({
         "name": "disk",
         "data": {"dataset": "folder", "dir": pictures, "image_size": 16},
@@ -38,7 +39,8 @@ fn a_disk_that_is_slow_and_fails_once_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let library = dir.path().join("failing.so");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/disk/failing.c");
-    let compiled = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(&source).arg("-ldl").status();
+    let compiled =
+        Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(&source).arg("-ldl").status();
     assert!(compiled.is_ok_and(|status| status.success()), "cc compiles {}", source.display());
     for i in 0..16u8 {
         let folder = dir.path().join("pictures").join(["a", "b"][usize::from(i % 2)]);

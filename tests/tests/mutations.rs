@@ -60,8 +60,11 @@ fn mutated(names: &[&str]) {
         let (seeds, rounds) = (seeds(), ROUNDS.iter().find(|(own, _)| own == name).unwrap().1);
         let all: Vec<&[u8]> = seeds.iter().map(Vec::as_slice).collect();
         let each = rounds / all.len();
-        // Each seed by itself reaches what is taken and what is not.
-        all.iter().for_each(|seed| both(accepted(&[seed], each, body), each));
+        for seed in all {
+            let taken = accepted(&[seed], each, body);
+            // Each seed by itself reaches what is taken and what is not; checksums of TensorFlow let hardly anything pass.
+            if *name == "tensorflow" { assert!(taken < each) } else { both(taken, each) }
+        }
     }
 }
 

@@ -103,7 +103,9 @@ pub fn run(args: &Args) -> Result<()> {
     let seconds = moments::seconds(&jobs, &disturbed, &undisturbed)?;
     let kills = draw(&jobs, &seconds, args.kills, args.seed);
     let rows = disturb(args, &disturbed, &jobs, &seconds, kills)?;
-    let faults = compare::folders(&undisturbed, &disturbed)?;
+    let mut faults = compare::folders(&undisturbed, &disturbed)?;
+    let flips = rows.iter().filter_map(|row| Some((row.at.job.as_str(), row.flipped.as_ref()?)));
+    faults.extend(flip::unnoticed(flips, &disturbed)?);
     crate::output::put(table::render(&rows, &jobs, &seconds).as_bytes());
     faults.iter().take(40).for_each(|fault| say!("differs: {fault}"));
     let flips = rows.iter().filter(|row| row.flipped.is_some()).count();
@@ -184,6 +186,8 @@ fn disturb(args: &Args, out: &Path, jobs: &[Job], seconds: &[f64], kills: Vec<Ki
                 // Between two stages there is nobody to ask.
                 None => group.kill()?,
                 Some(code) if code == Some(i32::from(Interrupted::EXIT)) || code == Some(0) => {}
+                // A stage that has not begun to train has nothing to save: the signal ends it as it ends any program.
+                Some(Some(1)) if at.has_just_begun() => {}
                 Some(code) => bail!("SIGTERM to {}: reproduce ended with {code:?}; see {}", at.job, log.display()),
             },
         }

@@ -17,6 +17,8 @@ pub const CHANNELS: RangeInclusive<usize> = 1..=16;
 pub const CLASSES: RangeInclusive<usize> = 0..=1_000_000;
 /// What multiplies the base channels of a network: from one channel up.
 pub const WIDTH: RangeInclusive<f64> = 1.0 / 64.0..=64.0;
+/// Parameters of a network, all together: five times those of the largest that was published.
+pub const PARAMETERS: usize = 4_000_000_000;
 /// Layers of the projection head.
 pub const PROJECTION_LAYERS: RangeInclusive<usize> = 0..=16;
 /// Width of the projection head's output.

@@ -7,7 +7,7 @@ use crate::experiment::Experiment;
 use crate::forecast::{EstimateArgs, estimate};
 use crate::keys::{self, KeysArgs};
 use crate::review::{ReviewArgs, review};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use simclr_core::cli::{exit_with, init_log, parse_from, say};
 use simclr_publish::PublishArgs;
@@ -119,7 +119,10 @@ fn more(command: More) -> Result<()> {
         }
         More::Keys(args) => keys::print(&args)?,
         More::InspectData(args) => inspect::run(&args)?,
-        More::Plan(e) => say(format_args!("{}", plan::json(&e.load()?, &e.run)?)),
+        More::Plan(e) => say(format_args!(
+            "{}",
+            plan::json(&e.load()?, &e.run).with_context(|| format!("in {}", e.config.display()))?
+        )),
         More::Report(e) => say(format_args!("{}", simclr_report::write(&e.load()?, &e.run)?.display())),
     }
     Ok(())

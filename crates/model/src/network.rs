@@ -8,6 +8,7 @@ use crate::pass::Pass;
 use crate::spec::ModelSpec;
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device, Tensor};
+use simclr_core::bounds;
 use simclr_core::params::{Match, ParamStore};
 use simclr_ops::{Value, join_views};
 use std::collections::BTreeMap;
@@ -44,6 +45,8 @@ impl SimClr {
     /// # Errors
     /// When the spec is not a valid one.
     pub fn new(spec: &ModelSpec, seed: u64) -> Result<Self> {
+        // Sizes that are each within their range may be too much together.
+        Self::sketch(spec)?;
         Self::declare(spec, |store| Builder::new(store, Some(seed)))
     }
 
@@ -119,10 +122,19 @@ impl SimClr {
     /// The network without its numbers: names, kinds and shapes of its parameters, which take no memory.
     ///
     /// # Errors
-    /// When the spec is not a valid one.
+    /// When the spec is not a valid one, or the parameters are more than [`bounds::PARAMETERS`].
     pub fn sketch(spec: &ModelSpec) -> Result<Self> {
         spec.check()?;
-        Self::declare(spec, |store| Builder::of_shapes(store))
+        let sketch = Self::declare(spec, |store| Builder::of_shapes(store))?;
+        let numbers: usize = sketch.store.iter().map(|p| p.tensor.elem_count()).sum();
+        ensure!(
+            numbers <= bounds::PARAMETERS,
+            "model.width = {}: this network has {:.0} million parameters, and {:.0} are the most",
+            spec.model.width,
+            numbers as f64 / 1e6,
+            bounds::PARAMETERS as f64 / 1e6
+        );
+        Ok(sketch)
     }
 
     fn declare(spec: &ModelSpec, builder: impl FnOnce(&mut ParamStore) -> Builder<'_>) -> Result<Self> {
@@ -207,6 +219,13 @@ mod tests {
     use simclr_core::params::Part;
 
     /// The checkpoint format's names tell the same as the parts, which is what everybody asks.
+    #[test]
+    fn what_no_machine_holds_is_refused_before_it_is_made() {
+        let shape = simclr_core::config::ModelConfig { width: 64.0, ..simclr_core::config::ModelConfig::resnet(18) };
+        let message = SimClr::new(&ModelSpec::new(&shape, 3, 32, 0, 0), 1).err().unwrap().to_string();
+        assert!(message.contains("model.width = 64") && message.contains("million parameters"), "{message}");
+    }
+
     #[test]
     fn every_parameter_knows_its_part() {
         for json in [

@@ -34,7 +34,6 @@ const OPTIONS: &[(&str, &str)] = &[
     ("--out /proc/nowhere", "/proc/nowhere|--out"),
     ("--out /dev/null", "/dev/null|--out"),
     ("--out {seeds}/experiment.toml", "experiment.toml|--out"),
-    ("--out {seeds}/tf1", "tf1|--out"),
 ];
 
 /// Lines of single programs.
@@ -84,11 +83,6 @@ const LINES: &[(&str, &str, &str)] = &[
         "simclr-eval",
         "embed --checkpoint {seeds}/finetuned --images {seeds}/pictures --device cpu --out /proc/x.csv",
         "/proc/x.csv",
-    ),
-    (
-        "simclr-eval",
-        "embed --checkpoint {seeds}/finetuned --images {seeds}/pictures --device cpu --out /dev/full.csv",
-        "/dev/full.csv",
     ),
     ("simclr-eval", "embed --checkpoint {seeds}/finetuned --images {dir}/nothing --device cpu --out x.csv", "nothing"),
     ("simclr-eval", "embed --checkpoint {seeds}/finetuned --images [ --device cpu --out x.csv", "["),
@@ -159,15 +153,10 @@ const LINES: &[(&str, &str, &str)] = &[
     ("simclr-eval", "estimate --config {seeds}/experiment.toml --run x --gpus 0", "--gpus"),
     ("simclr-eval", "estimate --config {seeds}/experiment.toml --run x --gpus 18446744073709551615", "--gpus"),
     ("simclr-eval", "nonsense", "nonsense"),
-    (
-        "simclr-eval",
-        "--checkpoint {seeds}/pretrained --config {seeds}/experiment.toml --device cpu --out x",
-        "pretrained|--linear",
-    ),
     ("simclr-eval", "--checkpoint {seeds}/nothing --config {seeds}/experiment.toml --device cpu --out x", "nothing"),
-    ("simclr-pretrain", "--estimate --config {seeds}/experiment.toml --run x --gpus 0", "--gpus"),
+    ("simclr-pretrain", "--estimate --config {seeds}/experiment.toml --gpus 0", "--gpus"),
     ("simclr-pretrain", "--estimate --config {seeds}/experiment.toml --images 0", "--images"),
-    ("simclr-pretrain", "--estimate --config {seeds}/experiment.toml --run x --gpus 1000000000", "--gpus"),
+    ("simclr-pretrain", "--estimate --config {seeds}/experiment.toml --gpus 1000000000", "--gpus"),
     ("simclr-pretrain", "--config {seeds}/experiment.toml", "--out"),
     ("simclr-pretrain", "--out x", "--config"),
     ("simclr-pretrain", "--config {seeds}/experiment.toml --device cpu --out x --from {dir}/nothing", "nothing"),
@@ -194,7 +183,7 @@ const LINES: &[(&str, &str, &str)] = &[
     ),
     (
         "simclr-finetune",
-        "--config {seeds}/experiment.toml --device cpu --out x --from scratch --labels 1 --subset -1",
+        "--config {seeds}/experiment.toml --device cpu --out x --from scratch --labels 1 --subset=-1",
         "--subset",
     ),
     (

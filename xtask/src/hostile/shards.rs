@@ -87,7 +87,7 @@ pub fn cases(seeds: &Seeds, cases: &mut Vec<Case>) {
     for (name, text) in [("empty", ""), ("minus-1", "-1"), ("of-1-MB", &"7".repeat(1 << 20)), ("nulls", "\0\0\0")] {
         add(
             &format!("cls-{name}"),
-            either(&[shard]),
+            either(&["train-0.tar|data.dataset"]),
             with([member("9.png", &png(8, 8, 1)), member("9.cls", text.as_bytes())].concat()),
         );
     }

@@ -1,15 +1,31 @@
-//! Damage to what a killed run would go on from.
+//! Damage to what a killed run would go on from, and whether the run has said that it saw it.
 
 use super::moments::Draws;
 use super::states;
+use crate::layout;
 use anyhow::{Context, Result};
+use std::fmt;
 use std::path::Path;
+
+/// A bit that was flipped.
+pub struct Flip {
+    /// The state's file.
+    name: String,
+    byte: usize,
+    bit: usize,
+}
+
+impl fmt::Display for Flip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "bit {} of byte {} of {} flipped", self.bit, self.byte, self.name)
+    }
+}
 
 /// Flips one bit of the newest state in a run's folder, where there is an older one to go back to. Tells which.
 ///
 /// # Errors
 /// When the file cannot be read or written.
-pub fn newest(dir: &Path, draws: &mut Draws) -> Result<Option<String>> {
+pub fn newest(dir: &Path, draws: &mut Draws) -> Result<Option<Flip>> {
     let found = states(dir);
     let [newest, _, ..] = found.as_slice() else { return Ok(None) };
     let mut bytes = std::fs::read(newest).with_context(|| format!("reading {}", newest.display()))?;
@@ -21,6 +37,21 @@ pub fn newest(dir: &Path, draws: &mut Draws) -> Result<Option<String>> {
     let (at, bit) = (draws.below(within), draws.below(8));
     bytes[at] ^= 1 << bit;
     std::fs::write(newest, &bytes).with_context(|| format!("writing {}", newest.display()))?;
-    let name = newest.file_name().unwrap_or_default().to_string_lossy();
-    Ok(Some(format!("bit {bit} of byte {at} of {name} flipped")))
+    let name = newest.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Ok(Some(Flip { name, byte: at, bit }))
+}
+
+/// The damaged states of which the log of their stage says nothing.
+///
+/// # Errors
+/// When a log cannot be read.
+pub fn unnoticed<'a>(flips: impl Iterator<Item = (&'a str, &'a Flip)>, out: &Path) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for (job, flip) in flips {
+        let log = out.join(layout::LOGS).join(job.replace('/', "-") + ".log");
+        let text = std::fs::read_to_string(&log).with_context(|| format!("reading {}", log.display()))?;
+        let told = text.lines().any(|line| line.contains("cannot be used") && line.contains(&flip.name));
+        found.extend((!told).then(|| format!("{job}: {flip}, and the log does not tell of it")));
+    }
+    Ok(found)
 }

@@ -170,6 +170,13 @@ pub struct At {
     pub writing: Option<String>,
 }
 
+impl At {
+    /// Whether the stage may not have come to its first step yet.
+    pub fn has_just_begun(&self) -> bool {
+        self.step == self.resumed || matches!(self.moment, Some(Moment::Beginning | Moment::Between))
+    }
+}
+
 impl fmt::Display for At {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.job)?;
@@ -264,7 +271,8 @@ impl<'a> Watch<'a> {
         }
         let passed = |share: f64| match (self.jobs.get(job).and_then(steps), step) {
             (Some(steps), step) => step.unwrap_or(0) as f64 >= share * steps as f64,
-            _ => begun.elapsed().as_secs_f64() >= share * kill.seconds,
+            // Its time begins before the first sign of it.
+            _ => begun.elapsed().as_secs_f64() >= 0.6 * share * kill.seconds,
         };
         Ok(match kill.moment {
             Moment::Beginning => true,

@@ -1,5 +1,6 @@
 //! What was done to a run, as a table for the terminal: a line a job.
 
+use super::flip::Flip;
 use super::moments::At;
 use crate::readable::duration;
 use crate::reproduce::Job;
@@ -9,7 +10,7 @@ pub struct Row {
     /// Where it was.
     pub at: At,
     /// What was done to its newest state then.
-    pub flipped: Option<String>,
+    pub flipped: Option<Flip>,
 }
 
 /// Lays out how often each job was ended, at which steps, from which it had gone on, and what was half written.

@@ -99,8 +99,11 @@ impl Config {
     }
 
     fn from_table(table: toml::Table) -> Result<Self> {
+        let given = toml::Value::Table(table.clone());
         let config: Self = file::typed(table)?;
         Settings::check(&config, "")?;
+        let read = toml::Value::try_from(&config).context("the experiment cannot be written out")?;
+        no_list_for_a_table(&given, &read, "")?;
         Ok(config)
     }
 
@@ -258,6 +261,22 @@ pub fn keys_help(prefix: &str) -> String {
          mean, and has all others):\n{}",
         own.join("\n")
     )
+}
+
+/// A list in the place of a table: serde would take it for the table's values in their order.
+fn no_list_for_a_table(given: &toml::Value, read: &toml::Value, at: &str) -> Result<()> {
+    match (given, read) {
+        (toml::Value::Table(given), toml::Value::Table(read)) => {
+            for (key, value) in given {
+                let at = if at.is_empty() { key.clone() } else { format!("{at}.{key}") };
+                read.get(key).map_or(Ok(()), |read| no_list_for_a_table(value, read, &at))?;
+            }
+            Ok(())
+        }
+        (toml::Value::Array(_), toml::Value::Array(_)) => Ok(()),
+        (toml::Value::Array(_), read) => bail!("{at}: expected a {}, found a list", read.type_str()),
+        _ => Ok(()),
+    }
 }
 
 fn known_stages(tables: &BTreeMap<String, toml::Table>, known: &[&str]) -> Result<()> {

@@ -79,6 +79,7 @@ fn read_split(images_path: &Path, labels_path: &Path) -> Result<Images> {
         labels_path.display(),
         labels_shape[0]
     );
+    ensure!(shape[1] > 0 && shape[2] > 0, "{}: its images have no pixels, shape {shape:?}", images_path.display());
     let labels = labels.into_iter().map(u32::from).collect();
     Ok(Images { height: shape[1], width: shape[2], channels: 1, data, labels })
 }

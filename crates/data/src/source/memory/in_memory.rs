@@ -57,6 +57,7 @@ pub(crate) fn channels(own: usize, name: &str, config: &DataConfig) -> Result<us
 fn check(images: &Images, classes: usize) -> Result<()> {
     let expected = images.len() * images.height * images.width * images.channels;
     ensure!(!images.is_empty(), "there are none");
+    ensure!(images.height > 0 && images.width > 0, "they have {}x{} pixels", images.height, images.width);
     ensure!(images.data.len() == expected, "{} bytes of pixels, expected {expected}", images.data.len());
     if let Some(at) = images.labels.iter().position(|&label| label as usize >= classes) {
         bail!("image {at} has label {}, but there are {classes} classes", images.labels[at])

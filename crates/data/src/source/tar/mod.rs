@@ -119,6 +119,7 @@ struct Sample {
 /// When a shard cannot be read, is no whole tar file, or a label is no number; the message names shard and member.
 pub(crate) fn open(paths: Vec<PathBuf>) -> Result<Files> {
     let index = |path: &PathBuf| index(path).with_context(|| format!("in {}", path.display()));
+    let first = paths.first().cloned().unwrap_or_default();
     let shards = paths.par_iter().map(index).collect::<Result<Vec<_>>>()?;
     let (mut starts, mut places, mut members, mut labels) = (vec![0], Vec::new(), Vec::new(), Vec::new());
     let mut stated = false;
@@ -133,7 +134,12 @@ pub(crate) fn open(paths: Vec<PathBuf>) -> Result<Files> {
         }
         starts.push(u32::try_from(places.len()).context("more samples than 32 bits count")?);
     }
-    ensure!(!places.is_empty(), "the tar files hold no picture: expected members that end in jpg, jpeg, png or webp");
+    ensure!(
+        !places.is_empty(),
+        "the tar files hold no picture: expected members that end in jpg, jpeg, png or webp in {}{}",
+        first.display(),
+        if starts.len() > 2 { " and the others" } else { "" }
+    );
     let names: Vec<Box<str>> = members.iter().map(|path| stable_name(path).into()).collect();
     let labels = match stated {
         true => resolve(labels),
