@@ -120,3 +120,20 @@ fn cifar_is_the_authors_recipe() -> Result<()> {
     assert!(c.at_labels(LabelAmount::Share(0.01))?.finetune.training.batch <= 500);
     Ok(())
 }
+
+/// The reference is what the declarations say: `SIMCLR_WRITE_DOCS=1 cargo test -p simclr-tests --test configs` writes it anew.
+#[test]
+fn the_reference_of_keys_is_not_stale() -> Result<()> {
+    let page = folder().join("../docs/config.md");
+    let declared = format!("{}\n", simclr_eval::keys::markdown().trim_end());
+    if std::env::var_os("SIMCLR_WRITE_DOCS").is_some() {
+        std::fs::write(&page, &declared)?;
+    }
+    let written = std::fs::read_to_string(&page)?;
+    let first = written.lines().zip(declared.lines()).find(|(written, declared)| written != declared);
+    ensure!(
+        written == declared,
+        "docs/config.md is stale ({first:?}): write it with `simclr-eval keys --markdown > docs/config.md`"
+    );
+    Ok(())
+}

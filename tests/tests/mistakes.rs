@@ -302,9 +302,10 @@ fn a_loss_that_explodes_names_its_step() {
     let set = [
         "pretrain.training.length={steps=60}",
         "pretrain.training.learning_rate=1e4",
+        "pretrain.training.weight_decay=1.0",
         "pretrain.training.optimizer=\"sgd\"",
     ];
-    expect(desk.pretrain("x", &set), &["step ", " of 60", "not a finite number", "learning_rate"]);
+    expect(desk.pretrain("x", &set), &["step ", " of 60", "not finite numbers", "learning rate"]);
     assert!(!desk.path("x/result.json").exists() && !desk.path("x/checkpoint").exists());
 }
 

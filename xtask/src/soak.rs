@@ -171,10 +171,11 @@ fn disturb(args: &Args, out: &Path, jobs: &[Job], seconds: &[f64], kills: Vec<Ki
         };
         if let Some(code) = ended {
             ensure!(code == Some(0), "reproduce ended with {code:?} after {} kills; see {}", rows.len(), log.display());
-            if waiting.peek().is_none() {
-                return Ok(rows);
+            // The last moments came too late: a finished experiment makes its report again, and is killed before that ends.
+            match waiting.peek_mut() {
+                Some(kill) => *kill = kill.moved(jobs.len(), seconds, &mut bits),
+                None => return Ok(rows),
             }
-            // The last moments came too late: a finished experiment makes its report again, and is killed there.
             stuck += 1;
             ensure!(stuck <= PATIENCE, "the moments of the last kills do not come: {}", log.display());
             continue;

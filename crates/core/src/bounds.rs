@@ -79,22 +79,6 @@ pub fn within<T: PartialOrd + Display + Debug>(what: impl Display, value: T, ran
     Ok(value)
 }
 
-/// Most characters of what somebody else wrote that a message repeats.
-const MOST_REPEATED: usize = 160;
-
-/// A name or value from outside as a message may repeat it: cut where it is long, its control characters escaped.
-pub fn brief(text: &str) -> String {
-    let mut brief = String::new();
-    for (i, c) in text.chars().enumerate() {
-        match c {
-            _ if i == MOST_REPEATED => return format!("{brief}... ({} bytes)", text.len()),
-            c if c.is_control() => brief.extend(c.escape_default()),
-            c => brief.push(c),
-        }
-    }
-    brief
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -110,7 +94,5 @@ mod tests {
             within("width", 1e300, &WIDTH).unwrap_err().to_string(),
             "width = 1e300: must lie in 0.015625 to 64"
         );
-        assert_eq!(brief("a\u{1b}[31m\nb"), "a\\u{1b}[31m\\nb");
-        assert_eq!(brief(&"é".repeat(1000)), format!("{}... (2000 bytes)", "é".repeat(160)));
     }
 }

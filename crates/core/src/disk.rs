@@ -1,7 +1,8 @@
 //! Files that are either whole or absent: temporary file, fsync, rename; the one reader of what others wrote; hashes.
 
 use crate::bounds;
-use anyhow::{Context, Result, bail, ensure};
+use crate::persevere::persevere;
+use anyhow::{Context, Error, Result, bail, ensure};
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use std::fs::{File, FileType};
@@ -9,15 +10,15 @@ use std::io::{Read, Write};
 use std::path::Path;
 
 /// Writes `path` through a temporary file beside it that `write` gets the path of: after a crash there is the old
-/// file or the new one, never a part.
+/// file or the new one, never a part. A disk that fails for a while is tried again.
 ///
 /// # Errors
-/// When `write` fails or the folder cannot be written.
-pub fn atomically(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let inner = || -> Result<()> {
-        let dir = path.parent().context("a file needs a folder")?;
-        let name = path.file_name().context("a file needs a name")?;
-        let partial = dir.join(format!(".{}.partial", name.to_string_lossy()));
+/// When `write` fails or the folder cannot be written. The old file is there then, and the temporary one is not.
+pub fn atomically(path: &Path, mut write: impl FnMut(&Path) -> Result<()>) -> Result<()> {
+    let dir = path.parent().with_context(|| format!("{}: a file needs a folder", path.display()))?;
+    let name = path.file_name().with_context(|| format!("{}: a file needs a name", path.display()))?;
+    let partial = dir.join(format!(".{}.partial", name.to_string_lossy()));
+    let mut inner = || -> Result<()> {
         write(&partial)?;
         // For writing, without which Windows syncs nothing.
         File::options().write(true).open(&partial)?.sync_all()?;
@@ -28,7 +29,30 @@ pub fn atomically(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Resul
         }
         Ok(())
     };
-    inner().with_context(|| format!("cannot write {}", path.display()))
+    let mut attempt = || {
+        inner().inspect_err(|_| {
+            // It holds room that others need.
+            let _ = std::fs::remove_file(&partial);
+        })
+    };
+    persevere(|| format!("writing {}", path.display()), &mut attempt)
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Adds bytes to a file that is open for that: all of them, or none where it fails. A disk that fails for a while is tried again.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn add_to(path: &Path, file: &mut File, bytes: &[u8]) -> Result<()> {
+    let cannot = || format!("cannot write {}", path.display());
+    let length = file.metadata().with_context(cannot)?.len();
+    let attempt = || {
+        file.write_all(bytes).map_err(|error| {
+            let _ = file.set_len(length);
+            Error::from(error)
+        })
+    };
+    persevere(|| format!("writing {}", path.display()), attempt).with_context(cannot)
 }
 
 /// Writes bytes [`atomically`].

@@ -60,6 +60,13 @@ fn printable(text: &str) -> String {
 
 /// A message of somebody else's parser, each value that it quotes cut as [`short`] does.
 pub fn quoted(text: &str) -> String {
+    // What we say ourselves quotes examples, too, and no value that is long.
+    if !["invalid type", "invalid value", "unknown variant", "unknown field"]
+        .iter()
+        .any(|start| text.starts_with(start))
+    {
+        return text.to_string();
+    }
     // Serde quotes one value, in which there may be quotes: from the first to the last.
     ['"', '`'].into_iter().fold(text.to_string(), |text, quote| {
         let first = text.find(quote);

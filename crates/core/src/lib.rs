@@ -15,6 +15,7 @@ pub mod hub;
 pub mod keys;
 pub mod optim;
 pub mod params;
+pub mod persevere;
 pub mod readable;
 pub mod rng;
 pub mod run;

@@ -1,6 +1,6 @@
 //! Parameters: an ordered list of named tensors, and their layout on disk.
 
-use crate::bounds::brief;
+use crate::fit::short;
 use crate::tensors;
 use anyhow::{Context, Result, bail};
 use candle_core::{Device, Tensor};
@@ -296,7 +296,7 @@ impl ParamStore {
                 Some(t) => pairs.push((p, t)),
             }
         }
-        let unexpected: Vec<_> = tensors.keys().filter(|n| !self.index.contains_key(*n)).map(|n| brief(n)).collect();
+        let unexpected: Vec<_> = tensors.keys().filter(|n| !self.index.contains_key(*n)).map(|n| short(n)).collect();
         let mut problems = Vec::new();
         for (what, list) in [("missing", missing), ("unexpected", unexpected), ("of another shape", shapes)] {
             if !list.is_empty() {

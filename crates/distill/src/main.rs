@@ -13,7 +13,7 @@ static ALLOCATOR: simclr_alloc::Recycling = simclr_alloc::Recycling::new();
 /// The student is described by a table [distill.NAME]: of the teacher's own shape (self-distillation) or smaller. It
 /// learns the teacher's probabilities for random crops of all training images; labels may be mixed in.
 #[derive(Parser)]
-#[command(version)]
+#[command(version, after_long_help = simclr_core::config::keys_help("distill.NAME"))]
 struct Args {
     #[command(flatten)]
     args: DistillArgs,

@@ -5,6 +5,7 @@ use crate::embed::{EmbedArgs, embed};
 use crate::evaluate::{self, EvalArgs};
 use crate::experiment::Experiment;
 use crate::forecast::{EstimateArgs, estimate};
+use crate::keys::{self, KeysArgs};
 use crate::review::{ReviewArgs, review};
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
@@ -19,9 +20,9 @@ use std::process::ExitCode;
 ///
 /// More commands, each with a --help of its own: `simclr-eval embed` and `simclr-eval classify` apply a checkpoint to
 /// pictures, `simclr-eval publish` puts it on the Hugging Face hub; `simclr-eval inspect-data`, `simclr-eval
-/// plan` and `simclr-eval report` serve whole experiments.
+/// plan` and `simclr-eval report` serve whole experiments, and `simclr-eval keys` tells what an experiment file may hold.
 #[derive(Parser)]
-#[command(version)]
+#[command(version, after_long_help = simclr_core::config::keys_help("eval"))]
 struct Evaluate {
     #[command(flatten)]
     args: EvalArgs,
@@ -57,6 +58,8 @@ enum More {
     Review(ReviewArgs),
     /// Tell what the jobs of an experiment take on GPUs: time, memory, disk, traffic; nothing is run
     Estimate(EstimateArgs),
+    /// Print the keys of an experiment file: what each may be, its default, what it means
+    Keys(KeysArgs),
     /// Print the jobs of an experiment as JSON
     Plan(Experiment),
     /// Write report/index.html and report/results.json of an experiment's folder
@@ -114,6 +117,7 @@ fn more(command: More) -> Result<()> {
             init_log();
             estimate(&args)?;
         }
+        More::Keys(args) => keys::print(&args)?,
         More::InspectData(args) => inspect::run(&args)?,
         More::Plan(e) => say(format_args!(
             "{}",

@@ -12,6 +12,7 @@ mod evaluate;
 mod experiment;
 mod forecast;
 mod inputs;
+pub mod keys;
 mod knn;
 mod output;
 mod probe;

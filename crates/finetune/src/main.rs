@@ -14,7 +14,7 @@ static ALLOCATOR: simclr_alloc::Recycling = simclr_alloc::Recycling::new();
 /// encoder. The labeled images are a class-balanced random subset that depends on dataset, fraction and seed alone; the
 /// run folder keeps their list in labels.json.
 #[derive(Parser)]
-#[command(version)]
+#[command(version, after_long_help = simclr_core::config::keys_help("finetune"))]
 struct Args {
     #[command(flatten)]
     args: FinetuneArgs,

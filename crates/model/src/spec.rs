@@ -2,8 +2,9 @@
 
 use anyhow::{Context, Result, anyhow, ensure};
 use serde::{Deserialize, Serialize};
-use simclr_core::bounds::{self, brief, within};
+use simclr_core::bounds::{self, within};
 use simclr_core::config::{ModelConfig, Settings, Stem};
+use simclr_core::fit::{quoted, short};
 use std::path::Path;
 
 /// Images of at most this side get the CIFAR stem when it is chosen by size.
@@ -63,8 +64,8 @@ impl ModelSpec {
     /// When keys are missing, of another type or out of range: the message names the file and the key.
     pub fn from_json(json: &serde_json::Value, file: &Path) -> Result<Self> {
         let spec: Self = serde_json::from_value(json.clone()).map_err(|error| {
-            let key = Self::misfit(json).map(|key| format!("{}: ", brief(key))).unwrap_or_default();
-            anyhow!("{} does not describe a network: {key}{}", file.display(), brief(&error.to_string()))
+            let key = Self::misfit(json).map(|key| format!("{}: ", short(&key))).unwrap_or_default();
+            anyhow!("{} does not describe a network: {key}{}", file.display(), quoted(&error.to_string()))
         })?;
         spec.check().with_context(|| file.display().to_string())?;
         Ok(spec)

@@ -17,7 +17,7 @@ static ALLOCATOR: simclr_alloc::Recycling = simclr_alloc::Recycling::new();
 /// trained beside it and tells how good they are; it has no influence on them. The run folder ends with
 /// checkpoint/model.safetensors, which simclr-finetune and simclr-eval take.
 #[derive(Parser)]
-#[command(version, mut_arg("out", |out| out.required(false).required_unless_present("estimate").default_value_if("estimate", "true", ".")))]
+#[command(version, after_long_help = simclr_core::config::keys_help("pretrain"), mut_arg("out", |out| out.required(false).required_unless_present("estimate").default_value_if("estimate", "true", ".")))]
 struct Args {
     #[command(flatten)]
     common: CommonArgs,

@@ -62,7 +62,7 @@ pub fn exit_with(result: Result<()>) -> ExitCode {
             ExitCode::from(Interrupted::EXIT)
         }
         Err(error) => {
-            last_word(format_args!("error: {}", redact(&fit::message(&format!("{error:#}")))));
+            last_word(format_args!("error: {}", fit::message(&redact(&format!("{error:#}")))));
             ExitCode::FAILURE
         }
     }

@@ -1,5 +1,6 @@
 //! What of an image the evaluation view shows: the value of `eval.crop`.
 
+use crate::fit::short;
 use crate::keys::{Kind, Range, Value as Keyed};
 use anyhow::Result as Checked;
 use serde::de::{Deserializer, Error, Visitor};
@@ -102,7 +103,7 @@ impl<'de> Deserialize<'de> for Crop {
                 match word {
                     CENTER => Ok(Crop::default()),
                     WHOLE => Ok(Crop::Whole),
-                    other => Err(E::custom(format_args!("\"{other}\": expected {EXPECTED}"))),
+                    other => Err(E::custom(format_args!("\"{}\": expected {EXPECTED}", short(&other)))),
                 }
             }
         }

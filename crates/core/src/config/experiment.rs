@@ -10,7 +10,7 @@ use super::training::{Dtype, TrainingConfig};
 use crate::amount::LabelAmount;
 use crate::bounds;
 use crate::fit::short;
-use crate::keys::{Range, Settings};
+use crate::keys::{self, Range, Settings};
 use crate::stages::{self, FINETUNED};
 use crate::table;
 use anyhow::{Context, Result, bail};
@@ -265,6 +265,18 @@ fn no_list_for_a_table(given: &toml::Value, read: &toml::Value, at: &str) -> Res
         (toml::Value::Array(_), read) => bail!("{at}: expected a {}, found a list", read.type_str()),
         _ => Ok(()),
     }
+}
+
+/// The keys of tables that begin with `prefix`, such as `pretrain`, for a stage's `--help`.
+pub fn keys_help(prefix: &str) -> String {
+    let all = keys::help(Config::table(), "");
+    let own = all.lines().filter(|line| line.trim_start().starts_with(&format!("{prefix}.")));
+    let own: Vec<&str> = own.filter(|line| !line.contains(".model.")).collect();
+    format!(
+        "Keys of the experiment's table [{prefix}], with what each may be and its default (`simclr-eval keys` tells what they \
+         mean, and has all others):\n{}",
+        own.join("\n")
+    )
 }
 
 fn known_stages(tables: &BTreeMap<String, toml::Table>, known: &[&str]) -> Result<()> {

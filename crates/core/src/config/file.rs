@@ -1,11 +1,12 @@
 //! Experiment files: TOML in, `--set` and label-fraction overrides merged, errors that name the key.
 
+use super::texts::{check_texts, not_toml};
 use crate::amount::LabelAmount;
 use crate::bounds;
 use crate::disk;
 use crate::fit::{self, short};
 use crate::keys::path;
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail};
 use serde::de::DeserializeOwned;
 use std::path::Path;
 use toml::{Table, Value};
@@ -42,59 +43,6 @@ pub fn read(path: &Path, set: &[String]) -> Result<Table> {
     check_texts(&table).with_context(|| format!("in {}", path.display()))?;
     Ok(table)
 }
-
-/// What is wrong with the text of a file that is not TOML, in one line.
-fn not_toml(path: &Path, text: &str, error: &toml::de::Error) -> anyhow::Error {
-    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-    let (number, column) =
-        (before.matches('\n').count() + 1, before.rsplit('\n').next().unwrap_or("").chars().count() + 1);
-    let line = short(&text.lines().nth(number - 1).unwrap_or_default().trim());
-    let why = fit::line(&fit::quoted(error.message()));
-    anyhow!("{} is not valid TOML at line {number}, column {column}, `{line}`: {why}", path.display())
-}
-
-/// Texts end up in messages, paths and names of folders: they are of a length, and of characters, that suit these.
-fn check_texts(table: &Table) -> Result<()> {
-    fn text(at: &str, text: &str) -> Result<()> {
-        ensure!(
-            text.len() <= bounds::TEXT,
-            "{at} holds a text of {} bytes, {}: {} are the most",
-            text.len(),
-            short(&format_args!("{text:?}")),
-            bounds::TEXT
-        );
-        let control = text.chars().find(|c| c.is_control() && !matches!(c, '\n' | '\t'));
-        match control {
-            None => Ok(()),
-            Some(c) => {
-                bail!("{at} = {}: holds the control character {c:?}; take it out", short(&format_args!("{text:?}")))
-            }
-        }
-    }
-    fn value(at: &str, inner: &Value) -> Result<()> {
-        match inner {
-            Value::String(inner) => text(at, inner),
-            Value::Table(inner) => each(at, inner),
-            Value::Array(list) => {
-                ensure!(list.len() <= bounds::LIST, "{at} has {} elements: {} are the most", list.len(), bounds::LIST);
-                list.iter().enumerate().try_for_each(|(i, inner)| value(&format!("{at}[{i}]"), inner))
-            }
-            _ => Ok(()),
-        }
-    }
-    fn each(at: &str, table: &Table) -> Result<()> {
-        ensure!(table.len() <= bounds::LIST, "{at} has {} keys: {} are the most", table.len(), bounds::LIST);
-        table.iter().try_for_each(|(key, inner)| {
-            let here = path(at, &short(key));
-            ensure!(key.len() <= KEY && !key.contains(char::is_control), "unknown key {here}");
-            value(&here, inner)
-        })
-    }
-    each("", table)
-}
-
-/// Most bytes of a key: those of students are names of folders.
-const KEY: usize = 200;
 
 /// Takes the key `parts` out of every `at` entry on its way: what the command line says holds for each label fraction.
 fn outrank(mut table: &mut Table, parts: &[&str]) {

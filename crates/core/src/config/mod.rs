@@ -15,6 +15,7 @@ mod model;
 mod named;
 mod resnet;
 mod stages;
+mod texts;
 mod training;
 
 pub use crate::amount::LabelAmount;
@@ -24,7 +25,7 @@ pub use augment::{AugmentConfig, STRENGTH};
 pub use crop::Crop;
 pub use data::{Corrupt, DataConfig, EachRange, LabelList, MAX_CHANNELS, MAX_PIXELS, Range, Truncated, Upload};
 pub use eval::{EvalConfig, LinearConfig, Resize, TEMPERATURE};
-pub use experiment::Config;
+pub use experiment::{Config, keys_help};
 pub use model::{MaxPool, ModelConfig, ResNetSettings, Stem};
 pub use named::Named;
 pub use resnet::{BASE_CHANNELS, Layout};

@@ -4,8 +4,9 @@ use super::RepoId;
 use super::client::offline;
 use super::download::{Download, Kind, is_commit, is_plain};
 use super::http::Http;
-use crate::bounds::{self, brief};
+use crate::bounds;
 use crate::disk;
+use crate::fit::{quoted, short};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use reqwest::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -128,11 +129,11 @@ fn listed(http: &Http, id: &RepoId) -> Result<(String, Vec<String>)> {
     }
     let text = http.short(http.follow(answer, id)?, LARGEST_LIST, id)?;
     let about: About = serde_json::from_slice(&text)
-        .map_err(|error| anyhow!("{id}: the hub's list of its files is damaged: {}", brief(&error.to_string())))?;
-    ensure!(is_commit(&about.sha), "{id}: the hub names the commit {:?}, which is none", brief(&about.sha));
+        .map_err(|error| anyhow!("{id}: the hub's list of its files is damaged: {}", quoted(&error.to_string())))?;
+    ensure!(is_commit(&about.sha), "{id}: the hub names the commit \"{}\", which is none", short(&about.sha));
     let mut files: Vec<String> = about.siblings.into_iter().map(|file| file.rfilename).collect();
     if let Some(file) = files.iter().find(|file| !is_plain(file)) {
-        bail!("{id}: the hub lists a file called {:?}, and no file may be called so", brief(file))
+        bail!("{id}: the hub lists a file called \"{}\", and no file may be called so", short(&file))
     }
     files.sort_unstable();
     Ok((about.sha, files))

@@ -4,8 +4,8 @@
 use super::client::offline;
 use super::http::{Http, refusal};
 use super::{RepoId, TransferBar};
-use crate::bounds::brief;
 use crate::disk;
+use crate::fit::short;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use reqwest::StatusCode;
 use reqwest::blocking::Response;
@@ -95,10 +95,10 @@ impl Download<'_> {
 
     /// The file, and whether its bytes were held against their hash now.
     fn once(&self, force: bool) -> Result<(PathBuf, bool)> {
-        ensure!(is_plain(self.file), "{}: {:?} is no path of a file", self.name, brief(self.file));
+        ensure!(is_plain(self.file), "{}: \"{}\" is no path of a file", self.name, short(&self.file));
         let folder = self.kind.folder(self.id);
         let revision = self.revision.unwrap_or("main");
-        ensure!(is_plain(revision), "{}: {:?} is no revision", self.name, brief(revision));
+        ensure!(is_plain(revision), "{}: \"{}\" is no revision", self.name, short(&revision));
         let cached = |commit: &str| Some(folder.join("snapshots").join(commit).join(self.file)).filter(|f| f.exists());
         let last = || match is_commit(revision) {
             true => Some(revision.to_string()),

@@ -2,7 +2,7 @@
 
 use super::name::RepoId;
 use super::token::redact;
-use crate::bounds::brief;
+use crate::fit::short;
 use hf_hub::HFError;
 use reqwest::{StatusCode, Url};
 use std::error::Error;
@@ -34,7 +34,7 @@ pub fn explain(error: HFError, repo: &RepoId) -> anyhow::Error {
 /// What a status that is no success means, and what the hub said with it; `wait` is in seconds.
 pub fn explain_status(status: StatusCode, message: Option<&str>, wait: Option<u64>, repo: &RepoId) -> anyhow::Error {
     let said = match message.map(str::trim) {
-        Some(message) if !message.is_empty() => format!("{status}: {}", brief(message)),
+        Some(message) if !message.is_empty() => format!("{status}: {}", short(&redact(message))),
         _ => status.to_string(),
     };
     let text = match status.as_u16() {
@@ -77,5 +77,5 @@ fn innermost(error: &(dyn Error + 'static)) -> String {
     while let Some(source) = innermost.source() {
         innermost = source;
     }
-    brief(&innermost.to_string())
+    short(&innermost.to_string())
 }

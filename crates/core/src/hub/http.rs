@@ -3,7 +3,7 @@
 use super::RepoId;
 use super::client::{endpoint, reading_token};
 use super::failure::{explain_status, of_transport};
-use crate::bounds::brief;
+use crate::fit::short;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use reqwest::blocking::{Client, Response};
 use reqwest::header::{AUTHORIZATION, LOCATION};
@@ -42,11 +42,11 @@ impl Http {
         let set = std::env::var(PATIENCE_VARIABLE).ok();
         let patience = match set.as_deref().map(str::trim).filter(|text| !text.is_empty()) {
             None => PATIENCE,
-            Some(text) => text
-                .parse()
-                .ok()
-                .filter(|seconds| (1..=86_400).contains(seconds))
-                .with_context(|| format!("{PATIENCE_VARIABLE} = {:?}: expected seconds, 1 to 86400", brief(text)))?,
+            Some(text) => {
+                text.parse().ok().filter(|seconds| (1..=86_400).contains(seconds)).with_context(|| {
+                    format!("{PATIENCE_VARIABLE} = \"{}\": expected seconds, 1 to 86400", short(&text))
+                })?
+            }
         };
         let patience = Duration::from_secs(patience);
         // Redirects are followed here, where the token can be left behind. The time is that of each answer and each read.
@@ -125,9 +125,10 @@ impl Http {
         let place = answer.headers().get(LOCATION).and_then(|place| place.to_str().ok());
         let place = place.with_context(|| format!("{id}: the hub redirects to nowhere"))?;
         let url = answer.url().join(place).ok().filter(|url| url.has_host());
-        let url = url.with_context(|| format!("{id}: the hub redirects to {:?}, which is no address", brief(place)))?;
+        let url =
+            url.with_context(|| format!("{id}: the hub redirects to \"{}\", which is no address", short(&place)))?;
         let safe = url.scheme() == "https" || (url.scheme() == "http" && answer.url().scheme() == "http");
-        ensure!(safe, "{id}: the hub redirects to {:?}, expected https", brief(url.as_str()));
+        ensure!(safe, "{id}: the hub redirects to \"{}\", expected https", short(&url.as_str()));
         Ok(url)
     }
 
@@ -196,13 +197,13 @@ fn may_pass(status: StatusCode) -> bool {
 /// What an answer that is no success says.
 pub fn refusal(answer: Response, id: &RepoId) -> anyhow::Error {
     let status = answer.status();
-    let header = |name: &str| answer.headers().get(name).and_then(|text| text.to_str().ok()).map(brief);
+    let header = |name: &str| answer.headers().get(name).and_then(|text| text.to_str().ok()).map(String::from);
     let (message, wait) = (header("x-error-message"), header("retry-after"));
     let message = message.or_else(|| {
         let mut page = Vec::new();
         answer.take(ERROR_PAGE).read_to_end(&mut page).ok()?;
         let page: serde_json::Value = serde_json::from_slice(&page).ok()?;
-        page["error"].as_str().map(brief)
+        page["error"].as_str().map(String::from)
     });
     explain_status(status, message.as_deref(), wait.and_then(|wait| wait.trim().parse().ok()), id)
 }

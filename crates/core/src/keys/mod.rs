@@ -8,5 +8,5 @@ mod value;
 
 pub use kind::{Choice, Key, Kind, Table, Word};
 pub use range::{Range, Without, number};
-pub use rows::{Row, Section, prose, rows, sections};
+pub use rows::{Row, Section, help, prose, rows, sections};
 pub use value::{Settings, Value, path, shown_numbers};

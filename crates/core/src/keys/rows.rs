@@ -27,6 +27,15 @@ pub struct Section {
 }
 
 impl Row {
+    /// Which values it may have: its range, and its type where that says more.
+    pub fn values(&self) -> String {
+        match (self.key.range.to_string(), &self.kind) {
+            (range, kind) if range.is_empty() => kind.to_string(),
+            (range, Kind::Plain(_)) if matches!(self.key.range, super::range::Range::Length { .. }) => range,
+            (range, kind) => format!("{kind}, {range}"),
+        }
+    }
+
     /// The default in words.
     pub fn default(&self) -> String {
         match self.key.default.map(|default| default()) {
@@ -82,4 +91,10 @@ fn collect(table: &'static Table, place: String, found: &mut Vec<Section>) {
 /// Lines of a doc comment as a paragraph: links into the code lose their brackets.
 pub fn prose(lines: &[&str]) -> String {
     lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ").replace("[`", "`").replace("`]", "`")
+}
+
+/// The keys of `table` at the dotted path `at` for `--help`: a line each, with range or type and default.
+pub fn help(table: &'static Table, at: &str) -> String {
+    let line = |row: &Row| format!("  {:<40} {} [{}]\n", row.path, row.values(), row.default());
+    rows(table, at).iter().map(line).collect()
 }

@@ -8,8 +8,9 @@ use super::states;
 use crate::params::ParamStore;
 use crate::tensors::{self, FileTensors};
 use crate::{disk, hub, stages};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Error, Result, bail, ensure};
 use candle_core::Tensor;
+use safetensors::SafeTensorError;
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -149,11 +150,14 @@ pub(super) fn write_tensors_then(
     path: &Path,
     tensors: &BTreeMap<String, Tensor>,
     (key, value): (&str, &str),
-    then: impl FnOnce(&Path) -> Result<()>,
+    then: impl Fn(&Path) -> Result<()>,
 ) -> Result<()> {
     disk::atomically(path, |partial| {
         let metadata = HashMap::from([(key.to_string(), value.to_string())]);
-        safetensors::serialize_to_file(tensors, Some(metadata), partial)?;
+        safetensors::serialize_to_file(tensors, Some(metadata), partial).map_err(|error| match error {
+            SafeTensorError::IoError(error) => Error::from(error),
+            other => other.into(),
+        })?;
         then(partial)
     })
 }

@@ -5,7 +5,7 @@ use crate::disk;
 use anyhow::{Context, Result};
 use serde_json::json;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 /// How each line begins.
@@ -38,7 +38,7 @@ impl Metrics {
             line += &format!(",{}:{}", json!(name), json!(value));
         }
         line += "}\n";
-        self.file.write_all(line.as_bytes()).with_context(|| format!("cannot write {}", self.path.display()))
+        disk::add_to(&self.path, &mut self.file, line.as_bytes())
     }
 
     /// Waits until the disk has all lines.

@@ -1,9 +1,10 @@
 //! TensorBoard event files, scalars only: TFRecord frames around hand-written protocol buffers.
 
 use super::layout::EVENTS;
+use crate::disk;
 use anyhow::{Context, Result};
 use std::fs::File;
-use std::io::{BufReader, Read, Write};
+use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -28,7 +29,11 @@ impl EventWriter {
             .map(|n| dir.join(format!("{EVENTS}.{seconds:010}.{}.{n}", std::process::id())))
             .find(|path| !path.exists())
             .context("no free name")?;
-        let file = File::create_new(&path).with_context(|| format!("cannot write {}", path.display()))?;
+        let file = File::options()
+            .append(true)
+            .create_new(true)
+            .open(&path)
+            .with_context(|| format!("cannot write {}", path.display()))?;
         let mut writer = Self { file, path };
         let version = field_bytes(3, b"brain.Event:2");
         writer.event(None, &version)?;
@@ -92,7 +97,7 @@ impl EventWriter {
             varint(step, &mut event);
         }
         event.extend(what);
-        self.file.write_all(&frame(&event)).with_context(|| format!("cannot write {}", self.path.display()))
+        disk::add_to(&self.path, &mut self.file, &frame(&event))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The one check of the numbers that a network is filled from, or handed on as: floats, finite, variances not negative.
 
-use crate::bounds::brief;
+use crate::fit::short;
 use anyhow::{Result, bail};
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
 use rayon::prelude::*;
@@ -27,7 +27,7 @@ pub fn check<'a>(tensors: impl IntoIterator<Item = (&'a str, &'a Tensor, bool)>)
 
 /// What is wrong with a tensor.
 fn fault(name: &str, tensor: &Tensor, variance: bool) -> Result<Option<String>> {
-    let (name, dtype) = (&brief(name), tensor.dtype());
+    let (name, dtype) = (&short(&name), tensor.dtype());
     if !matches!(dtype, DType::F32 | DType::F16 | DType::BF16 | DType::F64) {
         return Ok(Some(format!("{name} holds numbers of type {dtype:?}: weights are F32, F16, BF16 or F64")));
     }

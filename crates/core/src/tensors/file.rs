@@ -1,8 +1,8 @@
 //! Files of safetensors: tensors, text and the file's hash in one reading, which holds one tensor beside those that it gives.
 
 use super::header::Header;
-use crate::bounds::brief;
 use crate::disk::{self, Hash};
+use crate::fit::short;
 use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
 use std::collections::BTreeMap;
@@ -60,11 +60,11 @@ fn tensors(file: &mut impl Read, header: Header, length: u64, mut see: impl FnMu
     for entry in header.entries {
         bytes.clear();
         let size = entry.place.1 - entry.place.0;
-        file.take(size as u64).read_to_end(&mut bytes).with_context(|| brief(&entry.name))?;
-        ensure!(bytes.len() == size, "{}: the file ends within it", brief(&entry.name));
+        file.take(size as u64).read_to_end(&mut bytes).with_context(|| short(&entry.name))?;
+        ensure!(bytes.len() == size, "{}: the file ends within it", short(&entry.name));
         see(&bytes);
         let tensor = Tensor::from_raw_buffer(&bytes, entry.dtype, &entry.shape, &Device::Cpu);
-        tensors.insert(entry.name.clone(), tensor.with_context(|| brief(&entry.name))?);
+        tensors.insert(entry.name.clone(), tensor.with_context(|| short(&entry.name))?);
     }
     Ok((header.metadata, tensors))
 }

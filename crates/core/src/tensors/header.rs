@@ -1,6 +1,7 @@
 //! The header of a safetensors file: names, types, shapes and places, held against one another and the file's length.
 
-use crate::bounds::{self, brief};
+use crate::bounds;
+use crate::fit::{quoted, short};
 use anyhow::{Context, Result, anyhow, ensure};
 use candle_core::DType;
 use safetensors::Dtype;
@@ -57,10 +58,10 @@ impl Header {
         file.take(size).read_to_end(&mut bytes)?;
         ensure!(bytes.len() as u64 == 8 + size, "it ends within its header");
         let Keys { metadata, tensors } = serde_json::from_slice(&bytes[8..])
-            .map_err(|error| anyhow!("its header cannot be read: {}", brief(&error.to_string())))?;
+            .map_err(|error| anyhow!("its header cannot be read: {}", quoted(&error.to_string())))?;
         let mut entries = Vec::new();
         for (name, info) in tensors {
-            entries.push(entry(&name, info).with_context(|| format!("the header's entry \"{}\"", brief(&name)))?);
+            entries.push(entry(&name, info).with_context(|| format!("the header's entry \"{}\"", short(&name)))?);
         }
         // By name where one is empty.
         entries.sort_by(|a, b| (a.place, &a.name).cmp(&(b.place, &b.name)));
@@ -69,7 +70,7 @@ impl Header {
             ensure!(
                 entry.place.0 == end,
                 "{} begins at byte {}, and the tensor before it ends at {end}: tensors may neither overlap nor leave gaps",
-                brief(&entry.name),
+                short(&entry.name),
                 entry.place.0
             );
             end = entry.place.1;
@@ -96,7 +97,7 @@ fn entry(name: &str, info: Info) -> Result<Entry> {
     let known = serde_json::from_value::<Dtype>(info.dtype.clone().into()).ok();
     let dtype = known.and_then(|dtype| DType::try_from(dtype).ok());
     let dtype =
-        dtype.with_context(|| format!("unknown type \"{}\": weights are F32, F16, BF16 or F64", brief(&info.dtype)))?;
+        dtype.with_context(|| format!("unknown type \"{}\": weights are F32, F16, BF16 or F64", short(&info.dtype)))?;
     let (start, end) = info.data_offsets;
     let size = info.shape.iter().try_fold(dtype.size_in_bytes(), |size, side| size.checked_mul(*side));
     ensure!(
@@ -125,7 +126,7 @@ impl<'de> Deserialize<'de> for Keys {
                 let (mut names, mut keys) = (HashSet::new(), Keys { metadata: vec![], tensors: vec![] });
                 while let Some(name) = map.next_key::<String>()? {
                     if !names.insert(name.clone()) {
-                        return Err(A::Error::custom(format_args!("the name \"{}\" comes twice", brief(&name))));
+                        return Err(A::Error::custom(format_args!("the name \"{}\" comes twice", short(&name))));
                     }
                     match name.as_str() {
                         "__metadata__" => keys.metadata = map.next_value::<Texts>()?.0,
@@ -154,7 +155,7 @@ impl<'de> Deserialize<'de> for Texts {
                 let (mut names, mut texts) = (BTreeSet::new(), vec![]);
                 while let Some((name, text)) = map.next_entry::<String, String>()? {
                     if !names.insert(name.clone()) {
-                        return Err(A::Error::custom(format_args!("the key \"{}\" comes twice", brief(&name))));
+                        return Err(A::Error::custom(format_args!("the key \"{}\" comes twice", short(&name))));
                     }
                     texts.push((name, text));
                 }

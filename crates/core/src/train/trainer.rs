@@ -85,7 +85,7 @@ pub(super) fn train_by<T: Task>(
 ) -> Result<Outcome> {
     let (training, batch) = (options.training, options.training.batch);
     let schedule = Schedule::new(training, options.examples);
-    schedule.check()?;
+    schedule.check().with_context(|| options.title.clone())?;
     let total = schedule.total;
     let every = |duration: Duration| duration.steps(options.examples, batch).max(1);
     let evaluate_every = training.eval_every.map_or(u64::MAX, every);

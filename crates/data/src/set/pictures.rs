@@ -7,6 +7,7 @@ use crate::decode::{Options, decode_into};
 use crate::image::{ImageRef, Images, Picture};
 use anyhow::{Context, Result, bail, ensure};
 use simclr_core::config::{Corrupt, DataConfig};
+use simclr_core::persevere::persevere;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -165,7 +166,7 @@ impl Pictures {
         if self.is_broken(index) {
             return Ok(None);
         }
-        let stored = match self.source.read(index) {
+        let stored = match persevere(|| self.source.place(index), || self.source.read(index)) {
             Err(error) if is_passing(&error) => return Err(error.context(self.place(index))),
             stored => stored,
         };
