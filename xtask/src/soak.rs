@@ -12,7 +12,7 @@ mod table;
 
 use crate::readable::duration;
 use crate::reproduce::{self, Interrupted, Job};
-use crate::{layout, workspace};
+use crate::workspace;
 use anyhow::{Context, Result, bail, ensure};
 use group::Group;
 pub use moments::Draws;
@@ -171,10 +171,11 @@ fn disturb(args: &Args, out: &Path, jobs: &[Job], seconds: &[f64], kills: Vec<Ki
         };
         if let Some(code) = ended {
             ensure!(code == Some(0), "reproduce ended with {code:?} after {} kills; see {}", rows.len(), log.display());
-            if waiting.peek().is_none() {
-                return Ok(rows);
+            // The last moments came too late: a finished experiment makes its report again, and is killed before that ends.
+            match waiting.peek_mut() {
+                Some(kill) => *kill = kill.moved(jobs.len(), seconds, &mut bits),
+                None => return Ok(rows),
             }
-            // The last moments came too late: a finished experiment makes its report again, and is killed there.
             stuck += 1;
             ensure!(stuck <= PATIENCE, "the moments of the last kills do not come: {}", log.display());
             continue;
@@ -198,16 +199,4 @@ fn disturb(args: &Args, out: &Path, jobs: &[Job], seconds: &[f64], kills: Vec<Ki
         say!("{:>3}: {at}{}", rows.len() + 1, flipped.as_ref().map_or(String::new(), |bit| format!(", then {bit}")));
         rows.push(Row { at, flipped });
     }
-}
-
-/// The state files of a run, the newest first.
-fn states(dir: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
-    let is_state = |path: &PathBuf| {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        name.starts_with(layout::STATES) && name.ends_with(".safetensors")
-    };
-    let mut found: Vec<_> = entries.filter(is_state).collect();
-    found.sort_by_key(|path| std::cmp::Reverse(path.metadata().and_then(|meta| meta.modified()).ok()));
-    found
 }

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use simclr_core::bounds;
 use simclr_core::cli;
 use simclr_core::cli::say;
-use simclr_core::config::{Config, ModelConfig};
+use simclr_core::config::{Config, ModelConfig, TrainingConfig};
 use simclr_core::readable::count;
 use simclr_core::stages::PRETRAIN;
 use simclr_core::train::Schedule;
@@ -197,9 +197,10 @@ fn line(config: &Config, job: &Job, networks: &Networks<'_>, gpus: &[usize]) -> 
         let seconds = step.as_ref().map(|step| steps.unwrap_or(0) as f64 * step.seconds() + looked);
         Planned { seconds, step }
     };
-    // Weights twice, in the checkpoint and in the state beside the optimiser's moments; the best network where it is measured.
+    // The checkpoint, states with the optimiser's moments beside the weights, and the best network where it is measured.
     let weights = 4.0 * model.store.count(|_| true) as f64;
-    let copies = load.training.as_ref().map_or(0.0, |t| if t.eval_every.is_some() { 4.0 } else { 3.0 });
+    let best = |training: &TrainingConfig| if training.eval_every.is_some() { 1 } else { 0 };
+    let copies = load.training.as_ref().map_or(0, |t| 1 + 2 * t.keep_states + best(t)) as f64;
     let title = job.title.clone();
     Ok(Line {
         title,
@@ -269,7 +270,7 @@ fn table(config: &Config, out: &Path, (jobs, lines): (&[Job], &[Line]), images: 
     let runs: f64 = lines.iter().map(|line| line.disk).sum();
     let largest = lines.iter().map(|line| line.disk).fold(0.0, f64::max);
     text += &format!(
-        "\ndisk: dataset {}, runs {} (weights, the state that resumes each, its best network), {} more while a state is \
+        "\ndisk: dataset {}, runs {} (weights, the states that resume each, its best network), {} more while a state is \
          written: {} in all\n",
         bytes(images.bytes),
         bytes(runs),

@@ -396,7 +396,8 @@ mod tests {
 
     #[test]
     fn a_circle_of_teachers_is_an_error() {
-        let circle = config(&["distill.self.teacher=small", "distill.self.temperature=1.0"]);
+        let mut circle = config(&[]);
+        circle.distill.get_mut("self").unwrap().teacher = "small".into();
         let message = jobs(&circle, Path::new("out")).unwrap_err().to_string();
         assert!(message.contains("circle") && message.contains("self from small"), "{message}");
     }

@@ -3,6 +3,7 @@
 use crate::checkpoint::used_parameters;
 use crate::eval_set::{TOP1, TOP5};
 use crate::plan::{Plan, StageLoss};
+use crate::room;
 use anyhow::{Context, Result, ensure};
 use candle_core::Device;
 use serde::Serialize;
@@ -147,7 +148,7 @@ pub fn launch<L: StageLoss>(
     plan: impl FnOnce(&Run, &Device) -> Result<Plan<L>>,
     result: impl FnOnce(&SimClr, &Outcome) -> Result<Json>,
 ) -> Result<()> {
-    let (args, config, mut facts) = (launch.args, launch.config, launch.extra.clone());
+    let (args, config, stage, mut facts) = (launch.args, launch.config, launch.stage, launch.extra.clone());
     let device = args.device.open()?;
     let Some(mut run) = open_as(launch, Some(training))? else { return Ok(()) };
     let mut plan = plan(&run, &device)?;
@@ -165,6 +166,10 @@ pub fn launch<L: StageLoss>(
                 group.size()
             ),
         }
+    }
+    if device.is_cpu() {
+        let images = group.part(training.batch).len();
+        room::expect(&plan.model, config.data.image_size, images, (stage, training, config.dtype))?;
     }
     let (examples, prefetch, progress) = (plan.examples, config.data.prefetch, args.progress);
     let options = TrainOptions { training, examples, prefetch, progress, title, group: &group, stop_after: None };

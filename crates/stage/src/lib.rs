@@ -12,6 +12,7 @@ mod eval_set;
 pub mod gathered;
 mod launch;
 mod plan;
+mod room;
 mod setup;
 
 pub use checkpoint::{Checkpoint, used_parameters};

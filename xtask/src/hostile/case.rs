@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 /// Makes a case's files in a folder of its own and gives the arguments.
 pub type Make = Box<dyn Fn(&Path) -> Result<Vec<String>> + Send + Sync>;
 
+/// What is done to a seed that was copied.
+pub type Damage = std::sync::Arc<dyn Fn(&Path) -> Result<()> + Send + Sync>;
+
 /// What a program must do.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Expect {
@@ -182,6 +185,30 @@ impl Seeds {
         let path = self.at(name);
         std::fs::read(&path).with_context(|| format!("reading {}", path.display()))
     }
+}
+
+/// A run on a data set in the case's folder `data`, of two steps.
+pub fn trained(
+    seeds: &Seeds,
+    name: &str,
+    set: &[&str],
+    expect: Expect,
+    make: impl Fn(&Path) -> Result<()> + Send + Sync + 'static,
+) -> Case {
+    let seeds = seeds.clone();
+    let set: Vec<String> = set.iter().map(ToString::to_string).collect();
+    Case::new("pictures", name, "simclr-pretrain", expect, move |dir| {
+        let data = dir.join("data");
+        std::fs::create_dir_all(&data)?;
+        make(&data)?;
+        let config = seeds.path("hostile.toml");
+        let mut line = words(&format!("--config {config} --device cpu --out {}", dir.join("out").display()));
+        let own = format!("data.dir={}", data.display());
+        set.iter()
+            .chain([&own])
+            .for_each(|pair| line.extend(["--set".to_string(), pair.replace("{data}", &data.display().to_string())]));
+        Ok(line)
+    })
 }
 
 #[cfg(test)]

@@ -1,17 +1,13 @@
 //! Damaged checkpoints, each given to every command that takes one.
 
 use super::bytes::{Tensors, flipped};
-use super::case::{Case, Expect, ODD_FILES, Seeds, accepted, copy, odd_file, refused, words, write};
+use super::case::{Case, Damage, Expect, ODD_FILES, Seeds, accepted, copy, odd_file, refused, words, write};
 use super::descriptions;
 use crate::layout::{CHECKPOINT, CONFIG, MODEL};
 use crate::soak::Draws;
 use anyhow::{Context, Result};
 use serde_json::json;
-use std::path::Path;
 use std::sync::Arc;
-
-/// What is done to the folder of a checkpoint.
-pub type Damage = Arc<dyn Fn(&Path) -> Result<()> + Send + Sync>;
 
 /// The commands that take a checkpoint: a name, a program, and a line with `{checkpoint}`, `{seeds}` and `{dir}`.
 const COMMANDS: [(&str, &str, &str); 7] = [
@@ -21,23 +17,19 @@ const COMMANDS: [(&str, &str, &str); 7] = [
         "embed --checkpoint {checkpoint} --images {seeds}/pictures --device cpu --out {dir}/out.csv",
     ),
     ("classify", "simclr-eval", "classify --checkpoint {checkpoint} --images {seeds}/pictures --device cpu"),
-    ("eval", "simclr-eval", "--config {seeds}/experiment.toml --checkpoint {checkpoint} --device cpu --out {dir}/out"),
+    ("eval", "simclr-eval", "--config {seeds}/hostile.toml --checkpoint {checkpoint} --device cpu --out {dir}/out"),
     ("publish", "simclr-eval", "publish {checkpoint} --repo me/net --dry-run"),
     (
         "finetune",
         "simclr-finetune",
-        "--config {seeds}/experiment.toml --from {checkpoint} --labels 1 --device cpu --out {dir}/out",
+        "--config {seeds}/hostile.toml --from {checkpoint} --labels 1 --device cpu --out {dir}/out",
     ),
     (
         "distill",
         "simclr-distill",
-        "--config {seeds}/experiment.toml --teacher {checkpoint} --student small --device cpu --out {dir}/out",
+        "--config {seeds}/hostile.toml --teacher {checkpoint} --student small --device cpu --out {dir}/out",
     ),
-    (
-        "pretrain",
-        "simclr-pretrain",
-        "--config {seeds}/experiment.toml --from {checkpoint} --device cpu --out {dir}/out",
-    ),
+    ("pretrain", "simclr-pretrain", "--config {seeds}/hostile.toml --from {checkpoint} --device cpu --out {dir}/out"),
 ];
 
 /// All cases.

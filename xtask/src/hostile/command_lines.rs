@@ -33,7 +33,7 @@ const OPTIONS: &[(&str, &str)] = &[
     ("--extend --out {dir}/nothing", "--extend|--out"),
     ("--out /proc/nowhere", "/proc/nowhere|--out"),
     ("--out /dev/null", "/dev/null|--out"),
-    ("--out {seeds}/experiment.toml", "experiment.toml|--out"),
+    ("--out {seeds}/hostile.toml", "hostile.toml|--out"),
 ];
 
 /// Lines of single programs.
@@ -97,8 +97,8 @@ const LINES: &[(&str, &str, &str)] = &[
     ("simclr-eval", "embed --checkpoint {seeds} --images {seeds}/pictures --device cpu --out x.csv", "seeds"),
     (
         "simclr-eval",
-        "embed --checkpoint {seeds}/experiment.toml --images {seeds}/pictures --device cpu --out x.csv",
-        "experiment.toml",
+        "embed --checkpoint {seeds}/hostile.toml --images {seeds}/pictures --device cpu --out x.csv",
+        "hostile.toml",
     ),
     ("simclr-eval", "embed --checkpoint hf:// --images {seeds}/pictures --device cpu --out x.csv", "hf://"),
     ("simclr-eval", "embed --checkpoint hf://a --images {seeds}/pictures --device cpu --out x.csv", "hf://a"),
@@ -124,8 +124,8 @@ const LINES: &[(&str, &str, &str)] = &[
     ),
     (
         "simclr-eval",
-        "classify --checkpoint {seeds}/finetuned --images {seeds}/pictures --device cpu --names {seeds}/experiment.toml",
-        "experiment.toml",
+        "classify --checkpoint {seeds}/finetuned --images {seeds}/pictures --device cpu --names {seeds}/hostile.toml",
+        "hostile.toml",
     ),
     (
         "simclr-eval",
@@ -140,74 +140,70 @@ const LINES: &[(&str, &str, &str)] = &[
     ("simclr-eval", "publish {dir}/nothing --repo a/b --dry-run", "nothing"),
     ("simclr-eval", "publish {seeds}/measured --repo a/b --dry-run", "measured"),
     ("simclr-eval", "inspect-data --config nowhere.toml", "nowhere.toml"),
-    ("simclr-eval", "inspect-data --config {seeds}/experiment.toml --check=-1", "--check"),
-    ("simclr-eval", "inspect-data --config {seeds}/experiment.toml --threads 0", "--threads"),
-    ("simclr-eval", "inspect-data --config {seeds}/experiment.toml --threads 100000", "--threads"),
-    ("simclr-eval", "plan --config {seeds}/experiment.toml", "--out|--run"),
+    ("simclr-eval", "inspect-data --config {seeds}/hostile.toml --check=-1", "--check"),
+    ("simclr-eval", "inspect-data --config {seeds}/hostile.toml --threads 0", "--threads"),
+    ("simclr-eval", "inspect-data --config {seeds}/hostile.toml --threads 100000", "--threads"),
+    ("simclr-eval", "plan --config {seeds}/hostile.toml", "--out|--run"),
     ("simclr-eval", "plan --config nowhere.toml --out x", "nowhere.toml"),
     ("simclr-eval", "plan --config {seeds}/idx --out x", "idx"),
-    ("simclr-eval", "report --config {seeds}/experiment.toml --run {dir}/nothing", "nothing"),
+    ("simclr-eval", "report --config {seeds}/hostile.toml --run {dir}/nothing", "nothing"),
     ("simclr-eval", "report --config nowhere.toml --run {dir}", "nowhere.toml"),
-    ("simclr-eval", "review --config {seeds}/experiment.toml --run {dir}/nothing", "nothing"),
+    ("simclr-eval", "review --config {seeds}/hostile.toml --run {dir}/nothing", "nothing"),
     ("simclr-eval", "estimate --config nowhere.toml --run x", "nowhere.toml"),
-    ("simclr-eval", "estimate --config {seeds}/experiment.toml --run x --gpus 0", "--gpus"),
-    ("simclr-eval", "estimate --config {seeds}/experiment.toml --run x --gpus 18446744073709551615", "--gpus"),
+    ("simclr-eval", "estimate --config {seeds}/hostile.toml --run x --gpus 0", "--gpus"),
+    ("simclr-eval", "estimate --config {seeds}/hostile.toml --run x --gpus 18446744073709551615", "--gpus"),
     ("simclr-eval", "nonsense", "nonsense"),
-    ("simclr-eval", "--checkpoint {seeds}/nothing --config {seeds}/experiment.toml --device cpu --out x", "nothing"),
-    ("simclr-pretrain", "--estimate --config {seeds}/experiment.toml --gpus 0", "--gpus"),
-    ("simclr-pretrain", "--estimate --config {seeds}/experiment.toml --images 0", "--images"),
-    ("simclr-pretrain", "--estimate --config {seeds}/experiment.toml --gpus 1000000000", "--gpus"),
-    ("simclr-pretrain", "--config {seeds}/experiment.toml", "--out"),
+    ("simclr-eval", "--checkpoint {seeds}/nothing --config {seeds}/hostile.toml --device cpu --out x", "nothing"),
+    ("simclr-pretrain", "--estimate --config {seeds}/hostile.toml --gpus 0", "--gpus"),
+    ("simclr-pretrain", "--estimate --config {seeds}/hostile.toml --images 0", "--images"),
+    ("simclr-pretrain", "--estimate --config {seeds}/hostile.toml --gpus 1000000000", "--gpus"),
+    ("simclr-pretrain", "--config {seeds}/hostile.toml", "--out"),
     ("simclr-pretrain", "--out x", "--config"),
-    ("simclr-pretrain", "--config {seeds}/experiment.toml --device cpu --out x --from {dir}/nothing", "nothing"),
+    ("simclr-pretrain", "--config {seeds}/hostile.toml --device cpu --out x --from {dir}/nothing", "nothing"),
     (
         "simclr-finetune",
-        "--config {seeds}/experiment.toml --device cpu --out x --from {dir}/nothing --labels 1",
+        "--config {seeds}/hostile.toml --device cpu --out x --from {dir}/nothing --labels 1",
         "nothing",
     ),
-    ("simclr-finetune", "--config {seeds}/experiment.toml --device cpu --out x --from scratch --labels -1", "--labels"),
+    ("simclr-finetune", "--config {seeds}/hostile.toml --device cpu --out x --from scratch --labels -1", "--labels"),
+    ("simclr-finetune", "--config {seeds}/hostile.toml --device cpu --out x --from scratch --labels 1e300", "--labels"),
     (
         "simclr-finetune",
-        "--config {seeds}/experiment.toml --device cpu --out x --from scratch --labels 1e300",
+        "--config {seeds}/hostile.toml --device cpu --out x --from scratch --labels 0-per-class",
         "--labels",
     ),
     (
         "simclr-finetune",
-        "--config {seeds}/experiment.toml --device cpu --out x --from scratch --labels 0-per-class",
+        "--config {seeds}/hostile.toml --device cpu --out x --from scratch --labels 99999999999999999999-per-class",
         "--labels",
     ),
     (
         "simclr-finetune",
-        "--config {seeds}/experiment.toml --device cpu --out x --from scratch --labels 99999999999999999999-per-class",
-        "--labels",
-    ),
-    (
-        "simclr-finetune",
-        "--config {seeds}/experiment.toml --device cpu --out x --from scratch --labels 1 --subset=-1",
+        "--config {seeds}/hostile.toml --device cpu --out x --from scratch --labels 1 --subset=-1",
         "--subset",
     ),
     (
         "simclr-finetune",
-        "--config {seeds}/experiment.toml --device cpu --out x --from scratch --labels 1 --subset 1e3",
+        "--config {seeds}/hostile.toml --device cpu --out x --from scratch --labels 1 --subset 1e3",
         "--subset",
     ),
     (
         "simclr-distill",
-        "--config {seeds}/experiment.toml --device cpu --out x --teacher {seeds}/pretrained --student nobody",
+        "--config {seeds}/hostile.toml --device cpu --out x --teacher {seeds}/pretrained --student nobody",
         "nobody",
     ),
     (
         "simclr-distill",
-        "--config {seeds}/experiment.toml --device cpu --out x --teacher {dir}/nothing --student self",
+        "--config {seeds}/hostile.toml --device cpu --out x --teacher {dir}/nothing --student self",
         "nothing",
     ),
     ("simclr-import-tf", "{dir}/nothing --out x", "nothing"),
-    ("simclr-import-tf", "{seeds}/experiment.toml --out x", "experiment.toml"),
+    ("simclr-import-tf", "{seeds}/hostile.toml --out x", "hostile.toml"),
     ("simclr-import-tf", "{seeds}/tf1/model.ckpt-250228", "--out"),
-    ("simclr-import-tf", "{seeds}/tf1/model.ckpt-250228 --out {seeds}/experiment.toml", "experiment.toml"),
+    ("simclr-import-tf", "{seeds}/tf1/model.ckpt-250228 --out {seeds}/hostile.toml", "hostile.toml"),
     ("simclr-import-tf", "{seeds}/tf1/model.ckpt-250228 --out /proc/nowhere", "/proc/nowhere"),
     ("simclr-import-torch", "{dir}/nothing --out x", "nothing"),
-    ("simclr-import-torch", "{seeds}/experiment.toml --out x", "experiment.toml"),
+    ("simclr-import-torch", "{seeds}/hostile.toml --out x", "hostile.toml"),
     ("simclr-import-torch", "/dev/zero --out x", "/dev/zero"),
     ("simclr-import-torch", "{seeds}/finetuned --out x", "finetuned"),
 ];
@@ -215,16 +211,13 @@ const LINES: &[(&str, &str, &str)] = &[
 /// Lines that print, with nobody to read them.
 const PRINTED: &[(&str, &str)] = &[
     ("simclr-eval", "classify --checkpoint {seeds}/finetuned --images {seeds}/pictures --device cpu"),
-    ("simclr-eval", "plan --config {seeds}/experiment.toml --out x"),
-    ("simclr-eval", "estimate --config {seeds}/experiment.toml --run x"),
+    ("simclr-eval", "plan --config {seeds}/hostile.toml --out x"),
+    ("simclr-eval", "estimate --config {seeds}/hostile.toml --run x"),
     ("simclr-eval", "publish {seeds}/finetuned --repo a/b --dry-run"),
-    ("simclr-eval", "--checkpoint {seeds}/finetuned --config {seeds}/experiment.toml --device cpu --out x"),
-    ("simclr-pretrain", "--config {seeds}/experiment.toml --device cpu --out x --progress json"),
-    ("simclr-pretrain", "--estimate --config {seeds}/experiment.toml"),
-    (
-        "simclr-finetune",
-        "--config {seeds}/experiment.toml --device cpu --out x --from scratch --labels 1 --progress json",
-    ),
+    ("simclr-eval", "--checkpoint {seeds}/finetuned --config {seeds}/hostile.toml --device cpu --out x"),
+    ("simclr-pretrain", "--config {seeds}/hostile.toml --device cpu --out x --progress json"),
+    ("simclr-pretrain", "--estimate --config {seeds}/hostile.toml"),
+    ("simclr-finetune", "--config {seeds}/hostile.toml --device cpu --out x --from scratch --labels 1 --progress json"),
     ("simclr-import-tf", "{seeds}/tf1/model.ckpt-250228 --out x"),
     ("simclr-eval", "--help"),
     ("simclr-pretrain", "--version"),
@@ -237,7 +230,7 @@ const PRINTED: &[(&str, &str)] = &[
 pub fn cases(seeds: &Seeds) -> Result<Vec<Case>> {
     let mut cases = Vec::new();
     for (program, own) in STAGES {
-        let common = "--config {seeds}/experiment.toml --device cpu --out {dir}/out";
+        let common = "--config {seeds}/hostile.toml --device cpu --out {dir}/out";
         for (option, part) in OPTIONS {
             // An option that is given again replaces nothing: it is given in the place of the common one.
             let taken = option.split(' ').find(|word| ["--config", "--device", "--out"].contains(word));

@@ -1,7 +1,6 @@
 //! `config.json` beside a checkpoint: each key of a wrong type, out of its range, or of another network.
 
-use super::case::{Expect, refused, write};
-use super::checkpoints::Damage;
+use super::case::{Damage, Expect, refused, write};
 use crate::layout::CONFIG;
 use anyhow::{Context, Result};
 use serde_json::{Value as Json, json};

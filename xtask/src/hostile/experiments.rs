@@ -59,8 +59,7 @@ pub fn cases(seeds: &Seeds) -> Result<Vec<Case>> {
         }
     }
     for (i, (line, parts)) in LINES.iter().enumerate() {
-        let expect =
-            if parts.is_empty() { accepted() } else { refused(&[&["experiment.toml|--set"], *parts].concat()) };
+        let expect = if parts.is_empty() { accepted() } else { refused(&[&["hostile.toml|--set"], *parts].concat()) };
         cases.push(with_set(seeds, &format!("set-{i}-{line}"), expect, line.split(" ; ").map(String::from).collect()));
     }
     for (name, text, expect) in texts(seeds) {
@@ -91,7 +90,7 @@ fn with_set(seeds: &Seeds, name: &str, expect: Expect, set: Vec<String>) -> Case
     let seeds = seeds.clone();
     Case::new("experiments", name, "simclr-eval", expect, move |dir| {
         let mut line =
-            words(&format!("plan --config {} --out {}", seeds.path("experiment.toml"), dir.join("out").display()));
+            words(&format!("plan --config {} --out {}", seeds.path("hostile.toml"), dir.join("out").display()));
         set.iter().for_each(|pair| line.extend(["--set".to_string(), pair.clone()]));
         Ok(line)
     })
@@ -291,7 +290,6 @@ const LINES: &[(&str, &[&str])] = &[
     ("augment.transforms=[{name=\"crop\", min_area=0}]", &["augment.transforms[0]"]),
     ("augment.transforms=[{name=\"central_crop\", share=0}]", &["augment.transforms[0]"]),
     ("augment.transforms=\"crop\"", &["augment.transforms"]),
-    ("reproduce.labels=[]", &["reproduce.labels"]),
     ("reproduce.labels=[0]", &["reproduce.labels"]),
     ("reproduce.labels=[nan]", &["reproduce.labels"]),
     ("reproduce.labels=[0.1, 0.1]", &["reproduce.labels"]),
@@ -448,7 +446,7 @@ fn trained(seeds: &Seeds, cases: &mut Vec<Case>) {
     ] {
         let seeds = seeds.clone();
         cases.push(Case::new("experiments", format!("run-{name}"), program, expect, move |dir| {
-            let (config, out) = (seeds.path("experiment.toml"), dir.join("out"));
+            let (config, out) = (seeds.path("hostile.toml"), dir.join("out"));
             let mut line = words(&format!("--config {config} --device cpu --out {} {own}", out.display()));
             set.split(' ').for_each(|pair| line.extend(["--set".to_string(), pair.to_string()]));
             Ok(line)

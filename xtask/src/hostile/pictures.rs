@@ -1,36 +1,12 @@
 //! Damaged pictures and data sets.
 
 use super::bytes::{bmp, flipped, idx, npy, pgm, png, png_that_says, tiff};
-use super::case::{Case, Expect, Seeds, accepted, either, odd_file, refused, words, write};
+use super::case::{Case, Expect, Seeds, accepted, either, odd_file, refused, trained, words, write};
 use super::shards;
 use crate::soak::Draws;
 use anyhow::Result;
 use std::path::Path;
 use std::sync::Arc;
-
-/// A run on a data set in the case's folder `data`, of two steps.
-pub fn trained(
-    seeds: &Seeds,
-    name: &str,
-    set: &[&str],
-    expect: Expect,
-    make: impl Fn(&Path) -> Result<()> + Send + Sync + 'static,
-) -> Case {
-    let seeds = seeds.clone();
-    let set: Vec<String> = set.iter().map(ToString::to_string).collect();
-    Case::new("pictures", name, "simclr-pretrain", expect, move |dir| {
-        let data = dir.join("data");
-        std::fs::create_dir_all(&data)?;
-        make(&data)?;
-        let config = seeds.path("experiment.toml");
-        let mut line = words(&format!("--config {config} --device cpu --out {}", dir.join("out").display()));
-        let own = format!("data.dir={}", data.display());
-        set.iter()
-            .chain([&own])
-            .for_each(|pair| line.extend(["--set".to_string(), pair.replace("{data}", &data.display().to_string())]));
-        Ok(line)
-    })
-}
 
 /// All cases.
 ///
@@ -303,7 +279,7 @@ fn memory(seeds: &Seeds, cases: &mut Vec<Case>) {
             write(&data.join(file), &bytes)
         }));
     }
-    let labels = vec![vec![11; 3073], vec![0; 3072 * 3]].concat();
+    let labels = [vec![11; 3073], vec![0; 3072 * 3]].concat();
     cases.push(trained(seeds, "cifar-of-wrong-lengths", &["data.dataset=cifar10"], refused(&["bin"]), move |data| {
         (1..=5).try_for_each(|i| write(&data.join(format!("data_batch_{i}.bin")), &labels))?;
         write(&data.join("test_batch.bin"), &labels)
@@ -382,7 +358,7 @@ fn tables(seeds: &Seeds, cases: &mut Vec<Case>) {
                 write(&data.join("list.txt"), text)?;
                 let mut line = words(&format!(
                     "--config {} --device cpu --out {} --from scratch --labels 0.5",
-                    seeds.path("experiment.toml"),
+                    seeds.path("hostile.toml"),
                     dir.join("out").display()
                 ));
                 let list = format!("data.lists=[{{labels=0.5, file=\"{}\"}}]", data.join("list.txt").display());

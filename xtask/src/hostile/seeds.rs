@@ -69,7 +69,7 @@ pub fn make(binaries: &Binaries, root: PathBuf) -> Result<Seeds> {
         write(&seeds.at(&format!("idx/{name}-images-idx3-ubyte")), bytes::idx(0x803, &[count, 16, 16], &pixels))?;
         write(&seeds.at(&format!("idx/{name}-labels-idx1-ubyte")), bytes::idx(0x801, &[count], &labels))?;
     }
-    write(&seeds.at("experiment.toml"), EXPERIMENT.replace("IDX", &seeds.path("idx")))?;
+    write(&seeds.at("hostile.toml"), EXPERIMENT.replace("IDX", &seeds.path("idx")))?;
     for i in 0..3 {
         write(&seeds.at(&format!("pictures/{i}.png")), bytes::png(12 + i, 10, 40 * i as u8))?;
     }
@@ -81,7 +81,7 @@ pub fn make(binaries: &Binaries, root: PathBuf) -> Result<Seeds> {
         ensure!(output.status.success(), "{program} {line}: {}", said.trim());
         Ok(())
     };
-    let common = "--config experiment.toml --device cpu --out";
+    let common = "--config hostile.toml --device cpu --out";
     run("simclr-pretrain", &format!("{common} pretrained"))?;
     run("simclr-finetune", &format!("{common} finetuned --from pretrained --labels 1"))?;
     run("simclr-distill", &format!("{common} distilled --teacher finetuned --student self"))?;

@@ -1,8 +1,7 @@
 //! Damaged tar shards.
 
 use super::bytes::{flipped, member, member_that_says, png, tar};
-use super::case::{Case, Expect, Seeds, accepted, either, odd_file, refused, write};
-use super::pictures::trained;
+use super::case::{Case, Expect, Seeds, accepted, either, odd_file, refused, trained, write};
 use crate::soak::Draws;
 use std::sync::Arc;
 

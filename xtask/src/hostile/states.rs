@@ -1,17 +1,15 @@
 //! Damage to the folder of a run that is to go on, or that has finished.
 
 use super::bytes::{Tensors, flipped};
-use super::case::{Case, Expect, ODD_FILES, Seeds, accepted, copy, odd_file, refused, write};
+use super::case::{Case, Damage, Expect, ODD_FILES, Seeds, accepted, copy, odd_file, refused, write};
 use crate::layout::{
-    BEST, CHECKPOINT, CLASSES, CONFIG, EXPERIMENT, LABELS, MANIFEST, METRICS, MODEL, RESULT, state_after,
+    BEST, CHECKPOINT, CLASSES, CONFIG, EVENTS, EXPERIMENT, LABELS, MANIFEST, METRICS, MODEL, RESULT, state_after,
 };
 use crate::soak::Draws;
 use anyhow::{Context, Result};
 use serde_json::{Value as Json, json};
 use std::path::Path;
 use std::sync::Arc;
-
-type Damage = Arc<dyn Fn(&Path) -> Result<()> + Send + Sync>;
 
 /// Steps of a seed; it keeps a state of the last and of the one before.
 const STEPS: u64 = 2;
@@ -49,7 +47,7 @@ impl Cases<'_> {
             copy(&seeds.at(&seed), &run)?;
             damage(&run)?;
             let resume = if resume { " --resume" } else { "" };
-            let (config, run) = (seeds.path("experiment.toml"), run.display());
+            let (config, run) = (seeds.path("hostile.toml"), run.display());
             Ok(super::case::words(&format!("--config {config} --device cpu --out {run}{resume} {own}")))
         }));
     }
@@ -235,8 +233,9 @@ fn others(cases: &mut Cases<'_>, seed: &str) {
         let expect = refused(&[METRICS]);
         cases.unfinished(seed, &format!("metrics-is-{kind}"), expect, move |run| odd_file(kind, &run.join(METRICS)));
     }
-    for name in ["events.out.tfevents.1.2.3", "events.out.tfevents", "events.out.tfevents.1.2.0"] {
-        cases.unfinished(seed, &format!("{name}-of-noise"), accepted(), move |run| write(&run.join(name), [0xff; 999]));
+    for name in ["", ".1.2.3", ".1.2.0"].map(|end| format!("{EVENTS}{end}")) {
+        cases
+            .unfinished(seed, &format!("{name}-of-noise"), accepted(), move |run| write(&run.join(&name), [0xff; 999]));
     }
     cases.unfinished(seed, "half-written-files", accepted(), |run| {
         [&state_after(STEPS), RESULT, MANIFEST, METRICS]

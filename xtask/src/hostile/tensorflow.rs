@@ -1,7 +1,7 @@
 //! Damaged checkpoints of TensorFlow, given to `simclr-import-tf`.
 
 use super::bytes::flipped;
-use super::case::{Case, Expect, ODD_FILES, Seeds, copy, either, odd_file, refused, write};
+use super::case::{Case, Damage, Expect, ODD_FILES, Seeds, copy, either, odd_file, refused, write};
 use crate::soak::Draws;
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
@@ -96,8 +96,6 @@ pub fn cases(seeds: &Seeds) -> Result<Vec<Case>> {
     }
     Ok(cases)
 }
-
-type Damage = Arc<dyn Fn(&Path) -> Result<()> + Send + Sync>;
 
 fn add(cases: &mut Vec<Case>, seeds: &Seeds, (kind, prefix): (&str, &str), name: &str, expect: Expect, damage: Damage) {
     let (from, prefix, kind) = (seeds.at(kind), prefix.to_string(), kind.to_string());

@@ -1,11 +1,10 @@
 //! Damage to what a killed run would go on from, and whether the run has said that it saw it.
 
 use super::moments::Draws;
-use super::states;
 use crate::layout;
 use anyhow::{Context, Result};
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A bit that was flipped.
 pub struct Flip {
@@ -54,4 +53,16 @@ pub fn unnoticed<'a>(flips: impl Iterator<Item = (&'a str, &'a Flip)>, out: &Pat
         found.extend((!told).then(|| format!("{job}: {flip}, and the log does not tell of it")));
     }
     Ok(found)
+}
+
+/// The state files of a run, the newest first.
+fn states(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    let is_state = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        name.starts_with(layout::STATES) && name.ends_with(".safetensors")
+    };
+    let mut found: Vec<_> = entries.filter(is_state).collect();
+    found.sort_by_key(|path| std::cmp::Reverse(path.metadata().and_then(|meta| meta.modified()).ok()));
+    found
 }

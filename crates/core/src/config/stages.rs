@@ -146,10 +146,6 @@ fn one() -> f64 {
 
 impl ReproduceConfig {
     fn relations(&self, at: &str) -> Result<()> {
-        ensure!(
-            !self.labels.is_empty(),
-            "{at}.labels = []: name one amount of labels at least, such as 0.1 or \"all\""
-        );
         for (i, labels) in self.labels.iter().enumerate() {
             labels.check(&format!("{at}.labels holds"))?;
             ensure!(!self.labels[..i].contains(labels), "{at}.labels holds {labels} twice: name each amount once");

@@ -8,11 +8,10 @@ use super::states;
 use crate::params::ParamStore;
 use crate::tensors::{self, FileTensors};
 use crate::{disk, hub, stages};
-use anyhow::{Context, Error, Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use candle_core::Tensor;
-use safetensors::SafeTensorError;
 use serde_json::Value as Json;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Writes `model.safetensors` and `config.json` into `dir`, which is made where it is missing.
@@ -142,24 +141,7 @@ pub fn read_tensors(path: &Path) -> Result<(BTreeMap<String, Tensor>, String)> {
 /// # Errors
 /// When the file cannot be written.
 pub fn write_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>, metadata: (&str, &str)) -> Result<()> {
-    write_tensors_then(path, tensors, metadata, |_| Ok(()))
-}
-
-/// The same, with `then` at the file before it is in its place.
-pub(super) fn write_tensors_then(
-    path: &Path,
-    tensors: &BTreeMap<String, Tensor>,
-    (key, value): (&str, &str),
-    then: impl Fn(&Path) -> Result<()>,
-) -> Result<()> {
-    disk::atomically(path, |partial| {
-        let metadata = HashMap::from([(key.to_string(), value.to_string())]);
-        safetensors::serialize_to_file(tensors, Some(metadata), partial).map_err(|error| match error {
-            SafeTensorError::IoError(error) => Error::from(error),
-            other => other.into(),
-        })?;
-        then(partial)
-    })
+    tensors::write(path, tensors, metadata, |_| Ok(()))
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 //!
 //! Each is a file of its own, named after its step, so that writing one touches no other.
 
-use super::checkpoint::write_tensors_then;
 use super::layout::{STATE, STATES, state_after};
 use crate::bounds;
 use crate::disk::{self, Hash};
@@ -42,7 +41,7 @@ pub fn save(dir: &Path, step: u64, kept: usize, (tensors, facts): (&BTreeMap<Str
     let mut facts = facts.clone();
     facts["step"] = json!(step);
     facts["sha256"] = json!("0".repeat(DIGITS));
-    write_tensors_then(&dir.join(state_after(step)), tensors, (KEY, &facts.to_string()), seal)?;
+    tensors::write(&dir.join(state_after(step)), tensors, (KEY, &facts.to_string()), seal)?;
     // This one, and of those before it as many as are kept.
     for (_, path) in all(dir)?.into_iter().filter(|(of, _)| *of <= step).skip(kept) {
         std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
@@ -255,9 +254,9 @@ mod tests {
     #[test]
     fn a_state_of_an_earlier_version_goes_on_and_gives_way() {
         let dir = tempfile::tempdir().unwrap();
-        let tensors = BTreeMap::from([("a".to_string(), Tensor::new(1f32, &Device::Cpu).unwrap())]);
+        let held = BTreeMap::from([("a".to_string(), Tensor::new(1f32, &Device::Cpu).unwrap())]);
         let facts = json!({"step": 7}).to_string();
-        super::super::checkpoint::write_tensors(&dir.path().join(STATE), &tensors, (KEY, &facts)).unwrap();
+        tensors::write(&dir.path().join(STATE), &held, (KEY, &facts), |_| Ok(())).unwrap();
         assert_eq!(step_of(dir.path()), Some(7));
         save_after(dir.path(), 8);
         assert_eq!((step_of(dir.path()), dir.path().join(STATE).exists()), (Some(8), true));

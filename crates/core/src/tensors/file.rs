@@ -3,9 +3,10 @@
 use super::header::Header;
 use crate::disk::{self, Hash};
 use crate::fit::short;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Error, Result, ensure};
 use candle_core::{Device, Tensor};
-use std::collections::BTreeMap;
+use safetensors::SafeTensorError;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -86,4 +87,24 @@ fn open(path: &Path) -> Result<(File, Header, u64)> {
 
 fn damaged(path: &Path, length: u64) -> String {
     format!("{} is damaged or no safetensors file ({length} bytes)", path.display())
+}
+
+/// Writes tensors as one file with one key of metadata, in one rename, with `then` at the file before it is in its place.
+///
+/// # Errors
+/// When the file cannot be written, or `then` fails.
+pub fn write(
+    path: &Path,
+    tensors: &Tensors,
+    (key, value): (&str, &str),
+    then: impl Fn(&Path) -> Result<()>,
+) -> Result<()> {
+    disk::atomically(path, |partial| {
+        let metadata = HashMap::from([(key.to_string(), value.to_string())]);
+        safetensors::serialize_to_file(tensors, Some(metadata), partial).map_err(|error| match error {
+            SafeTensorError::IoError(error) => Error::from(error),
+            other => other.into(),
+        })?;
+        then(partial)
+    })
 }

@@ -5,4 +5,4 @@ mod file;
 mod header;
 
 pub use check::check;
-pub use file::{FileTensors, Tensors, Texts, metadata, parse, read};
+pub use file::{FileTensors, Tensors, Texts, metadata, parse, read, write};

@@ -11,7 +11,7 @@ use simclr_core::cli::ProgressMode;
 use simclr_core::config::{Config, Named};
 use simclr_core::params::Match;
 use simclr_core::rng::Purpose;
-use simclr_core::run::{Opened, Run, RunOptions};
+use simclr_core::run::{Opened, Run, RunOptions, states};
 use simclr_core::testing::assert_close;
 use simclr_core::train::{TrainOptions, train};
 use simclr_data::{Loader, ViewMaker};
@@ -159,7 +159,8 @@ fn pretrain_among(group: &Group, out: &Path, stop: Option<u64>, remembers: bool)
 
 /// The final weights, the last state, and what was logged.
 fn traces(out: &Path) -> (Vec<u8>, BTreeMap<String, Vec<u8>>, Vec<Json>) {
-    let state = candle_core::safetensors::load(out.join("state.safetensors"), &Device::Cpu).unwrap();
+    let newest = &states::names(out).unwrap()[0];
+    let state = candle_core::safetensors::load(out.join(newest), &Device::Cpu).unwrap();
     let bytes = |t: &Tensor| {
         let numbers: Vec<f32> = t.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1().unwrap();
         numbers.iter().flat_map(|v| v.to_le_bytes()).collect()
