@@ -170,7 +170,7 @@ fn pretraining_begins_with_given_weights() {
 fn an_imported_network_goes_through_every_stage() {
     let desk = Desk::new();
     // A ResNet-18 without a head, as torchvision has it; 33 pixels are the smallest pictures that get its stem.
-    let set = ["data.image_size=33", "model.proj_layers=0", "model.max_pool=torch"];
+    let set = ["data.image_size=33", "model.proj_layers=0", "model.max_pool=torch", "finetune.proj_selector=0"];
     desk.pretrain("own", &set).unwrap();
     let mut tensors = checkpoint::load(&desk.path("own")).unwrap().tensors;
     tensors.retain(|name, _| !name.starts_with("layer1.0.downsample") && !name.starts_with("fc."));
