@@ -18,6 +18,6 @@ fn main() -> Result<()> {
     let unused = Rng::stream(0, Purpose::Test, &[]);
     ViewMaker::eval(&EvalConfig::default(), side).view(picture.view(), &unused, &mut view);
     let images = Tensor::from_vec(view, (1, side, side, channels), &Device::Cpu)?;
-    println!("{:?}", model.features(std::iter::once(Ok(images)), 0)?);
+    simclr_core::cli::say(format_args!("{:?}", model.features(std::iter::once(Ok(images)), 0)?));
     Ok(())
 }

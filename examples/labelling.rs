@@ -72,13 +72,17 @@ fn main() -> Result<()> {
             let accuracies = simulate(&args, (&pool, &test, classes), way == 0, seed)?;
             means.iter_mut().zip(&accuracies).for_each(|(mean, a)| *mean += a / args.seeds as f64);
             let shown: Vec<String> = accuracies.iter().map(|a| format!("{:.1}", 100.0 * a)).collect();
-            println!("seed {seed}, {} {}", if way == 0 { "chosen" } else { "random" }, shown.join("  "));
+            simclr_core::cli::say(format_args!(
+                "seed {seed}, {} {}",
+                if way == 0 { "chosen" } else { "random" },
+                shown.join("  ")
+            ));
         }
     }
-    println!("\nlabels  chosen  random");
+    simclr_core::cli::say(format_args!("\nlabels  chosen  random"));
     for round in 0..args.rounds {
         let [chosen, random] = [&means[0], &means[1]].map(|mean| 100.0 * mean[round]);
-        println!("{:>6}  {chosen:>6.2}  {random:>6.2}", (round + 1) * args.labels);
+        simclr_core::cli::say(format_args!("{:>6}  {chosen:>6.2}  {random:>6.2}", (round + 1) * args.labels));
     }
     Ok(())
 }

@@ -53,7 +53,7 @@ fn passed(test: &str, output: Output) {
     for line in text.lines().filter_map(|line| line.strip_prefix("SKIPPED ")) {
         simclr_tests::skipped(test, line);
     }
-    println!("{text}");
+    eprintln!("{text}");
 }
 
 /// A network with other numbers everywhere than those that a fresh one begins with.

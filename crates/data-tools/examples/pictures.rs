@@ -88,7 +88,12 @@ fn main() -> Result<()> {
         std::fs::create_dir_all(&folder)?;
         write(&data.test, i, &folder.join(name(i)), format)?;
     }
-    println!("{} pictures, {} to measure on, in {}", chosen.len(), args.test.min(data.test.len()), args.out.display());
+    simclr_core::cli::say(format_args!(
+        "{} pictures, {} to measure on, in {}",
+        chosen.len(),
+        args.test.min(data.test.len()),
+        args.out.display()
+    ));
     Ok(())
 }
 

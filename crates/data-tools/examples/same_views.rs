@@ -49,7 +49,9 @@ fn main() -> Result<()> {
             let rate = all as f64 / clock.elapsed().as_secs_f64();
             let status = std::fs::read_to_string("/proc/self/status").context("memory")?;
             let memory = status.lines().find(|l| l.starts_with("VmRSS")).unwrap_or_default();
-            println!("{form} epoch {epoch}: views {digest:016x}, {rate:.0} images/s, {memory}, {n} test images");
+            simclr_core::cli::say(format_args!(
+                "{form} epoch {epoch}: views {digest:016x}, {rate:.0} images/s, {memory}, {n} test images"
+            ));
         }
     }
     Ok(())

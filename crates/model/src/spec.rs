@@ -92,7 +92,12 @@ impl ModelSpec {
         within("in_channels", self.in_channels, &bounds::CHANNELS)?;
         within("image_size", self.image_size, &bounds::IMAGE_SIZE)?;
         within("classes", self.classes, &bounds::CLASSES)?;
-        within("proj_selector", self.proj_selector, &(-1..=self.model.proj_layers as i64))?;
+        let (layers, selector) = (self.model.proj_layers, self.proj_selector);
+        ensure!(
+            layers > 0 || matches!(selector, -1 | 0),
+            "proj_selector = {selector}: this network has no projection head; use 0, the encoder"
+        );
+        within("proj_selector", selector, &(-1..=layers as i64))?;
         let (names, classes) = (self.class_names.len(), self.classes);
         ensure!(
             names == 0 || names == classes,

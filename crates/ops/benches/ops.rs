@@ -5,7 +5,7 @@
 //! peak that the convolutions are held against in the table at the end.
 //!
 //! `N` images, `S` their side, `C` input and `O` output channels, `K` the side of a kernel.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::print_stdout)]
 
 use candle_core::{Device, Result, Tensor};
 use criterion::measurement::WallTime;
