@@ -10,11 +10,12 @@ use std::time::Duration;
 
 /// The experiment, and what makes it small enough for an emulated GPU.
 const EXPERIMENT: &str = "configs/quickstart.toml";
-const SMALL: [&str; 5] = [
+const SMALL: [&str; 6] = [
     "data.limit=40",
     "data.image_size=16",
     "model.width=0.0625",
     "pretrain.training.batch=4",
+    "pretrain.training.warmup={steps=1}",
     "supervised.training.batch=4",
 ];
 /// Steps of pretraining, and steps between its saved states.
