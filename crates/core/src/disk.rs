@@ -202,6 +202,20 @@ impl Hash {
         self.0.update(bytes);
     }
 
+    /// Adds all bytes that are left of a file.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn add_rest(&mut self, file: &mut impl Read) -> std::io::Result<()> {
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            match file.read(&mut buffer)? {
+                0 => return Ok(()),
+                n => self.add(&buffer[..n]),
+            }
+        }
+    }
+
     /// The hash, in hexadecimal.
     pub fn finish(self) -> String {
         hex(self.0.finalize())
@@ -213,15 +227,9 @@ impl Hash {
 /// # Errors
 /// When the file cannot be read.
 pub fn file_sha256(path: &Path) -> Result<String> {
-    let context = || format!("cannot read {}", path.display());
-    let mut file = open(path)?;
-    let (mut hash, mut buffer) = (Hash::new(), vec![0; 1 << 20]);
-    loop {
-        match file.read(&mut buffer).with_context(context)? {
-            0 => return Ok(hash.finish()),
-            n => hash.add(&buffer[..n]),
-        }
-    }
+    let (mut file, mut hash) = (open(path)?, Hash::new());
+    hash.add_rest(&mut file).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(hash.finish())
 }
 
 /// The name that git gives to these bytes: SHA-1 of a header and them.

@@ -1,6 +1,7 @@
 //! `result.json`, which says that a run is complete, and what it is held against: the files that the run handed on.
 
 use super::layout::{CHECKPOINT, CONFIG, MODEL, RESULT};
+use crate::fit::short;
 use crate::{disk, stages};
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value as Json, json};
@@ -39,15 +40,10 @@ pub fn write(dir: &Path, stage: &str, result: &Json) -> Result<()> {
 /// When it does not hold, and `again` does not ask; when a file cannot be read.
 pub fn read(dir: &Path, stage: &str, again: bool) -> Result<Option<Json>> {
     let path = dir.join(RESULT);
-    if !path.exists() {
-        return Ok(None);
-    }
-    let wrong = match disk::read_json(&path) {
-        Ok(result) => match fault(dir, stage, &result)? {
-            None => return Ok(Some(result)),
-            Some(fault) => fault,
-        },
-        Err(error) => format!("{error:#}"),
+    let wrong = match held(dir, stage)? {
+        None => return Ok(None),
+        Some(Ok(result)) => return Ok(Some(result)),
+        Some(Err(wrong)) => wrong,
     };
     if !again {
         bail!(
@@ -61,11 +57,33 @@ pub fn read(dir: &Path, stage: &str, again: bool) -> Result<Option<Json>> {
     Ok(None)
 }
 
+/// The result of a run of `stage` that is finished and holds; nothing is changed, so that no lock is needed.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn whole(dir: &Path, stage: &str) -> Result<Option<Json>> {
+    Ok(held(dir, stage)?.and_then(|result| result.ok()))
+}
+
+/// The result that a folder holds, or why it does not hold.
+fn held(dir: &Path, stage: &str) -> Result<Option<Result<Json, String>>> {
+    let path = dir.join(RESULT);
+    if !path.exists() {
+        return Ok(None);
+    }
+    Ok(Some(match disk::read_json(&path) {
+        Ok(result) => match fault(dir, stage, &result)? {
+            None => Ok(result),
+            Some(fault) => Err(fault),
+        },
+        Err(error) => Err(format!("{error:#}")),
+    }))
+}
+
 /// Why a result does not hold.
 fn fault(dir: &Path, stage: &str, result: &Json) -> Result<Option<String>> {
     if result[STAGE].as_str() != Some(stage) {
-        let shown: String = result[STAGE].to_string().chars().take(40).collect();
-        return Ok(Some(format!("its {STAGE} is {shown}, not \"{stage}\"")));
+        return Ok(Some(format!("its {STAGE} is {}, not \"{stage}\"", short(&result[STAGE]))));
     }
     let Some(files) = result[FILES].as_object() else {
         // Of an earlier version, which kept no checksums.
@@ -77,7 +95,7 @@ fn fault(dir: &Path, stage: &str, result: &Json) -> Result<Option<String>> {
     for (name, sum) in files {
         // Names that we write, and no path that leads elsewhere.
         if ![MODEL, CONFIG].iter().any(|ours| *name == format!("{CHECKPOINT}/{ours}")) {
-            return Ok(Some(format!("its {FILES} name {:?}", name.chars().take(40).collect::<String>())));
+            return Ok(Some(format!("its {FILES} name \"{}\"", short(name))));
         }
         let path = dir.join(name);
         if !path.is_file() {

@@ -123,7 +123,7 @@ impl Run {
     fn open_folder(options: &RunOptions<'_>, manifest: Json) -> Result<Opened> {
         let (dir, path) = (options.out, options.out.join(MANIFEST));
         // A finished run is only read: no lock, and its folder need not be writable.
-        if let Some(Held { same: Same::Run, result: Some(result), .. }) = held(options, &manifest)? {
+        if let Some(Held { same: Same::Run, result: Some(result), .. }) = held(options, &manifest, finished::whole)? {
             return Ok(Opened::Done(result));
         }
         if options.extend.is_some() && !path.exists() {
@@ -132,7 +132,7 @@ impl Run {
         std::fs::create_dir_all(dir).with_context(|| format!("cannot make the folder {}", dir.display()))?;
         let lock = Lock::take(dir)?;
         // Again: another process may have changed it before it gave the lock back.
-        let held = held(options, &manifest)?;
+        let held = held(options, &manifest, |dir, stage| finished::read(dir, stage, options.resume))?;
         let resumed = held.is_some();
         let mut extended_at = None;
         match held {
@@ -275,8 +275,12 @@ struct Held {
     left_over: bool,
 }
 
-/// What [`RunOptions::out`] holds; `None` where it holds no run.
-fn held(options: &RunOptions<'_>, wanted: &Json) -> Result<Option<Held>> {
+/// What [`RunOptions::out`] holds, its result as `finished` reads it; `None` where it holds no run.
+fn held(
+    options: &RunOptions<'_>,
+    wanted: &Json,
+    finished: impl FnOnce(&Path, &str) -> Result<Option<Json>>,
+) -> Result<Option<Held>> {
     let (dir, path) = (options.out, options.out.join(MANIFEST));
     if !path.exists() {
         return Ok(None);
@@ -286,7 +290,7 @@ fn held(options: &RunOptions<'_>, wanted: &Json) -> Result<Option<Held>> {
     // Of one that was extended, and of which the old result is still there, the checkpoint may be gone already.
     let left_over = extend::last(&manifest).is_some()
         && disk::read_json(&dir.join(RESULT)).is_ok_and(|result| extend::is_left_over(&manifest, &result));
-    let result = if left_over { None } else { finished::read(dir, options.stage, options.resume)? };
+    let result = if left_over { None } else { finished(dir, options.stage)? };
     Ok(Some(Held { manifest, same, result, left_over }))
 }
 
@@ -399,6 +403,20 @@ pub(crate) mod tests {
         assert!(message(open(&out, 0.5, false)).contains("another run"));
         let resolved = std::fs::read_to_string(out.join(EXPERIMENT)).unwrap();
         assert!(resolved.contains("knn_temperature"), "defaults are written out: {resolved}");
+    }
+
+    #[test]
+    fn a_result_that_does_not_hold_is_set_aside_under_the_lock_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let Opened::Fresh(run) = open(dir.path(), 0.1, false).unwrap() else { panic!("a fresh run") };
+        run.finish(&json!({"top1": 0.5})).unwrap();
+        std::fs::write(dir.path().join(RESULT), "{}").unwrap();
+        let held = Lock::take(dir.path()).unwrap();
+        assert!(message(open(dir.path(), 0.1, true)).contains("another process"));
+        assert!(dir.path().join(RESULT).exists(), "it is the other process's to change");
+        drop(held);
+        assert!(matches!(open(dir.path(), 0.1, true).unwrap(), Opened::Resume(_)));
+        assert!(!dir.path().join(RESULT).exists());
     }
 
     #[test]

@@ -155,13 +155,7 @@ fn sealed(path: &Path) -> Result<Option<Sealed>> {
     let mut hash = Hash::new();
     hash.add(&length);
     hash.add(&header);
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => break,
-            n => hash.add(&buffer[..n]),
-        }
-    }
+    hash.add_rest(&mut file)?;
     Ok(Some(Sealed { at: (length.len() + place) as u64, said, found: hash.finish() }))
 }
 
