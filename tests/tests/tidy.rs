@@ -91,9 +91,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("estimate", &["core", "model"]),
     ("stage", &["ops", "core", "data", "model"]),
     ("report", &["core", "data", "data-tools"]),
+    ("study", &["core", "data", "report"]),
     ("publish", &["core", "data", "model"]),
     ("recipe", &["alloc", "ops", "core", "data", "stage", "pretrain"]),
-    ("eval", &["alloc", "ranks", "ops", "core", "data", "model", "stage", "estimate", "pretrain", "report", "publish"]),
+    ("eval", &["alloc", "ranks", "ops", "core", "data", "model", "stage", "estimate", "pretrain", "report", "study", "publish"]),
     ("xtask", &["align", "emulator"]),
 ];
 const A_STAGE_MAY_USE: &[&str] = &["alloc", "ranks", "ops", "core", "data", "data-tools", "model", "estimate", "stage"];

@@ -1,0 +1,10 @@
+//! A study: a grid of experiments that answers one question, such as whether bigger networks gain more from few labels.
+//!
+//! An experiment is one file of choices; a study varies some of them over a base. Each combination is a *cell*, run with several
+//! seeds; cells share the runs of stages that nothing of theirs decides differently.
+
+#![forbid(unsafe_code)]
+
+pub mod outcome;
+
+pub use outcome::Outcome;
