@@ -6,5 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod outcome;
+pub mod page;
+pub mod testing;
 
 pub use outcome::Outcome;
