@@ -31,8 +31,8 @@ fn table(classes: &[String], confusion: &[(u32, u32, usize)]) -> String {
         }
     }
     let mut out = String::from(
-        "<table class=\"confusion\"><caption>Rows: the class; columns: what it was taken for; numbers of \
-         pictures</caption>\n<thead><tr><td></td>",
+        "<table class=\"confusion\"><caption><span>Rows: the class; columns: what it was taken for; numbers of \
+         pictures</span></caption>\n<thead><tr><td></td>",
     );
     classes.iter().for_each(|class| {
         let _ = write!(out, "<th scope=\"col\" class=\"up\"><span>{}</span></th>", escape(class));

@@ -5,8 +5,16 @@
 
 #![forbid(unsafe_code)]
 
+mod file;
+mod gather;
+mod grid;
 pub mod outcome;
 pub mod page;
+mod plan;
+pub mod statistics;
 pub mod testing;
 
+pub use file::Study;
+pub use gather::gather;
 pub use outcome::Outcome;
+pub use plan::{Choice, Plan, SharedJob};

@@ -29,7 +29,7 @@ pub fn made(outcome: &Outcome) -> String {
     out += "</dl>\n";
     let axes = grid::varied(outcome);
     let mut table = String::from(
-        "<table class=\"results\"><caption>Wall time of one run: the mean over seeds</caption>\n<thead><tr><th scope=\"col\">Cell\
+        "<table class=\"results\"><caption><span>Wall time of one run: the mean over seeds</span></caption>\n<thead><tr><th scope=\"col\">Cell\
          </th><th scope=\"col\">Method</th><th scope=\"col\">Labels</th><th scope=\"col\">Parameters</th><th scope=\"col\">Time\
          </th></tr></thead>\n<tbody>\n",
     );
@@ -66,8 +66,8 @@ pub fn differences(outcome: &Outcome) -> String {
         return format!("<p>Every cell is the base, <code>{base}</code>, as it stands.</p>\n");
     }
     let mut out = String::from(
-        "<table class=\"results\"><caption>Keys in which some cell differs from the base; a dot where a cell has the base's \
-         value</caption>\n<thead><tr><th scope=\"col\">Cell</th>",
+        "<table class=\"results\"><caption><span>Keys in which some cell differs from the base; a dot where a cell has the base's \
+         value</span></caption>\n<thead><tr><th scope=\"col\">Cell</th>",
     );
     for (key, _) in &keys {
         let _ = write!(out, "<th scope=\"col\"><code>{}</code></th>", escape(key).replace('.', ".<wbr>"));

@@ -1,6 +1,7 @@
 //! What of an outcome stands together: methods at an amount of labels, axes that vary, means over seeds, names for people.
 
 use crate::outcome::{Axis, Cell, Measure, Outcome};
+use crate::statistics::{deviation, mean};
 use simclr_core::config::LabelAmount;
 use simclr_core::stages::{Method, STAGES};
 
@@ -18,10 +19,8 @@ pub struct Spread {
 impl Spread {
     /// Of some values; `None` where there are none.
     pub fn of(values: &[f64]) -> Option<Self> {
-        let n = values.len();
-        let mean = values.iter().sum::<f64>() / n as f64;
-        let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
-        (n > 0).then(|| Self { mean, deviation: (n > 1).then(|| (squares / (n - 1) as f64).sqrt()), n })
+        let of = || Self { mean: mean(values), deviation: deviation(values), n: values.len() };
+        (!values.is_empty()).then(of)
     }
 }
 

@@ -25,8 +25,8 @@ pub fn html(outcome: &Outcome) -> String {
 /// What the numbers are, in a sentence.
 fn caption(outcome: &Outcome) -> String {
     format!(
-        "<caption>Top-1 on the test images of {}, in %: mean ± sample standard deviation over seeds ({}). Best of each \
-         comparison in colour.</caption>",
+        "<caption><span>Top-1 on the test images of {}, in %: mean ± sample standard deviation over seeds ({}). Best of each \
+         comparison in colour.</span></caption>",
         escape(&outcome.dataset),
         grid::seeds(outcome)
     )
@@ -152,7 +152,7 @@ fn published(outcome: &Outcome) -> String {
     let mut out = String::new();
     for table in &outcome.published {
         let title = escape(&table.title);
-        let mut inner = format!("<table class=\"results\"><caption>{title}</caption>\n<thead><tr>");
+        let mut inner = format!("<table class=\"results\"><caption><span>{title}</span></caption>\n<thead><tr>");
         for column in &table.columns {
             let _ = write!(inner, "<th scope=\"col\">{}</th>", escape(column));
         }
