@@ -50,6 +50,8 @@ pub struct Look {
     pub images: usize,
     /// Test images that there are.
     pub of: usize,
+    /// Training images among which neighbours were looked for.
+    pub among: usize,
     /// Names of the classes.
     pub classes: Vec<String>,
     /// What classified them.
@@ -126,6 +128,7 @@ mod tests {
             network: "n".into(),
             images: 2,
             of: 3,
+            among: 9,
             classes: vec!["a<b".into(), "c".into()],
             judge: Judge::Classifier,
             top1: 0.5,

@@ -237,6 +237,7 @@ pub fn look() -> Look {
         network: "Fine-tuned on 1 % of the labels, the base's cell, seed 0".into(),
         images: 1440,
         of: 2000,
+        among: 6000,
         classes: classes.map(String::from).to_vec(),
         judge: Judge::Classifier,
         top1: 0.917,

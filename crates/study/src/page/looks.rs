@@ -46,8 +46,9 @@ fn one(look: &Look) -> String {
     if !look.gallery.is_empty() {
         let _ = write!(
             out,
-            "<h3>Nearest neighbours</h3>\n<p>Test images, and the training images whose features are most similar. Framed where the \
-             class is the same.</p>\n{}",
+            "<h3>Nearest neighbours</h3>\n<p>Test images, and of {} training images those whose features are most similar. Framed \
+             where the class is the same.</p>\n{}",
+            look.among,
             look.gallery()
         );
     }

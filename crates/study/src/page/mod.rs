@@ -15,6 +15,7 @@ use crate::outcome::{Outcome, Verdict};
 use anyhow::Result;
 use simclr_core::readable::duration;
 use simclr_core::stages::TOOL;
+use simclr_data::source::title;
 use simclr_report::html::{document, escape};
 use simclr_report::look::Look;
 use std::fmt::Write;
@@ -42,13 +43,13 @@ pub fn html(outcome: &Outcome, pool: &Path, looks: &[Look]) -> Result<String> {
     ];
     let mut body = header(outcome);
     body += "<nav aria-label=\"Contents\"><ul class=\"contents\">";
-    for (id, title, _) in &sections {
+    for (id, heading, _) in &sections {
         // Writing to a string cannot fail.
-        let _ = write!(body, "<li><a href=\"#{id}\">{title}</a></li>");
+        let _ = write!(body, "<li><a href=\"#{id}\">{heading}</a></li>");
     }
     body += "</ul></nav>\n</header>\n<main>\n";
-    for (id, title, inner) in &sections {
-        let _ = writeln!(body, "<section id=\"{id}\"><h2>{title}</h2>\n{inner}</section>");
+    for (id, heading, inner) in &sections {
+        let _ = writeln!(body, "<section id=\"{id}\"><h2>{heading}</h2>\n{inner}</section>");
     }
     body += "</main>\n";
     body += &footer();
@@ -64,7 +65,7 @@ fn header(outcome: &Outcome) -> String {
         escape(&outcome.question),
         escape(&outcome.study),
         escape(&outcome.scale),
-        escape(&outcome.dataset),
+        escape(title(&outcome.dataset, None)),
         escape(&made.hardware),
         escape(&made.date),
         duration(made.seconds)
@@ -129,7 +130,7 @@ pub fn index(outcomes: &[Outcome]) -> Result<String> {
             escape(&file(outcome)),
             escape(&outcome.title),
             escape(&outcome.scale),
-            escape(&outcome.dataset),
+            escape(title(&outcome.dataset, None)),
             grid::seeds(outcome),
             duration(outcome.made.seconds),
             escape(&outcome.question),

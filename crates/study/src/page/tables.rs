@@ -27,7 +27,7 @@ fn caption(outcome: &Outcome) -> String {
     format!(
         "<caption><span>Top-1 on the test images of {}, in %: mean ± sample standard deviation over seeds ({}). Best of each \
          comparison in colour.</span></caption>",
-        escape(&outcome.dataset),
+        escape(simclr_data::source::title(&outcome.dataset, None)),
         grid::seeds(outcome)
     )
 }
