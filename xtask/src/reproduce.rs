@@ -5,6 +5,7 @@ mod display;
 mod extras;
 mod folds;
 mod forecast;
+pub mod grid;
 mod job;
 mod own;
 mod pace;

@@ -1,15 +1,16 @@
 //! `study`: the runs of a grid of experiments, and what they came to.
 
+mod estimate;
 mod text;
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use simclr_core::cli::say;
-use simclr_core::config::Config;
+use simclr_core::config::{Config, LabelAmount};
 use simclr_core::disk;
 use simclr_core::run::{NUMERICS, layout};
 use simclr_study::outcome::Made;
-use simclr_study::{Choice, Plan, Study};
+use simclr_study::{Choice, Outcome, Plan, Study};
 use std::path::PathBuf;
 
 /// What is done with a study.
@@ -17,6 +18,10 @@ use std::path::PathBuf;
 pub enum StudyCommand {
     /// Write the experiments of its cells, and print its runs as JSON
     Plan(StudyArgs),
+    /// Tell what each cell takes, here and on GPUs: time and memory; nothing is run
+    Estimate(estimate::EstimateArgs),
+    /// Print how its cells stand beside the best, as JSON
+    Standing(StandingArgs),
     /// Write results.json and index.html of what has finished, and print its tables
     Report(ReportArgs),
 }
@@ -53,6 +58,21 @@ pub struct StudyArgs {
     pub seeds: Option<Vec<u64>>,
 }
 
+/// By what cells are compared.
+#[derive(Clone, Debug, Args)]
+pub struct StandingArgs {
+    #[command(flatten)]
+    study: StudyArgs,
+
+    /// The method whose accuracy counts, such as `finetuned`
+    #[arg(long)]
+    method: String,
+
+    /// On how many labels
+    #[arg(long, value_name = "AMOUNT")]
+    labels: LabelAmount,
+}
+
 /// What a report says of how it was made.
 #[derive(Clone, Debug, Args)]
 pub struct ReportArgs {
@@ -74,12 +94,17 @@ pub struct ReportArgs {
     /// How many runs computed at the same time
     #[arg(long, default_value_t = 1)]
     at_once: usize,
+
+    /// The key that the cells vary: the report says which value to take, by the accuracy of METHOD on AMOUNT, and takes cells that have
+    /// fewer seeds than others as they are
+    #[arg(long, value_names = ["KEY", "METHOD", "AMOUNT"], num_args = 3)]
+    ablation: Option<Vec<String>>,
 }
 
 impl StudyArgs {
-    fn plan(&self) -> Result<Plan> {
+    fn plan(&self, images: Option<usize>) -> Result<Plan> {
         let study = Study::load(&self.study, &self.scale)?;
-        let choice = Choice { set: self.set.clone(), cells: self.cells.clone(), seeds: self.seeds.clone() };
+        let choice = Choice { set: self.set.clone(), cells: self.cells.clone(), seeds: self.seeds.clone(), images };
         Plan::new(study, &choice, &self.pool)
     }
 }
@@ -91,30 +116,43 @@ impl StudyArgs {
 pub fn study(command: &StudyCommand) -> Result<()> {
     match command {
         StudyCommand::Plan(args) => {
-            let plan = args.plan()?;
+            let plan = args.plan(None)?;
             let folder = args.out.join(layout::CELLS);
             plan.write_configs(&folder)?;
             say(serde_json::to_string_pretty(&plan.runs(&folder)).context("writing the plan")?);
+            Ok(())
+        }
+        StudyCommand::Estimate(args) => estimate::estimate(args),
+        StudyCommand::Standing(args) => {
+            let outcome = gathered(&args.study.plan(None)?, unmade())?;
+            let places = simclr_study::standing(&outcome, &args.method, args.labels)?;
+            say(serde_json::to_string(&places).context("writing the standing")?);
             Ok(())
         }
         StudyCommand::Report(args) => report(args),
     }
 }
 
+/// Of a report that is written nowhere.
+fn unmade() -> Made {
+    let unknown = || "unknown".to_string();
+    let (commit, hardware, simd, date) = (unknown(), unknown(), unknown(), unknown());
+    Made { commit, numerics: NUMERICS, hardware, simd, date, seconds: 0.0, runs: 0, at_once: 1 }
+}
+
+fn gathered(plan: &Plan, made: Made) -> Result<Outcome> {
+    simclr_study::gather(plan, &Config::load(&plan.study.base, &[])?, made)
+}
+
 fn report(args: &ReportArgs) -> Result<()> {
-    let plan = args.study.plan()?;
-    let base = Config::load(&plan.study.base, &[])?;
-    let made = Made {
-        commit: args.commit.clone(),
-        numerics: NUMERICS,
-        hardware: args.hardware.clone(),
-        simd: String::new(),
-        date: args.date.clone(),
-        seconds: 0.0,
-        runs: 0,
-        at_once: args.at_once,
-    };
-    let outcome = simclr_study::gather(&plan, &base, made)?;
+    let plan = args.study.plan(None)?;
+    let (commit, hardware, date) = (args.commit.clone(), args.hardware.clone(), args.date.clone());
+    let mut outcome = gathered(&plan, Made { commit, hardware, date, at_once: args.at_once, ..unmade() })?;
+    if let Some([key, method, labels]) = args.ablation.as_deref() {
+        let places = simclr_study::standing(&outcome, method, labels.parse().context("--ablation")?)?;
+        outcome.conclusions = simclr_study::conclusions(&places, key);
+        outcome.missing.clear();
+    }
     let out = &args.study.out;
     std::fs::create_dir_all(out).with_context(|| format!("creating {}", out.display()))?;
     let json = serde_json::to_value(&outcome).context("writing the results")?;
