@@ -3,7 +3,7 @@
 
 use crate::layout;
 use crate::readable::duration;
-use crate::reproduce::grid::{Grid, made};
+use crate::reproduce::grid::Grid;
 use crate::workspace;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
@@ -127,11 +127,8 @@ pub fn run(args: &Args) -> Result<()> {
             break;
         }
     }
-    let mut told = made(grid.lanes()?);
-    told.extend(["--ablation".into(), key, args.method.clone(), labels]);
-    let told: Vec<&str> = told.iter().map(String::as_str).collect();
     let seeds: Vec<u64> = (0..args.seeds).collect();
-    say!("\n{}", grid.ask("report", (&[], &seeds), &told)?.trim_end());
+    grid.report((&[], &seeds), &["--ablation", &key, &args.method, &labels])?;
     say!("{} in all; page: {}", duration(start.elapsed().as_secs_f64()), out.join(layout::PAGE).display());
     Ok(())
 }

@@ -1,13 +1,17 @@
 //! A grid of experiments: its programs, its runs, and what is asked about it.
 
 use super::job::{Common, Job};
-use super::{crew, extras, output_of, read, run_jobs};
+use super::run::{first, output_of, read, run_jobs};
+use super::{crew, extras};
 use crate::layout;
 use crate::machine;
+use crate::output;
+use crate::readable::duration;
 use crate::stages::{self, TOOL};
 use crate::workspace::{Binaries, Extras};
 use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// Digits of a commit that are told.
 const DIGITS: usize = 12;
@@ -33,7 +37,7 @@ impl Grid {
         set: Vec<String>,
         (device, at_once, threads): (String, Option<usize>, Option<usize>),
     ) -> Result<Self> {
-        let binaries = Binaries::build(&stages::programs(), super::first(&device), extras_of(file, scale, &set)?)?;
+        let binaries = Binaries::build(&stages::programs(), first(&device), extras_of(file, scale, &set)?)?;
         let common = Common { config: file.into(), set: Vec::new(), device, threads, ranks: None, at_once };
         Ok(Self::new(binaries, common, told((file, scale), None, out, &set), out))
     }
@@ -41,14 +45,6 @@ impl Grid {
     /// One whose programs are there; `common` is told to every run but for its experiment, which is that of its cell.
     pub fn new(binaries: Binaries, common: Common, told: Vec<String>, out: &Path) -> Self {
         Self { binaries, common, out: out.into(), told }
-    }
-
-    /// How many runs compute at once.
-    ///
-    /// # Errors
-    /// When there are more than threads.
-    pub fn lanes(&self) -> Result<usize> {
-        Ok(crew::lanes(&self.common.device, self.common.at_once, self.common.threads)?.len())
     }
 
     /// Runs all of it, or some cells with some seeds, and what of it has not been run.
@@ -67,6 +63,39 @@ impl Grid {
             self.out.display()
         );
         run_jobs(&self.binaries, &self.common, &jobs, &logs)
+    }
+
+    /// Prints what each cell takes, and gives its folder.
+    ///
+    /// # Errors
+    /// When it is not valid.
+    pub fn forecast(&self, more: &[String]) -> Result<PathBuf> {
+        let more: Vec<&str> = more.iter().map(String::as_str).collect();
+        output::put(self.ask("estimate", (&[], &[]), &more)?.as_bytes());
+        Ok(self.out.clone())
+    }
+
+    /// Runs all of it, writes its page, and gives its folder.
+    ///
+    /// # Errors
+    /// When it is not valid, or a run fails.
+    pub fn to_its_page(&self) -> Result<PathBuf> {
+        let start = Instant::now();
+        self.run(&[], &[])?;
+        self.report((&[], &[]), &[])?;
+        say!("{} in all; page: {}", duration(start.elapsed().as_secs_f64()), self.out.join(layout::PAGE).display());
+        Ok(self.out.clone())
+    }
+
+    /// Writes its page, and prints its tables.
+    ///
+    /// # Errors
+    /// When a result cannot be read.
+    pub fn report(&self, of: (&[String], &[u64]), more: &[&str]) -> Result<()> {
+        let made = made(crew::lanes(&self.common.device, self.common.at_once, self.common.threads)?.len());
+        let all: Vec<&str> = made.iter().map(String::as_str).chain(more.iter().copied()).collect();
+        say!("\n{}", self.ask("report", of, &all)?.trim_end());
+        Ok(())
     }
 
     /// What a command about some cells and seeds prints; none stands for all.
@@ -97,7 +126,7 @@ pub fn told((file, scale): (&Path, &str), pool: Option<&Path>, out: &Path, set: 
 }
 
 /// What a report says of how it was made.
-pub fn made(lanes: usize) -> Vec<String> {
+fn made(lanes: usize) -> Vec<String> {
     let commit = machine::commit().map_or_else(
         || "unknown".to_string(),
         |(commit, changed)| format!("{}{}", &commit[..DIGITS.min(commit.len())], if changed { "+" } else { "" }),

@@ -1,14 +1,10 @@
-//! `reproduce --experiment NAME`: a grid of experiments that answers one question, from its file to its page.
+//! Options of `reproduce --experiment NAME`: which grid of experiments, at which scale.
 
-use super::Args;
-use super::grid::{self, Grid};
+use super::grid;
 use crate::layout;
-use crate::readable::duration;
-use crate::stages::{self, TOOL};
-use crate::workspace::{Binaries, root};
+use crate::workspace::{Extras, root};
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 /// Options of a grid of experiments.
 #[derive(clap::Args, Clone, Default)]
@@ -56,36 +52,31 @@ impl Study {
         known.sort();
         bail!("--experiment {name}: there is none of that name, and no such file; there are {}", known.join(", "))
     }
+
+    /// What was asked for; `out` is the folder of its page, where that was named, and `set` are overrides.
+    ///
+    /// # Errors
+    /// When there is no such grid, or its base experiment is not there.
+    pub fn find(&self, out: Option<&Path>, set: &[String]) -> Result<Asked> {
+        let (file, scale) = (self.file()?, self.scale());
+        let name = file.file_stem().unwrap_or_default().to_string_lossy();
+        let out = out.map_or_else(|| Path::new(layout::STUDIES).join(format!("{name}-{scale}")), Path::to_path_buf);
+        let mut told = grid::told((&file, scale), self.pool.as_deref(), &out, set);
+        let lists = [("--cells", &self.cells), ("--seeds", &self.seeds)];
+        told.extend(lists.into_iter().filter_map(|(name, list)| Some([name.to_string(), list.clone()?])).flatten());
+        let extras = grid::extras_of(&file, scale, set)?;
+        Ok(Asked { file, told, out, extras })
+    }
 }
 
-/// Runs the grid and gives the folder of its page.
-///
-/// # Errors
-/// When it is not valid, the build fails, or a run does.
-pub fn run(args: &Args) -> Result<PathBuf> {
-    let study = &args.study;
-    let file = study.file()?;
-    let name = file.file_stem().unwrap_or_default().to_string_lossy();
-    let out = args.out.clone().unwrap_or_else(|| Path::new(layout::STUDIES).join(format!("{name}-{}", study.scale())));
-    let mut told = grid::told((&file, study.scale()), study.pool.as_deref(), &out, &args.set);
-    let lists = [("--cells", &study.cells), ("--seeds", &study.seeds)];
-    told.extend(lists.into_iter().filter_map(|(name, list)| Some([name.to_string(), list.clone()?])).flatten());
-    let extras = grid::extras_of(&file, study.scale(), &args.set)?;
-    // Each run has the experiment of its cell.
-    let common = args.common(file, Vec::new());
-    if args.forecast.dry_run {
-        let grid = Grid::new(Binaries::build(&[TOOL], "cpu", extras)?, common, told, &out);
-        let more = args.forecast.arguments();
-        let more: Vec<&str> = more.iter().map(String::as_str).collect();
-        crate::output::put(grid.ask("estimate", (&[], &[]), &more)?.as_bytes());
-        return Ok(out);
-    }
-    let grid = Grid::new(args.build(&stages::programs(), extras)?, common, told, &out);
-    let start = Instant::now();
-    grid.run(&[], &[])?;
-    let told = grid::made(grid.lanes()?);
-    let told: Vec<&str> = told.iter().map(String::as_str).collect();
-    say!("\n{}", grid.ask("report", (&[], &[]), &told)?.trim_end());
-    say!("{} in all; page: {}", duration(start.elapsed().as_secs_f64()), out.join(layout::PAGE).display());
-    Ok(out)
+/// A grid that was asked for.
+pub struct Asked {
+    /// Its file.
+    pub file: PathBuf,
+    /// What every command about it is told.
+    pub told: Vec<String>,
+    /// The folder of its page.
+    pub out: PathBuf,
+    /// What its programs must be able to read.
+    pub extras: Extras,
 }

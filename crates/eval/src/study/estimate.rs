@@ -1,6 +1,7 @@
 //! What the cells of a study take, before anybody runs them.
 
-use super::StudyArgs;
+use super::args::StudyArgs;
+use super::text::laid_out;
 use crate::forecast::{GPU, Line, Networks, bytes, line, time};
 use anyhow::{Context, Result, ensure};
 use simclr_core::bounds;
@@ -134,7 +135,7 @@ fn table(plan: &Plan, rows: &[Row], gpus: &[usize], (pace, finished): (Option<f6
         }
         table.push(cells);
     }
-    text += &super::text::laid_out(&table);
+    text += &laid_out(&table);
     text += "\nTimes are of the runs that a cell does not share with one above it, one after another.\n";
     text += &match pace {
         Some(_) => format!("`here` is at the pace of the {finished} runs that have finished in the pool.\n"),

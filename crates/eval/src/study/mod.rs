@@ -1,17 +1,18 @@
 //! `study`: the runs of a grid of experiments, and what they came to.
 
+mod args;
 mod estimate;
 mod text;
 
 use anyhow::{Context, Result};
+use args::StudyArgs;
 use clap::{Args, Subcommand};
 use simclr_core::cli::say;
 use simclr_core::config::{Config, LabelAmount};
 use simclr_core::disk;
 use simclr_core::run::{NUMERICS, layout};
 use simclr_study::outcome::Made;
-use simclr_study::{Choice, Outcome, Plan, Study};
-use std::path::PathBuf;
+use simclr_study::{Outcome, Plan};
 
 /// What is done with a study.
 #[derive(Clone, Debug, Subcommand)]
@@ -24,38 +25,6 @@ pub enum StudyCommand {
     Standing(StandingArgs),
     /// Write results.json and index.html of what has finished, and print its tables
     Report(ReportArgs),
-}
-
-/// A study, and where its runs are.
-#[derive(Clone, Debug, Args)]
-pub struct StudyArgs {
-    /// The study: a TOML file
-    #[arg(long, value_name = "FILE")]
-    pub study: PathBuf,
-
-    /// One of its scales
-    #[arg(long, default_value = "small")]
-    pub scale: String,
-
-    /// The folder of the runs, which all studies share
-    #[arg(long, value_name = "DIR", default_value = layout::POOL)]
-    pub pool: PathBuf,
-
-    /// The folder of the study's own files
-    #[arg(long, value_name = "DIR")]
-    pub out: PathBuf,
-
-    /// Change one key of every cell; may be repeated
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub set: Vec<String>,
-
-    /// Only these cells
-    #[arg(long, value_name = "CELL,CELL", value_delimiter = ',')]
-    pub cells: Option<Vec<String>>,
-
-    /// These seeds instead of the study's
-    #[arg(long, value_name = "N,N", value_delimiter = ',')]
-    pub seeds: Option<Vec<u64>>,
 }
 
 /// By what cells are compared.
@@ -99,14 +68,6 @@ pub struct ReportArgs {
     /// fewer seeds than others as they are
     #[arg(long, value_names = ["KEY", "METHOD", "AMOUNT"], num_args = 3)]
     ablation: Option<Vec<String>>,
-}
-
-impl StudyArgs {
-    fn plan(&self, images: Option<usize>) -> Result<Plan> {
-        let study = Study::load(&self.study, &self.scale)?;
-        let choice = Choice { set: self.set.clone(), cells: self.cells.clone(), seeds: self.seeds.clone(), images };
-        Plan::new(study, &choice, &self.pool)
-    }
 }
 
 /// Does what was asked.
