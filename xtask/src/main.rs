@@ -7,6 +7,7 @@ macro_rules! say {
     ($($line:tt)*) => { $crate::output::say(format_args!($($line)*)) };
 }
 
+mod ablate;
 mod arm;
 mod bench;
 mod ci;
@@ -57,6 +58,8 @@ struct Cli {
 enum Command {
     /// Run an experiment from its file to its report; again, to go on where it stopped
     Reproduce(reproduce::Args),
+    /// Find which value of a key is best, and which is the cheapest that is as good: KEY=V1,V2,... --seeds N --budget HOURS
+    Ablate(ablate::Args),
     /// Write the experiment that `reproduce --images DIR` would run: --images DIR --out FILE.toml, and options of `reproduce`
     New(reproduce::NewArgs),
     /// Measure a training step or the augmentation; one JSON line comes last
@@ -100,6 +103,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Reproduce(args) => reproduce::run(&args).map(|_| ()),
+        Command::Ablate(args) => ablate::run(&args),
         Command::New(args) => reproduce::new(&args),
         Command::Bench(args) => bench::run(&args),
         Command::ImportTf(args) => import::run(&args),

@@ -6,15 +6,19 @@
 #![forbid(unsafe_code)]
 
 mod file;
+#[cfg(test)]
+mod file_tests;
 mod gather;
 mod grid;
 pub mod outcome;
 pub mod page;
 mod plan;
+mod standing;
 pub mod statistics;
 pub mod testing;
 
 pub use file::Study;
 pub use gather::gather;
 pub use outcome::Outcome;
-pub use plan::{Choice, Plan, SharedJob};
+pub use plan::{Choice, Plan, SharedJob, is_finished};
+pub use standing::{Place, cheapest, conclusions, standing};

@@ -28,6 +28,9 @@ pub struct Outcome {
     pub cells: Vec<Cell>,
     /// The paper's claims, and what became of them here.
     pub claims: Vec<Claim>,
+    /// What else follows, in sentences: of an ablation, which setting to take.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conclusions: Vec<String>,
     /// The paper's values of the same comparison.
     pub published: Vec<Published>,
     /// Runs that have not finished; empty for a whole study.
@@ -78,6 +81,8 @@ pub struct Cell {
     pub values: BTreeMap<String, String>,
     /// Where its experiment differs from the base: the key, its value there and here, as TOML.
     pub differs: Vec<[String; 3]>,
+    /// The work of its runs with one seed, as the share of the first cell's; shared runs count in each.
+    pub cost: f64,
     /// What was measured.
     pub measures: Vec<Measure>,
 }
