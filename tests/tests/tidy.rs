@@ -94,7 +94,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("study", &["core", "data", "report"]),
     ("publish", &["core", "data", "model"]),
     ("recipe", &["alloc", "ops", "core", "data", "stage", "pretrain"]),
-    ("eval", &["alloc", "ranks", "ops", "core", "data", "model", "stage", "estimate", "pretrain", "report", "study", "publish"]),
+    (
+        "eval",
+        &[
+            "alloc", "ranks", "ops", "core", "data", "model", "stage", "estimate", "pretrain", "report", "study",
+            "publish",
+        ],
+    ),
     ("xtask", &["align", "emulator"]),
 ];
 const A_STAGE_MAY_USE: &[&str] = &["alloc", "ranks", "ops", "core", "data", "data-tools", "model", "estimate", "stage"];

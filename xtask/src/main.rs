@@ -9,6 +9,7 @@ macro_rules! say {
 
 mod arm;
 mod bench;
+mod built;
 mod ci;
 mod cuda;
 mod deny;
@@ -111,7 +112,7 @@ fn main() -> ExitCode {
         Command::Pack(args) => pack::run(&args),
         Command::Prove(args) => prove::run(&args),
         Command::ArmCheck(args) => arm::check(&args),
-        Command::MpiCheck => mpi::check(),
+        Command::MpiCheck => mpi::check(mpi::tests()),
         Command::Hostile(args) => hostile::run(&args),
         Command::Deny => deny::run(),
         Command::Fuzz(args) => fuzz::run(&args),
