@@ -21,6 +21,7 @@ mod import;
 #[allow(dead_code)]
 #[path = "../../crates/core/src/run/layout.rs"]
 mod layout;
+mod machine;
 mod mpi;
 #[allow(dead_code)]
 #[path = "../../crates/core/src/cli/output.rs"]

@@ -1,5 +1,6 @@
 //! `reproduce`: an experiment from its file to its report.
 
+mod crew;
 mod display;
 mod extras;
 mod folds;
@@ -7,6 +8,7 @@ mod forecast;
 mod job;
 mod own;
 mod pace;
+mod study;
 mod table;
 
 use crate::layout;
@@ -23,6 +25,7 @@ use own::Own;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
+use study::Study;
 
 /// Arguments of `reproduce`.
 #[derive(clap::Args)]
@@ -35,9 +38,14 @@ pub struct Args {
     /// The run's folder [default: runs/NAME, by the name in CONFIG, or by that of the folder of --images]
     #[arg(long)]
     out: Option<PathBuf>,
-    /// auto, cpu, cuda or cuda:N
+    /// auto, cpu, cuda, cuda:N, or several (cuda:0,cuda:1), which then compute a stage each
     #[arg(long, default_value = "auto")]
     device: String,
+    /// Run so many stages at once, on equal shares of the threads [default: one, or one for each device]
+    #[arg(long, value_name = "N")]
+    at_once: Option<usize>,
+    #[command(flatten)]
+    study: Study,
     /// Override a value: pretrain.training.batch=128
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -73,6 +81,8 @@ impl Args {
             ranks: None,
             launcher: None,
             forecast: Forecast::default(),
+            at_once: None,
+            study: Study::default(),
         }
     }
 
@@ -91,7 +101,12 @@ impl Args {
     /// Builds programs for what was asked for.
     fn build(&self, packages: &[&str], extras: Extras) -> Result<Binaries> {
         let launcher = self.launcher.as_deref().map(Launcher::new).transpose()?;
-        Binaries::build_for(packages, &self.device, extras, launcher)
+        Binaries::build_for(packages, self.first_device(), extras, launcher)
+    }
+
+    /// The device, or the first of several.
+    fn first_device(&self) -> &str {
+        first(&self.device)
     }
 
     /// The run's folder.
@@ -103,7 +118,8 @@ impl Args {
     }
 
     fn common(&self, config: PathBuf, set: Vec<String>) -> Common {
-        Common { config, set, device: self.device.clone(), threads: self.threads, ranks: self.ranks }
+        let (device, threads, ranks, at_once) = (self.device.clone(), self.threads, self.ranks, self.at_once);
+        Common { config, set, device, threads, ranks, at_once }
     }
 }
 
@@ -112,6 +128,9 @@ impl Args {
 /// # Errors
 /// When the build fails, or a stage, whose last words are then part of the message.
 pub fn run(args: &Args) -> Result<PathBuf> {
+    if args.study.is_asked_for() {
+        return study::run(args);
+    }
     if args.forecast.dry_run {
         return dry_run(args);
     }
@@ -192,7 +211,7 @@ fn own_pictures(args: &Args) -> Result<PathBuf> {
         set_aside(&out)?;
     }
     let config = out.join(layout::OWN_EXPERIMENT);
-    let relabeled = own.make(&binaries, &config, &args.device, args.threads)?;
+    let relabeled = own.make(&binaries, &config, args.first_device(), args.threads)?;
     let common = args.common(config, set);
     let Some(folds) = own.folds else {
         if relabeled {
@@ -223,24 +242,12 @@ fn experiment(binaries: &Binaries, common: &Common, out: &Path, jobs: &[Job], ow
     say!("{} stages into {}; stop at any time, the same command goes on", jobs.len(), out.display());
 
     let start = Instant::now();
-    let mut display = Display::new(jobs);
-    for job in jobs {
-        display.start(job);
-        let ended = job.run(binaries, common, &logs, &mut |progress| display.progress(progress));
-        match ended {
-            Ok(fresh) => display.end(job, fresh),
-            Err(error) => {
-                display.clear();
-                return Err(error);
-            }
-        }
-    }
-    display.clear();
+    run_jobs(binaries, common, jobs, &logs)?;
 
     if own {
         let mut command = binaries.command(TOOL);
         command.arg("review").arg("--config").arg(&common.config).arg("--run").arg(out);
-        command.args(["--device", &common.device]);
+        command.args(["--device", first(&common.device)]);
         if let Some(threads) = common.threads {
             command.args(["--threads", &threads.to_string()]);
         }
@@ -254,6 +261,21 @@ fn experiment(binaries: &Binaries, common: &Common, out: &Path, jobs: &[Job], ow
     say!("\n{}", table::render(&report.join(layout::RESULTS))?);
     say!("{} in all; report: {}", duration(start.elapsed().as_secs_f64()), report.join(layout::PAGE).display());
     Ok(report)
+}
+
+/// The first of several devices.
+fn first(devices: &str) -> &str {
+    devices.split(',').next().unwrap_or_default().trim()
+}
+
+/// Runs the jobs, as many at once as there are lanes.
+fn run_jobs(binaries: &Binaries, common: &Common, jobs: &[Job], logs: &Path) -> Result<()> {
+    let lanes = crew::lanes(&common.device, common.at_once, common.threads)?;
+    let mut display = Display::new(jobs, lanes.len());
+    crew::run(jobs, &lanes, &mut display, |job, lane, watch| {
+        let own = Common { device: lane.device.clone(), threads: lane.threads, ..common.clone() };
+        job.run(binaries, &own, logs, watch)
+    })
 }
 
 /// Arguments of `new`.

@@ -7,6 +7,7 @@ use crate::experiment::Experiment;
 use crate::forecast::{EstimateArgs, estimate};
 use crate::keys::{self, KeysArgs};
 use crate::review::{ReviewArgs, review};
+use crate::study::{StudyCommand, study};
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use simclr_core::cli::{exit_with, init_log, parse_from, say};
@@ -60,6 +61,9 @@ enum More {
     Estimate(EstimateArgs),
     /// Print the keys of an experiment file: what each may be, its default, what it means
     Keys(KeysArgs),
+    /// Plan a study, a grid of experiments, or write what it came to
+    #[command(subcommand)]
+    Study(StudyCommand),
     /// Print the jobs of an experiment as JSON
     Plan(Experiment),
     /// Write report/index.html and report/results.json of an experiment's folder
@@ -117,6 +121,7 @@ fn more(command: More) -> Result<()> {
             init_log();
             estimate(&args)?;
         }
+        More::Study(command) => study(&command)?,
         More::Keys(args) => keys::print(&args)?,
         More::InspectData(args) => inspect::run(&args)?,
         More::Plan(e) => say(format_args!(

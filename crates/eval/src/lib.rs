@@ -19,6 +19,7 @@ mod probe;
 #[cfg(test)]
 mod ranks_tests;
 pub mod review;
+mod study;
 
 pub use apply::ApplyArgs;
 pub use calibration::{Bin, Calibration};

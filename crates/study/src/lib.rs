@@ -5,6 +5,14 @@
 
 #![forbid(unsafe_code)]
 
+mod file;
+mod gather;
+mod grid;
 pub mod outcome;
+mod plan;
+pub mod statistics;
 
+pub use file::Study;
+pub use gather::gather;
 pub use outcome::Outcome;
+pub use plan::{Choice, Plan, SharedJob};

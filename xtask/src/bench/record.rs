@@ -1,13 +1,12 @@
 //! A comparison's folder: raw figures, and a page with the table and what it was measured with.
 
 use super::figures::Figures;
+use crate::machine;
 use crate::workspace::root;
 use anyhow::{Context, Result, ensure};
-use jiff::{Timestamp, tz::TimeZone};
 use serde_json::Value;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 const RAW: &str = "raw.jsonl";
 const PAGE: &str = "README.md";
@@ -26,17 +25,18 @@ pub struct Machine {
 impl Machine {
     /// This machine, today (UTC); `peer` has the versions of the other side.
     pub fn here(peer: &str) -> Self {
-        let information = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let name = information.lines().find(|l| l.starts_with("model name")).and_then(|l| l.split_once(": "));
-        let changed = output("git", &["status", "--porcelain"]).is_some_and(|changes| !changes.is_empty());
-        let commit = output("git", &["rev-parse", "HEAD"]).unwrap_or_else(|| "unknown".into());
+        let commit = machine::commit();
         Self {
-            date: Timestamp::now().to_zoned_datetime(TimeZone::UTC).date().to_string(),
-            processor: name.map_or_else(|| std::env::consts::ARCH.to_string(), |(_, name)| name.trim().to_string()),
-            threads: std::thread::available_parallelism().map_or(1, usize::from),
-            rustc: output("rustc", &["--version"]).unwrap_or_else(|| "unknown".into()),
+            date: machine::today(),
+            processor: machine::processor(),
+            threads: machine::threads(),
+            rustc: machine::output("rustc", &["--version"]).unwrap_or_else(|| "unknown".into()),
             peer: peer.into(),
-            commit: if changed { format!("{commit} and uncommitted changes") } else { commit },
+            commit: match commit {
+                Some((commit, true)) => format!("{commit} and uncommitted changes"),
+                Some((commit, false)) => commit,
+                None => "unknown".into(),
+            },
         }
     }
 
@@ -46,11 +46,6 @@ impl Machine {
         let words = name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
         words.collect::<Vec<_>>().join("-").to_lowercase()
     }
-}
-
-fn output(program: &str, arguments: &[&str]) -> Option<String> {
-    let output = Command::new(program).args(arguments).current_dir(root()).output().ok()?;
-    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_string())
 }
 
 /// A new folder: `chosen`, or one for today and this machine. Runs are kept side by side, none is written over.

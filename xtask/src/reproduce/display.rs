@@ -1,4 +1,4 @@
-//! What a run shows: two bars on a terminal, lines elsewhere.
+//! What a run shows: bars on a terminal, one for the whole and one for each job at work; lines elsewhere.
 
 use super::job::{Job, Progress};
 use super::pace::Pace;
@@ -13,76 +13,83 @@ const STATUS: Duration = Duration::from_secs(30);
 /// Parts that the whole run's bar is divided into.
 const PARTS: u64 = 1000;
 
-/// Shows a run as it goes.
+/// Shows a run as it goes. A *lane* is one of the jobs that are at work at the same time.
 pub struct Display {
     pace: Pace,
     jobs: usize,
-    number: usize,
-    started: Instant,
-    last: Progress,
+    begun: usize,
+    lanes: Vec<Lane>,
     output: Output,
 }
 
+/// The job of a lane.
+struct Lane {
+    number: usize,
+    started: Instant,
+    last: Progress,
+}
+
 enum Output {
-    Bars { all: MultiProgress, whole: ProgressBar, stage: ProgressBar },
+    Bars { all: MultiProgress, whole: ProgressBar, stages: Vec<ProgressBar> },
     Lines { status: Instant },
 }
 
 impl Display {
-    /// For these jobs, in this order.
-    pub fn new(jobs: &[Job]) -> Self {
+    /// For these jobs, in this order, so many at once.
+    pub fn new(jobs: &[Job], lanes: usize) -> Self {
         let now = Instant::now();
         let output = if std::io::stdout().is_terminal() && std::io::stderr().is_terminal() {
-            bars()
+            bars(lanes)
         } else {
             Output::Lines { status: now }
         };
-        let pace = Pace::new(jobs.iter().map(|j| j.cost).sum());
-        Self { pace, jobs: jobs.len(), number: 0, started: now, last: Progress::default(), output }
+        let pace = Pace::new(jobs.iter().map(|j| j.cost).sum(), lanes);
+        let lanes = (0..lanes).map(|_| Lane { number: 0, started: now, last: Progress::default() }).collect();
+        Self { pace, jobs: jobs.len(), begun: 0, lanes, output }
     }
 
     /// A job begins.
-    pub fn start(&mut self, job: &Job) {
-        self.number += 1;
-        self.started = Instant::now();
-        self.last = Progress { title: job.title.clone(), ..Progress::default() };
-        self.pace.start(job.cost);
+    pub fn start(&mut self, lane: usize, job: &Job) {
+        self.begun += 1;
+        let last = Progress { title: job.title.clone(), ..Progress::default() };
+        self.lanes[lane] = Lane { number: self.begun, started: Instant::now(), last };
+        self.pace.start(lane, job.cost);
         match &mut self.output {
-            Output::Bars { stage, .. } => {
-                stage.set_length(1);
-                stage.set_position(0);
-                stage.set_prefix(job.title.clone());
-                stage.set_message("");
+            Output::Bars { stages, .. } => {
+                stages[lane].set_length(1);
+                stages[lane].set_position(0);
+                stages[lane].set_prefix(job.title.clone());
+                stages[lane].set_message("");
             }
             Output::Lines { status } => {
-                *status = self.started;
-                say!("[{}/{}] {}", self.number, self.jobs, job.title);
+                *status = Instant::now();
+                say!("[{}/{}] {}", self.begun, self.jobs, job.title);
             }
         }
-        self.show();
+        self.show(lane);
     }
 
     /// News of the job, or `None` as time goes by.
-    pub fn progress(&mut self, progress: Option<&Progress>) {
+    pub fn progress(&mut self, lane: usize, progress: Option<&Progress>) {
         if let Some(progress) = progress {
             if progress.steps > 0 {
-                self.pace.at(progress.step as f64 / progress.steps as f64, Instant::now());
+                self.pace.at(lane, progress.step as f64 / progress.steps as f64, Instant::now());
             }
-            self.last = progress.clone();
+            self.lanes[lane].last = progress.clone();
         }
-        self.show();
+        self.show(lane);
     }
 
     /// The job has ended; `fresh` is false where it had been done before.
-    pub fn end(&mut self, job: &Job, fresh: bool) {
-        let now = Instant::now();
-        self.pace.end(now);
-        let mut line = format!("[{}/{}] {}", self.number, self.jobs, job.title);
+    pub fn end(&mut self, lane: usize, job: &Job, fresh: bool) {
+        self.pace.end(lane);
+        let Lane { number, started, .. } = self.lanes[lane];
+        let mut line = format!("[{number}/{}] {}", self.jobs, job.title);
         if let Some(outcome) = job.outcome() {
             line += &format!(": {outcome}");
         }
         line += &if fresh {
-            format!(", {}", duration((now - self.started).as_secs_f64()))
+            format!(", {}", duration(started.elapsed().as_secs_f64()))
         } else {
             " (done before)".to_string()
         };
@@ -91,36 +98,37 @@ impl Display {
             Output::Bars { all, .. } => drop(all.println(line)),
             Output::Lines { .. } => say!("{line}"),
         }
-        self.show();
+        self.show(lane);
     }
 
     /// Takes the bars away.
     pub fn clear(&self) {
-        if let Output::Bars { whole, stage, .. } = &self.output {
-            stage.finish_and_clear();
+        if let Output::Bars { whole, stages, .. } = &self.output {
+            stages.iter().for_each(ProgressBar::finish_and_clear);
             whole.finish_and_clear();
         }
     }
 
-    fn show(&mut self) {
+    fn show(&mut self, lane: usize) {
         let now = Instant::now();
         let left = self.pace.remaining(now).map_or_else(String::new, |s| format!("about {} left", duration(s)));
+        let last = &self.lanes[lane].last;
         match &mut self.output {
-            Output::Bars { whole, stage, .. } => {
-                whole.set_prefix(format!("stage {} of {}", self.number, self.jobs));
+            Output::Bars { whole, stages, .. } => {
+                whole.set_prefix(format!("stage {} of {}", self.begun, self.jobs));
                 whole.set_position((self.pace.share() * PARTS as f64) as u64);
                 whole.set_message(left);
-                if self.last.steps > 0 {
-                    stage.set_length(self.last.steps);
-                    stage.set_position(self.last.step);
-                    stage.set_message(describe(&self.last));
+                if last.steps > 0 {
+                    stages[lane].set_length(last.steps);
+                    stages[lane].set_position(last.step);
+                    stages[lane].set_message(describe(last));
                 }
             }
             Output::Lines { status } => {
                 if now - *status >= STATUS {
                     *status = now;
                     let whole = format!("{:.0} % of the run", 100.0 * self.pace.share());
-                    let parts = [describe(&self.last), whole, left];
+                    let parts = [describe(last), whole, left];
                     let known: Vec<_> = parts.into_iter().filter(|p| !p.is_empty()).collect();
                     say!("  {}", known.join(" · "));
                 }
@@ -141,7 +149,7 @@ fn describe(p: &Progress) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
 }
 
-fn bars() -> Output {
+fn bars(lanes: usize) -> Output {
     let style = |template: &str| {
         // The templates are ours: a mistake in one costs the looks, not the run.
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
@@ -150,10 +158,14 @@ fn bars() -> Output {
     let all = MultiProgress::new();
     let whole = all.add(ProgressBar::new(PARTS));
     whole.set_style(style("{prefix:.bold} {bar:30.green/dim} {percent} % · {elapsed} · {msg}"));
-    let stage = all.add(ProgressBar::new(1));
-    stage.set_style(style("{prefix} {bar:30.cyan/dim} {msg}"));
+    let stage = || {
+        let bar = all.add(ProgressBar::new(1));
+        bar.set_style(style("{prefix} {bar:30.cyan/dim} {msg}"));
+        bar
+    };
+    let stages = (0..lanes).map(|_| stage()).collect();
     whole.enable_steady_tick(Duration::from_secs(1));
-    Output::Bars { all, whole, stage }
+    Output::Bars { all, whole, stages }
 }
 
 #[cfg(test)]

@@ -34,9 +34,13 @@ pub struct Job {
     pub dir: PathBuf,
     /// Work, in units that all jobs of a plan share.
     pub cost: f64,
+    /// The experiment, where it is another than that of the whole plan.
+    #[serde(default)]
+    pub config: Option<PathBuf>,
 }
 
 /// Arguments that every stage takes.
+#[derive(Clone)]
 pub struct Common {
     /// The experiment.
     pub config: PathBuf,
@@ -48,6 +52,8 @@ pub struct Common {
     pub threads: Option<usize>,
     /// Ranks that are threads of each stage.
     pub ranks: Option<usize>,
+    /// Jobs at the same time, where the number was asked for.
+    pub at_once: Option<usize>,
 }
 
 /// What a stage reports while it works.
@@ -119,13 +125,13 @@ impl Job {
     /// `logs/ID.log`. Gives false where an earlier run had finished the stage already.
     ///
     /// # Errors
-    /// When it cannot be started, or fails: with the end of its log.
+    /// When it cannot be started, fails (with the end of its log), or `watch` gives it up.
     pub fn run(
         &self,
         binaries: &Binaries,
         common: &Common,
         logs: &Path,
-        watch: &mut dyn FnMut(Option<&Progress>),
+        watch: &mut dyn FnMut(Option<&Progress>) -> Result<()>,
     ) -> Result<bool> {
         let path = logs.join(self.id.replace('/', "-") + ".log");
         let mut log = OpenOptions::new().create(true).append(true).open(&path);
@@ -134,7 +140,8 @@ impl Job {
 
         let before = self.finished();
         let mut command = binaries.stage(&self.program)?;
-        command.args(&self.args).arg("--config").arg(&common.config).arg("--out").arg(&self.dir);
+        let config = self.config.as_ref().unwrap_or(&common.config);
+        command.args(&self.args).arg("--config").arg(config).arg("--out").arg(&self.dir);
         command.args(["--resume", "--progress", "json", "--device", &common.device]);
         for pair in &common.set {
             command.arg("--set").arg(pair);
@@ -161,10 +168,10 @@ impl Job {
         loop {
             match lines.recv_timeout(Duration::from_secs(1)) {
                 Ok(line) => match serde_json::from_str::<Line>(&line) {
-                    Ok(line) => watch(Some(&line.progress)),
+                    Ok(line) => watch(Some(&line.progress))?,
                     Err(_) => writeln!(log, "{line}").context("writing the log")?,
                 },
-                Err(RecvTimeoutError::Timeout) => watch(None),
+                Err(RecvTimeoutError::Timeout) => watch(None)?,
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
@@ -177,6 +184,11 @@ impl Job {
             bail!("{} failed ({status})\n{tail}\nits log: {}", self.title, path.display())
         }
         Ok(before.is_none() || before != self.finished())
+    }
+
+    /// Whether the stage has written its result.
+    pub fn is_finished(&self) -> bool {
+        self.finished().is_some()
     }
 
     /// When the stage wrote its result, if it has.

@@ -26,6 +26,7 @@ pub use crop::Crop;
 pub use data::{Corrupt, DataConfig, EachRange, LabelList, MAX_CHANNELS, MAX_PIXELS, Range, Truncated, Upload};
 pub use eval::{EvalConfig, LinearConfig, Resize, TEMPERATURE};
 pub use experiment::{Config, keys_help};
+pub use file::{read as read_table, typed};
 pub use model::{MaxPool, ModelConfig, ResNetSettings, Stem};
 pub use named::Named;
 pub use resnet::{BASE_CHANNELS, Layout};

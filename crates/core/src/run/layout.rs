@@ -88,6 +88,15 @@ pub const EARLIER: &str = "earlier";
 /// What the runs of all folds came to.
 pub const FOLDS: &str = "folds.json";
 
+/// Where studies keep the runs that they share.
+pub const POOL: &str = "runs/pool";
+/// Where each study keeps its own files, by name and scale.
+pub const STUDIES: &str = "runs/experiments";
+/// Where a study keeps the experiments of its cells.
+pub const CELLS: &str = "cells";
+/// Where studies are described.
+pub const STUDY_FILES: &str = "configs/experiments";
+
 /// Where an experiment keeps what its stages said.
 pub const LOGS: &str = "log";
 /// Where an experiment keeps its report.

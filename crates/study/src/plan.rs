@@ -1,0 +1,220 @@
+//! The runs of a study: those of all cells and seeds, each once however many cells share it.
+//!
+//! A run of a stage is called after what decides its result: the seed, the tables of its experiment that it reads, its own options, and
+//! the runs that it begins with. Where too little went into the name, the stage refuses the folder, for its manifest says more; where too
+//! much did, a run is not shared. Neither gives a wrong result.
+
+use crate::file::Study;
+use crate::grid::{self, Cell};
+use anyhow::{Context, Result, ensure};
+use serde::Serialize;
+use serde_json::{Value as Json, json};
+use simclr_core::config::{Config, LabelAmount};
+use simclr_core::run::layout;
+use simclr_core::stages::{DISTILL, EVAL};
+use simclr_core::{disk, run::NUMERICS};
+use simclr_report::plan::{self, Job};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Digits of a run's name: two of a million runs share one by a chance of one in two millions.
+const DIGITS: usize = 16;
+
+/// Tables that every stage may read, beside its own.
+const COMMON: [&str; 5] = ["seed", "dtype", "data", "model", "augment"];
+
+/// A run of a stage, for one or more cells.
+#[derive(Clone, Debug, Serialize)]
+pub struct SharedJob {
+    /// What it runs, and where.
+    #[serde(flatten)]
+    pub job: Job,
+    /// The experiment's file: that of the first cell that needs it.
+    pub config: PathBuf,
+    /// Runs that must have finished.
+    pub needs: Vec<String>,
+}
+
+/// A cell with one seed.
+pub struct Trial {
+    /// Which cell, as an index into [`Plan::cells`].
+    pub cell: usize,
+    /// Which seed.
+    pub seed: u64,
+    /// Its experiment.
+    pub config: Config,
+    /// Its runs in the order of a plan; folders are those of the pool.
+    pub jobs: Vec<Job>,
+}
+
+/// All that a study runs.
+pub struct Plan {
+    /// The study at its scale.
+    pub study: Study,
+    /// Its cells, in the order of the grid.
+    pub cells: Vec<Cell>,
+    /// Every cell with every seed: all cells with the first seed, then all with the next.
+    pub trials: Vec<Trial>,
+}
+
+/// What of a study is planned; all of it by default.
+#[derive(Clone, Debug, Default)]
+pub struct Choice {
+    /// Changes on top of every cell, as `--set` has them.
+    pub set: Vec<String>,
+    /// Only these cells.
+    pub cells: Option<Vec<String>>,
+    /// These seeds instead of the file's.
+    pub seeds: Option<Vec<u64>>,
+}
+
+impl Plan {
+    /// The plan of a study whose runs lie in the folder `pool`.
+    ///
+    /// # Errors
+    /// When a cell's experiment is not valid, or measures what there is not.
+    pub fn new(mut study: Study, choice: &Choice, pool: &Path) -> Result<Self> {
+        if let Some(seeds) = &choice.seeds {
+            study.seeds.clone_from(seeds);
+            study.check()?;
+        }
+        let mut cells = grid::cells(&study)?;
+        if let Some(wanted) = &choice.cells {
+            let unknown = wanted.iter().find(|id| cells.iter().all(|cell| cell.id != **id));
+            let known: Vec<_> = cells.iter().map(|cell| cell.id.as_str()).collect();
+            ensure!(
+                unknown.is_none(),
+                "no cell {}; there are {}",
+                unknown.map_or("", String::as_str),
+                known.join(", ")
+            );
+            cells.retain(|cell| wanted.contains(&cell.id));
+        }
+        let mut trials = Vec::new();
+        for &seed in &study.seeds {
+            for (number, cell) in cells.iter().enumerate() {
+                let config = cell.config(&study, seed, &choice.set)?;
+                let jobs = shared(&study, &config, pool).with_context(|| format!("the cell {}", cell.id))?;
+                trials.push(Trial { cell: number, seed, config, jobs });
+            }
+        }
+        Ok(Self { study, cells, trials })
+    }
+
+    /// The runs, each once, what others need first. Experiments are to lie in `folder`, see [`Self::write_configs`].
+    pub fn runs(&self, folder: &Path) -> Vec<SharedJob> {
+        let mut runs: Vec<SharedJob> = Vec::new();
+        let mut users: BTreeMap<String, usize> = BTreeMap::new();
+        for trial in &self.trials {
+            let cell = &self.cells[trial.cell];
+            for job in &trial.jobs {
+                *users.entry(job.id.clone()).or_default() += 1;
+                if runs.iter().any(|run| run.job.id == job.id) {
+                    continue;
+                }
+                let title = format!("{} · {}, seed {}", job.title, cell.id, trial.seed);
+                let needs = trial.jobs.iter().filter(|other| job.args.iter().any(|arg| Path::new(arg) == other.dir));
+                let needs = needs.map(|other| other.id.clone()).collect();
+                let config = folder.join(config_name(cell, trial.seed));
+                runs.push(SharedJob { job: Job { title, ..job.clone() }, config, needs });
+            }
+        }
+        for run in &mut runs {
+            let others = users[&run.job.id] - 1;
+            if others > 0 {
+                run.job.title += &format!(" (and {others} more)");
+            }
+        }
+        runs
+    }
+
+    /// Writes the experiment of every cell and seed into `folder`.
+    ///
+    /// # Errors
+    /// When one cannot be written.
+    pub fn write_configs(&self, folder: &Path) -> Result<()> {
+        std::fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
+        self.trials.iter().try_for_each(|trial| {
+            let path = folder.join(config_name(&self.cells[trial.cell], trial.seed));
+            disk::write(&path, trial.config.to_toml()?.as_bytes())
+        })
+    }
+}
+
+fn config_name(cell: &Cell, seed: u64) -> String {
+    format!("{}-seed-{seed}.toml", cell.id)
+}
+
+/// The jobs of an experiment that lead to what the study measures, in the pool.
+fn shared(study: &Study, config: &Config, pool: &Path) -> Result<Vec<Job>> {
+    // Any folder would do: it is replaced.
+    let out = Path::new("experiment");
+    let mut jobs = plan::jobs(config, out)?;
+    let measured = |job: &Job| match &job.row {
+        Some(row) => study.measure.contains(&row.method.to_string()),
+        None => job.stage.rows.iter().any(|row| study.measure.iter().any(|name| name == row.name)),
+    };
+    let begins_with = |job: &Job, other: &Job| job.args.iter().any(|arg| Path::new(arg) == other.dir);
+    // Whoever is needed stands before: one walk from the last to the first finds all.
+    let mut wanted: Vec<bool> = jobs.iter().map(measured).collect();
+    for at in (0..jobs.len()).rev() {
+        for before in 0..at {
+            wanted[before] |= wanted[at] && begins_with(&jobs[at], &jobs[before]);
+        }
+    }
+    for name in &study.measure {
+        let known = jobs.iter().any(|job| match &job.row {
+            Some(row) => row.method.to_string() == *name,
+            None => job.stage.rows.iter().any(|row| row.name == name),
+        });
+        ensure!(known, "measure: the experiment {} has no \"{name}\"", config.name);
+    }
+    let mut wanted = wanted.into_iter();
+    jobs.retain(|_| wanted.next() == Some(true));
+
+    let mut places: BTreeMap<PathBuf, (String, PathBuf)> = BTreeMap::new();
+    for job in &mut jobs {
+        // Runs that it begins with have got their names.
+        let of = |arg: &String| places.get(Path::new(arg)).cloned();
+        let words: Vec<String> = job.args.iter().map(|arg| of(arg).map_or_else(|| arg.clone(), |(id, _)| id)).collect();
+        let decides =
+            json!({"program": job.program, "words": words, "tables": tables(config, job)?, "numerics": NUMERICS});
+        let id = format!("{}-{}", leaf(&job.id), &disk::sha256(decides.to_string().as_bytes())[..DIGITS]);
+        job.args = job.args.iter().map(|arg| of(arg).map_or_else(|| arg.clone(), |(_, dir)| text(&dir))).collect();
+        let dir = pool.join(&id);
+        places.insert(std::mem::replace(&mut job.dir, dir.clone()), (id.clone(), dir));
+        job.id = id;
+    }
+    Ok(jobs)
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+fn leaf(id: &str) -> &str {
+    id.rsplit('/').next().unwrap_or(id)
+}
+
+/// What of an experiment decides a job's result.
+fn tables(config: &Config, job: &Job) -> Result<Json> {
+    let labels = job.row.as_ref().map_or(LabelAmount::ALL, |row| row.labels);
+    let all = serde_json::to_value(config.at_labels(labels)?).context("writing an experiment")?;
+    let mut kept: BTreeMap<&str, Json> = COMMON.iter().map(|name| (*name, all[name].clone())).collect();
+    let stage = job.stage.name;
+    match job.row.as_ref().and_then(|row| row.method.student.as_deref()) {
+        Some(student) => kept.insert(DISTILL, all[DISTILL][student].clone()),
+        None if all[stage].is_null() => kept.insert(stage, all["stage"][stage].clone()),
+        None => kept.insert(stage, all[stage].clone()),
+    };
+    if stage != EVAL {
+        // How test images are cut: a stage that trains reads no more of that table.
+        kept.insert(EVAL, json!([all[EVAL]["crop"], all[EVAL]["resize"]]));
+    }
+    Ok(json!(kept))
+}
+
+/// Whether a run of the pool has finished.
+pub fn is_finished(job: &Job) -> bool {
+    job.dir.join(layout::RESULT).is_file()
+}
