@@ -11,9 +11,11 @@ mod file_tests;
 mod gather;
 mod grid;
 pub mod outcome;
+pub mod page;
 mod plan;
 mod standing;
 pub mod statistics;
+pub mod testing;
 
 pub use file::Study;
 pub use gather::gather;

@@ -70,6 +70,8 @@ pub const REVIEW: &str = "review.json";
 
 /// The nearest images of some test images, which an evaluation leaves for the report.
 pub const NEIGHBOURS: &str = "neighbours.json";
+/// What a look at a network through the test images leaves for the page of a study.
+pub const LOOK: &str = "look.json";
 /// The linear probe of an evaluation, which no network loads: it reads standardised features.
 pub const PROBE: &str = "probe.safetensors";
 
