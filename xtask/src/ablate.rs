@@ -129,7 +129,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let seeds: Vec<u64> = (0..args.seeds).collect();
     grid.report((&[], &seeds), &["--ablation", &key, &args.method, &labels])?;
-    say!("{} in all; page: {}", duration(start.elapsed().as_secs_f64()), out.join(layout::PAGE).display());
+    say!("{} in all", duration(start.elapsed().as_secs_f64()));
     Ok(())
 }
 

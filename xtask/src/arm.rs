@@ -22,6 +22,27 @@ const LIBRARIES: &str = "/usr/aarch64-linux-gnu";
 /// digests, by which trainings come to the bits that they come to elsewhere, where the golden numbers hold.
 const TESTS: [&str; 5] = ["digest", "golden_core", "golden_augment", "golden_networks", "golden_import"];
 
+/// Crates of others that no test here passes much through, nor tests: they are not optimised, which takes most of the time to
+/// compile them.
+const PLAIN: [&str; 16] = [
+    "candle-core",
+    "image",
+    "image-webp",
+    "png",
+    "fdeflate",
+    "zune-core",
+    "zune-jpeg",
+    "jpeg-decoder",
+    "tiff",
+    "gif",
+    "weezl",
+    "flate2",
+    "miniz_oxide",
+    "zlib-rs",
+    "tar",
+    "sha1",
+];
+
 /// Arguments of `arm-check`.
 #[derive(clap::Args, Default)]
 pub struct Args {
@@ -98,6 +119,9 @@ impl Tools {
         let start = Instant::now();
         let mut command = workspace::cargo();
         command.args(["test", "--target", TARGET]);
+        for name in PLAIN {
+            command.args(["--config", &format!("profile.dev.package.{name}.opt-level=0")]);
+        }
         match args.test.is_empty() {
             true => command
                 .args(["-p", "simclr-ops", "-p", "simclr-tests", "--lib"])

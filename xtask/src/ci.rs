@@ -1,5 +1,6 @@
 //! `ci`: what a change must pass, step by step.
 
+use crate::built::{self, Program, built};
 use crate::readable::duration;
 use crate::{arm, cuda, deny, doctor, hostile, layout, mpi, pack, reproduce, soak, workspace};
 use anyhow::{Context, Result, ensure};
@@ -17,9 +18,9 @@ pub fn run() -> Result<()> {
     step("lints", || cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     step("lints without hub and parquet", lints_without_extras)?;
     step("crates of others", deny::run)?;
-    step("tests", tests)?;
-    step("other vector units", other_units)?;
-    step("processes over MPI", processes)?;
+    let programs = step("tests", tests)?;
+    step("other vector units", || other_units(&programs))?;
+    step("processes over MPI", || processes(&programs))?;
     step("CUDA without a GPU", cuda_without_gpu)?;
     step("a pack, proved on the emulated GPU", packed)?;
     step("ARM, emulated", arm_emulated)?;
@@ -35,12 +36,12 @@ const HOSTILE: usize = 400;
 /// How often the tiny experiment is killed.
 const KILLS: usize = 3;
 
-fn step(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
+fn step<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     say!("\n=== {name} ===");
     let start = Instant::now();
-    work().with_context(|| format!("step `{name}`"))?;
+    let done = work().with_context(|| format!("step `{name}`"))?;
     say!("=== {name}: passed in {} ===", duration(start.elapsed().as_secs_f64()));
-    Ok(())
+    Ok(done)
 }
 
 /// What `reproduce` builds for most experiments, and nothing else does: the stages without the hub and parquet.
@@ -50,8 +51,9 @@ fn lints_without_extras() -> Result<()> {
     cargo(&args.collect::<Vec<_>>())
 }
 
-/// All tests, and the list of those that this machine lacks something for.
-fn tests() -> Result<()> {
+/// All tests, and the list of those that this machine lacks something for. Their programs, which later steps run in other
+/// surroundings: asked for packages alone, cargo would turn off features of others' crates and compile much of them again.
+fn tests() -> Result<Vec<Program>> {
     let list = std::env::temp_dir().join(format!("simclr-skipped-{}", std::process::id()));
     let mut command = workspace::cargo();
     let tested = run_cargo(command.env("SIMCLR_SKIPPED", &list), &["test", "--workspace"]);
@@ -60,30 +62,36 @@ fn tests() -> Result<()> {
         skipped.lines().for_each(|line| say!("  {line}"));
         std::fs::remove_file(&list).with_context(|| format!("removing {}", list.display()))?;
     }
-    tested
+    tested?;
+    built(workspace::cargo().args(["test", "--workspace", "--no-run"]))
 }
 
 /// Tests of what computes, on each vector unit of this processor but the one that has run them. The digests of whole trainings
 /// have been compared among all tests: golden numbers hold for one unit as for another.
-fn other_units() -> Result<()> {
+fn other_units(programs: &[Program]) -> Result<()> {
     for unit in doctor::units().into_iter().skip(1) {
         say!("{unit}:");
         // The emulated kernels know no unit.
-        let ops =
-            ["test", "--quiet", "-p", "simclr-ops", "--lib", "--", "--skip", "emulated::", "--skip", "barriers::"];
-        run_cargo(workspace::cargo().env("SIMCLR_SIMD", unit), &ops)?;
+        let mut ops = built::tests(programs, "simclr_ops")?;
+        ops.args(["--quiet", "--skip", "emulated::", "--skip", "barriers::"]).env("SIMCLR_SIMD", unit);
+        passes(&mut ops, "the tests of simclr-ops")?;
     }
     Ok(())
 }
 
-/// Tests that run on the emulated GPU as well: operations, networks, optimisers, whole trainings.
-const EMULATED: [&[&str]; 3] = [
-    // `simclr-core` opens the device for tests of `simclr-ops`.
-    &["-p", "simclr-ops", "-p", "simclr-core", "--lib"],
-    &["-p", "simclr-tests", "--test", "golden_core", "--test", "golden_networks", "--test", "golden_trajectory"],
-    // Ranks of two GPUs, over NCCL.
-    &["-p", "simclr-tests", "--test", "ranks", "a_few_steps"],
+/// Tests that run on the emulated GPU as well, and what of each: operations, networks, optimisers, whole trainings.
+/// `simclr-core` opens the device for tests of `simclr-ops`; ranks of two GPUs, over NCCL, take a few steps.
+const EMULATED: [(&str, &[&str]); 6] = [
+    ("simclr_core", &[]),
+    ("simclr_ops", &[]),
+    ("golden_core", &[]),
+    ("golden_networks", &[]),
+    ("golden_trajectory", &[]),
+    ("ranks", &["a_few_steps"]),
 ];
+/// Builds them, all in one go: each set of packages has its own features of others' crates.
+const BUILD_EMULATED: [&str; 9] =
+    ["--no-run", "--features", "nccl", "-p", "simclr-ops", "-p", "simclr-core", "-p", "simclr-tests"];
 
 /// Compiles all that is for CUDA, and runs tests on the emulated GPU. The compiler comes from PyPI: a machine that has no
 /// way to it is told so, and loses nothing else.
@@ -93,16 +101,29 @@ fn cuda_without_gpu() -> Result<()> {
         return Ok(());
     }
     cuda::check(&cuda::Args::default())?;
-    EMULATED.iter().try_for_each(|tests| cuda::check(&cuda::Args::emulated(tests)))
+    let build = cuda::Build::prepare()?;
+    let mut command = build.cargo("test");
+    command.args(BUILD_EMULATED).arg("--lib");
+    for (name, _) in EMULATED.iter().filter(|(name, _)| !name.starts_with("simclr_")) {
+        command.args(["--test", name]);
+    }
+    let programs = built(&mut command)?;
+    for (name, args) in EMULATED {
+        say!("{name}:");
+        let mut tests = built::tests(&programs, name)?;
+        build.surround(&mut tests);
+        passes(tests.arg("--quiet").args(args), &format!("the tests called {name}, on the emulated GPU,"))?;
+    }
+    Ok(())
 }
 
 /// Trains on processes, where an MPI is here or can be had.
-fn processes() -> Result<()> {
+fn processes(programs: &[Program]) -> Result<()> {
     if let Err(reason) = mpi::wheels::Mpi::ready(&workspace::target()?) {
         say!("skipped on this machine: {reason:#}");
         return Ok(());
     }
-    mpi::check()
+    mpi::check(built::tests(programs, "processes")?)
 }
 
 /// What a machine with a GPU and no Rust would get: it trains there, on the emulated GPU, without this workspace.
@@ -147,13 +168,22 @@ fn run_cargo(command: &mut Command, args: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// Runs a program of tests to its end.
+fn passes(tests: &mut Command, what: &str) -> Result<()> {
+    let status = tests.status().with_context(|| format!("starting {what}"))?;
+    ensure!(status.success(), "{what} failed; their messages are above");
+    Ok(())
+}
+
 /// A folder of pictures and a few labels, as a person has them: an experiment is made and run; then a label is added.
 fn own_pictures() -> Result<()> {
     let dir = std::env::temp_dir().join(format!("simclr-ci-pictures-{}", std::process::id()));
     let (pictures, out) = (dir.join("made"), dir.join("run"));
     let made = pictures.display().to_string();
     let small = ["--train", "300", "--test", "60", "--per-class", "4", "--draws", "2", "--format", "jpg"];
-    let example = ["run", "-p", "simclr-data-tools", "--example", "pictures", "--", "textures", &made];
+    // Without the hub, as the stages are.
+    let example = ["run", "-p", "simclr-data-tools", "--no-default-features", "--example", "pictures"];
+    let example = [&example[..], &["--", "textures", &made]].concat();
     cargo(&[&example[..], &small].concat())?;
     for table in ["labels.csv", "labels-1.csv"] {
         let report = reproduce::run(&reproduce::Args::own(&pictures, table, out.clone()))?;

@@ -33,13 +33,6 @@ pub struct Args {
 const KERNELS: &str = "crates/ops/src";
 const FEATURE: [&str; 2] = ["--features", "nccl"];
 
-impl Args {
-    /// Runs what these arguments of `cargo test` name on the emulated GPU.
-    pub fn emulated(test: &[&str]) -> Self {
-        Self { emulate: true, test: test.iter().map(|argument| (*argument).into()).collect(), ..Self::default() }
-    }
-}
-
 /// Fetches the compiler, where it is not here yet.
 ///
 /// # Errors
@@ -73,7 +66,6 @@ pub fn check(args: &Args) -> Result<()> {
         rows.extend(sass::check(&toolkit, &ptx, &name, &folder.join("sass"))?);
     }
     sass::print(&rows);
-    cargo(&toolkit, &["check"], &[], None)?;
     cargo(&toolkit, &["clippy", "--all-targets"], &["--", "-D", "warnings"], None)?;
     if args.link {
         cargo(&toolkit, &["test", "--no-run"], &[], None)?;
@@ -111,6 +103,11 @@ impl Build {
     /// The folder of the emulated GPU: what finds its libraries there runs on it.
     pub fn emulated(&self) -> &Path {
         self.gpu.folder()
+    }
+
+    /// Lets a program that was built so run on the emulated GPU.
+    pub fn surround(&self, program: &mut Command) {
+        self.gpu.surround(program);
     }
 
     /// A command of cargo's that builds so.

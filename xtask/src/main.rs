@@ -10,6 +10,7 @@ macro_rules! say {
 mod ablate;
 mod arm;
 mod bench;
+mod built;
 mod ci;
 mod cuda;
 mod deny;
@@ -116,7 +117,7 @@ fn main() -> ExitCode {
         Command::Pack(args) => pack::run(&args),
         Command::Prove(args) => prove::run(&args),
         Command::ArmCheck(args) => arm::check(&args),
-        Command::MpiCheck => mpi::check(),
+        Command::MpiCheck => mpi::check(mpi::tests()),
         Command::Hostile(args) => hostile::run(&args),
         Command::Deny => deny::run(),
         Command::Fuzz(args) => fuzz::run(&args),

@@ -10,6 +10,7 @@ use crate::stages;
 use crate::workspace;
 use anyhow::{Context, Result, ensure};
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Instant;
 use wheels::Mpi;
 
@@ -37,23 +38,30 @@ fn set_apart() -> Result<()> {
     Ok(())
 }
 
-/// Runs cargo, with the tests told where programs with MPI are.
+/// The command that builds and runs the tests of processes.
+pub fn tests() -> Command {
+    let mut command = workspace::cargo();
+    command.args(["test", "--package", "simclr-tests", "--test", "processes"]);
+    command
+}
+
+/// Runs cargo, with MPI.
 ///
 /// # Errors
 /// When it fails.
 fn cargo(mpi: &Mpi, args: &[String]) -> Result<()> {
     let mut cargo = workspace::cargo();
     mpi.surround(&mut cargo)?;
-    let status = cargo.env(PROGRAMS, programs()?).args(args).status();
+    let status = cargo.args(args).status();
     ensure!(status.context("starting cargo")?.success(), "cargo {} with MPI failed; its messages are above", args[0]);
     Ok(())
 }
 
-/// Builds the stages with MPI and runs the tests of processes.
+/// Builds the stages with MPI and runs the tests of processes, by a command that starts them.
 ///
 /// # Errors
 /// When there is no MPI and none can be had, something does not compile, or a test fails.
-pub fn check() -> Result<()> {
+pub fn check(mut tests: Command) -> Result<()> {
     let start = Instant::now();
     let mpi = Mpi::ready(&workspace::target()?)?;
     say!("MPI: {}", mpi.name());
@@ -67,7 +75,9 @@ pub fn check() -> Result<()> {
     set_apart()?;
     cargo(&mpi, &words(&format!("clippy --package {RANKS} --features mpi --all-targets -- -D warnings")))?;
     say!("built in {}", duration(start.elapsed().as_secs_f64()));
-    cargo(&mpi, &words("test --package simclr-tests --test processes"))?;
+    mpi.surround(&mut tests)?;
+    let status = tests.env(PROGRAMS, programs()?).status().context("starting the tests of processes")?;
+    ensure!(status.success(), "the tests of processes failed; their messages are above");
     say!("processes train as ranks ({})", duration(start.elapsed().as_secs_f64()));
     Ok(())
 }

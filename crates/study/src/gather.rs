@@ -56,7 +56,7 @@ pub fn gather(plan: &Plan, base: &Config, made: Made) -> Result<Outcome> {
         base: study.base_name.clone(),
         dataset: base.data.dataset.clone(),
         axes: study.axes.iter().map(axis).collect(),
-        made: Made { runs: runs(plan).count(), seconds: seconds(plan)?, ..made },
+        made: finished(plan, made)?,
         cells,
         claims,
         conclusions: Vec::new(),
@@ -71,10 +71,16 @@ fn runs(plan: &Plan) -> impl Iterator<Item = &Job> {
     plan.trials.iter().flat_map(|trial| &trial.jobs).filter(move |job| seen.insert(job.id.clone()))
 }
 
-/// The wall time of all finished runs together.
-fn seconds(plan: &Plan) -> Result<f64> {
-    let finished = runs(plan).filter(|job| is_finished(job));
-    finished.map(|job| Ok(disk::read_json(&job.dir.join(RESULT))?["seconds"].as_f64().unwrap_or(0.0))).sum()
+/// What is known of the finished runs together: their wall time, and what computed.
+fn finished(plan: &Plan, made: Made) -> Result<Made> {
+    let (mut seconds, mut units) = (0.0, BTreeSet::new());
+    for job in runs(plan).filter(|job| is_finished(job)) {
+        let result = disk::read_json(&job.dir.join(RESULT))?;
+        seconds += result["seconds"].as_f64().unwrap_or(0.0);
+        units.extend(result["simd"].as_str().map(String::from));
+    }
+    let simd = units.into_iter().collect::<Vec<_>>().join(", ");
+    Ok(Made { runs: runs(plan).count(), seconds, simd, ..made })
 }
 
 /// What a trial measured, with the folder of the run that did.

@@ -20,5 +20,5 @@ pub mod testing;
 pub use file::Study;
 pub use gather::gather;
 pub use outcome::Outcome;
-pub use plan::{Choice, Plan, SharedJob, is_finished};
+pub use plan::{Choice, Plan, SharedJob, config_name, is_finished};
 pub use standing::{Place, cheapest, conclusions, standing};

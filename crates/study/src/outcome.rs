@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use simclr_core::config::LabelAmount;
+use simclr_core::stages::STAGES;
 use std::collections::BTreeMap;
 
 /// What a study came to at one scale. Accuracies are fractions of 1.
@@ -105,6 +106,13 @@ pub struct Measure {
     pub seconds: f64,
     /// Folders of the runs, in the order of `seeds`, below the pool; what learning curves are read from.
     pub runs: Vec<String>,
+}
+
+impl Measure {
+    /// Whether it is the accuracy of a network's own classifier, whose runs hold that network.
+    pub fn is_of_a_network(&self) -> bool {
+        STAGES.iter().all(|stage| stage.measured().is_none() || stage.rows.iter().all(|row| row.name != self.method))
+    }
 }
 
 /// A claim, as a difference in points of top-1 that should be above 0.

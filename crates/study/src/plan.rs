@@ -122,7 +122,7 @@ impl Plan {
                 let title = format!("{} · {}, seed {}", job.title, cell.id, trial.seed);
                 let needs = trial.jobs.iter().filter(|other| job.args.iter().any(|arg| Path::new(arg) == other.dir));
                 let needs = needs.map(|other| other.id.clone()).collect();
-                let config = folder.join(config_name(cell, trial.seed));
+                let config = folder.join(config_name(&cell.id, trial.seed));
                 runs.push(SharedJob { job: Job { title, ..job.clone() }, config, needs });
             }
         }
@@ -142,14 +142,15 @@ impl Plan {
     pub fn write_configs(&self, folder: &Path) -> Result<()> {
         std::fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
         self.trials.iter().try_for_each(|trial| {
-            let path = folder.join(config_name(&self.cells[trial.cell], trial.seed));
+            let path = folder.join(config_name(&self.cells[trial.cell].id, trial.seed));
             disk::write(&path, trial.config.to_toml()?.as_bytes())
         })
     }
 }
 
-fn config_name(cell: &Cell, seed: u64) -> String {
-    format!("{}-seed-{seed}.toml", cell.id)
+/// The name of the file with a cell's experiment.
+pub fn config_name(cell: &str, seed: u64) -> String {
+    format!("{cell}-seed-{seed}.toml")
 }
 
 /// The jobs of a cell's experiment that lead to what is measured of it, in the pool.

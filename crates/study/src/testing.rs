@@ -44,7 +44,7 @@ pub fn outcome(study: &str) -> Outcome {
         ),
         "head" => {
             let mut cells = Vec::new();
-            for layers in 2..=4 {
+            for layers in 2i32..=4 {
                 for from in 0..=layers {
                     let values = vec![("layers", layers.to_string()), ("from", from.to_string())];
                     let better = 0.01 * f64::from(layers) + 0.03 * f64::from(from) * f64::from(3 - from);
@@ -152,6 +152,7 @@ pub fn outcome(study: &str) -> Outcome {
         },
         cells,
         claims: claims(),
+        conclusions: vec![],
         published: vec![Published {
             title: "Table 1 of the paper: top-1 on ImageNet".into(),
             columns: ["ResNet", "Parameters (M)", "1 %", "10 %", "100 %", "Linear", "Supervised"].map(String::from).to_vec(),
@@ -185,6 +186,7 @@ fn cell(study: &str, (values, params, better): &Wanted, methods: &[(&str, LabelA
         id: if id.is_empty() { "base".into() } else { id.clone() },
         values: values.iter().map(|(axis, value)| (axis.to_string(), value.clone())).collect::<BTreeMap<_, _>>(),
         differs: differs.collect(),
+        cost: *params as f64 / 700_000.0,
         measures: methods.iter().map(measure).collect(),
     }
 }

@@ -8,6 +8,7 @@ use super::toolkit::{Toolkit, link};
 use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 /// Its sources, in the folder that [`simclr_emulator::sources`] names.
 const SOURCES: [&str; 10] = [
@@ -27,6 +28,9 @@ const LIBRARY: &str = "libemulated.so";
 /// The folder of libraries that are linked to, in that of the emulated GPU.
 const LINKED: &str = "link";
 
+/// Where this process has made one: it takes a third of a minute.
+static MADE: OnceLock<PathBuf> = OnceLock::new();
+
 /// An emulated GPU for the binaries that are linked to it.
 pub struct Emulated {
     folder: PathBuf,
@@ -45,6 +49,10 @@ impl Emulated {
         let header = folder.join("kernels.hpp");
         std::fs::write(&header, simclr_emulator::header(kernels))
             .with_context(|| format!("writing {}", header.display()))?;
+        let gpu = Self { folder: folder.clone() };
+        if MADE.get() == Some(&folder) {
+            return Ok(gpu);
+        }
         // Not over a library that a process may have open.
         let made = folder.join("new.so");
         let status = Command::new(&compiler)
@@ -71,8 +79,8 @@ impl Emulated {
             .with_context(|| format!("starting {compiler}: the emulated GPU needs a C++ compiler; set CXX"))?;
         ensure!(status.success(), "{compiler} does not compile the emulated GPU; its message is above");
         std::fs::rename(&made, folder.join(LIBRARY)).with_context(|| format!("writing {LIBRARY}"))?;
-        let gpu = Self { folder };
         gpu.names(&compiler)?;
+        MADE.get_or_init(|| folder);
         Ok(gpu)
     }
 

@@ -83,7 +83,7 @@ impl Grid {
         let start = Instant::now();
         self.run(&[], &[])?;
         self.report((&[], &[]), &[])?;
-        say!("{} in all; page: {}", duration(start.elapsed().as_secs_f64()), self.out.join(layout::PAGE).display());
+        say!("{} in all", duration(start.elapsed().as_secs_f64()));
         Ok(self.out.clone())
     }
 

@@ -96,6 +96,8 @@ pub const POOL: &str = "runs/pool";
 pub const STUDIES: &str = "runs/experiments";
 /// Where a study keeps the experiments of its cells.
 pub const CELLS: &str = "cells";
+/// Where a study keeps looks at its networks.
+pub const LOOKS: &str = "looks";
 /// The scale of the grid of one key.
 pub const ABLATION: &str = "ablation";
 /// Where studies are described.

@@ -4,11 +4,13 @@ use super::args::StudyArgs;
 use super::text::laid_out;
 use crate::forecast::{GPU, Line, Networks, bytes, line, time};
 use anyhow::{Context, Result, ensure};
+use candle_core::Device;
 use simclr_core::bounds;
 use simclr_core::cli::{self, say};
 use simclr_core::config::Config;
 use simclr_core::disk;
 use simclr_core::run::layout;
+use simclr_core::stages::PRETRAIN;
 use simclr_report::plan::Job;
 use simclr_study::{Plan, is_finished};
 use std::collections::BTreeSet;
@@ -104,31 +106,49 @@ fn page(plan: &Plan, gpus: &[usize]) -> Result<String> {
         }
     }
     let (seconds, cost) = paces.iter().fold((0.0, 0.0), |sum, pace| (sum.0 + pace.0, sum.1 + pace.1));
-    let pace = (cost > 0.0).then_some(seconds / cost);
+    let pace = match cost > 0.0 {
+        true => Some((seconds / cost, format!("the pace of the {} runs that have finished in the pool", paces.len()))),
+        false => {
+            measured(plan).map(|pace| (pace, "the pace of a few steps of the first pretraining, just measured".into()))
+        }
+    };
     let mut all = Row::new("all", gpus.len());
     rows.iter().for_each(|row| all.join(row));
     rows.push(all);
-    Ok(table(plan, &rows, gpus, (pace, paces.len())))
+    Ok(table(plan, &rows, gpus, pace))
+}
+
+/// Images of the batch that is measured; a larger one takes no less time an image.
+const BATCH: usize = 64;
+
+/// Seconds that a unit of work takes on this processor, where the images of the first pretraining are here.
+fn measured(plan: &Plan) -> Option<f64> {
+    let trial = plan.trials.first()?;
+    let job = trial.jobs.iter().find(|job| job.stage.name == PRETRAIN)?;
+    let mut config = trial.config.clone();
+    config.pretrain.training.batch = config.pretrain.training.batch.min(BATCH);
+    let per_s = simclr_pretrain::images_per_s(&config, &Device::Cpu).ok()?;
+    Some(job.load.images() / per_s / job.cost)
 }
 
 fn classes(config: &Config) -> Result<usize> {
     Ok(simclr_data::source::find(&config.data)?.classes.unwrap_or(1000))
 }
 
-fn table(plan: &Plan, rows: &[Row], gpus: &[usize], (pace, finished): (Option<f64>, usize)) -> String {
+fn table(plan: &Plan, rows: &[Row], gpus: &[usize], pace: Option<(f64, String)>) -> String {
     let (study, cells, seeds) = (&plan.study, plan.cells.len(), plan.study.seeds.len());
     let mut text = format!(
         "{} at the scale {}: {cells} cells x {seeds} seeds over {}; nothing is run\n\n",
         study.name, study.scale, study.base_name
     );
     let mut head: Vec<String> = ["cell", "runs", "shared", "done"].map(String::from).to_vec();
-    head.extend(pace.map(|_| "here".to_string()));
+    head.extend(pace.as_ref().map(|_| "here".to_string()));
     head.push("memory".into());
     head.extend(gpus.iter().flat_map(|n| [format!("{n} {}", GPU.name), "memory".into()]));
     let mut table = vec![head];
     for row in rows {
         let mut cells = vec![row.name.clone(), row.runs.to_string(), row.shared.to_string(), row.done.to_string()];
-        cells.extend(pace.map(|pace| time(pace * row.cost)));
+        cells.extend(pace.as_ref().map(|(pace, _)| time(pace * row.cost)));
         cells.push(bytes(row.memory));
         for (seconds, memory) in row.seconds.iter().zip(&row.gpu_memory) {
             cells.extend([seconds.map_or("does not fit".into(), time), bytes(*memory)]);
@@ -138,8 +158,10 @@ fn table(plan: &Plan, rows: &[Row], gpus: &[usize], (pace, finished): (Option<f6
     text += &laid_out(&table);
     text += "\nTimes are of the runs that a cell does not share with one above it, one after another.\n";
     text += &match pace {
-        Some(_) => format!("`here` is at the pace of the {finished} runs that have finished in the pool.\n"),
-        None => "No run of these has finished in the pool: nothing is known of this machine's pace.\n".into(),
+        Some((_, known)) => format!("`here` is at {known}.\n"),
+        None => {
+            "The images are not here, or too large for a few steps: nothing is known of this machine's pace.\n".into()
+        }
     };
     text + "The first memory is that of a step on a processor. GPUs are a model, not a measurement (`simclr-eval estimate` tells more).\n"
 }

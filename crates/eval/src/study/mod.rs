@@ -2,12 +2,14 @@
 
 mod args;
 mod estimate;
+mod pages;
 mod text;
 
 use anyhow::{Context, Result};
 use args::StudyArgs;
 use clap::{Args, Subcommand};
-use simclr_core::cli::say;
+use simclr_core::bounds;
+use simclr_core::cli::{self, say};
 use simclr_core::config::{Config, LabelAmount};
 use simclr_core::disk;
 use simclr_core::run::{NUMERICS, layout};
@@ -64,6 +66,10 @@ pub struct ReportArgs {
     #[arg(long, default_value_t = 1)]
     at_once: usize,
 
+    /// Threads to look at networks with [default: one for each core]
+    #[arg(long, value_name = "N", value_parser = cli::size(&bounds::THREADS))]
+    threads: Option<usize>,
+
     /// The key that the cells vary: the report says which value to take, by the accuracy of METHOD on AMOUNT, and takes cells that have
     /// fewer seeds than others as they are
     #[arg(long, value_names = ["KEY", "METHOD", "AMOUNT"], num_args = 3)]
@@ -118,6 +124,8 @@ fn report(args: &ReportArgs) -> Result<()> {
     std::fs::create_dir_all(out).with_context(|| format!("creating {}", out.display()))?;
     let json = serde_json::to_value(&outcome).context("writing the results")?;
     disk::write_json(&out.join(layout::RESULTS), &json)?;
+    let page = pages::write(&outcome, &args.study, args.threads)?;
     say(text::render(&outcome).trim_end());
+    say(format_args!("page: {}", page.display()));
     Ok(())
 }
