@@ -59,11 +59,18 @@ fn number(value: f64) -> String {
     format!("{value:+.2}").replace('-', "−")
 }
 
-/// All claims.
+/// All claims, and what else follows.
 pub fn html(outcome: &Outcome) -> String {
-    if outcome.claims.is_empty() {
-        return "<p>The paper makes no claim that this study could answer.</p>\n".into();
+    let conclusions: String = outcome.conclusions.iter().map(|text| format!("<li>{}</li>\n", escape(text))).collect();
+    match (outcome.claims.is_empty(), conclusions.is_empty()) {
+        (true, true) => "<p>There is no claim that this study could answer.</p>\n".into(),
+        (_, true) => claims(outcome),
+        (true, false) => format!("<ul>\n{conclusions}</ul>\n"),
+        (false, false) => claims(outcome) + &format!("<h3>What else follows</h3>\n<ul>\n{conclusions}</ul>\n"),
     }
+}
+
+fn claims(outcome: &Outcome) -> String {
     let mut out = String::from(
         "<p>Differences are in points of top-1, hundredths of accuracy, seed by seed. A claim is confirmed where the whole 95 % \
          interval of the mean lies above 0, not seen where it holds 0, and the opposite is seen where it lies below.</p>\n\
