@@ -21,6 +21,9 @@ const BOTTOM: f64 = 56.0;
 /// A letter of a label, about: on a phone, where letters are larger beside the chart.
 const LETTER: f64 = 9.0;
 
+/// From a value to its place on the chart.
+type Place<'a> = &'a dyn Fn(f64) -> f64;
+
 /// How an axis turns numbers into places and words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scale {
@@ -112,7 +115,7 @@ impl Chart<'_> {
             let half = label.chars().count() as f64 * LETTER / 2.0;
             if at - half >= free {
                 free = at + half + LETTER;
-                let _ = writeln!(out, "<text x=\"{at:.1}\" y=\"{}\" class=\"x\">{label}</text>", foot + 20.0);
+                let _ = writeln!(out, "<text x=\"{at:.1}\" y=\"{}\" class=\"x\">{label}</text>", foot + 22.0);
             }
         }
         let middle = (LEFT + WIDTH - RIGHT) / 2.0;
@@ -126,13 +129,7 @@ impl Chart<'_> {
     }
 
     /// One line with its marks. `x` and `y` give places in the chart.
-    fn line(
-        &self,
-        out: &mut String,
-        series: &Series,
-        number: usize,
-        (axis, x, y): (&Axis, &dyn Fn(f64) -> f64, &dyn Fn(f64) -> f64),
-    ) {
+    fn line(&self, out: &mut String, series: &Series, number: usize, (axis, x, y): (&Axis, Place<'_>, Place<'_>)) {
         let _ = write!(out, "<g class=\"{}\">", mark::class(number));
         let places: Vec<_> = series.points.iter().map(|&(a, b)| format!("{:.1} {:.1}", x(a), y(b))).collect();
         let thin = if series.shown == Points::Bare { " thin" } else { "" };

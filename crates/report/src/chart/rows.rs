@@ -1,7 +1,7 @@
 //! A row for each of some names, its values along it: names of any length stay legible on a phone.
 
 use super::axis::Axis;
-use super::{Chart, Scale, Series, legend, mark, names};
+use super::{Chart, Place, Scale, Series, legend, mark, names};
 use crate::html::escape;
 use std::fmt::Write;
 
@@ -73,7 +73,7 @@ impl Rows<'_> {
 fn point(
     series: &Series,
     number: usize,
-    (axis, x): (&Axis, &dyn Fn(f64) -> f64),
+    (axis, x): (&Axis, Place<'_>),
     (value, deviation, y): (f64, Option<f64>, f64),
     name: &str,
 ) -> String {

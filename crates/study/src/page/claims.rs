@@ -127,7 +127,11 @@ fn interval(claim: &Claim) -> String {
         x(high),
         mark::shape(0, x(claim.mean), 13.0)
     );
-    let anchor = |v: f64| if x(v) < 60.0 { "start" } else { if x(v) > WIDTH - 60.0 { "end" } else { "middle" } };
+    let anchor = |v: f64| match x(v) {
+        near if near < 60.0 => "start",
+        far if far > WIDTH - 60.0 => "end",
+        _ => "middle",
+    };
     let text =
         |v: f64, text: &str| format!("<text x=\"{:.1}\" y=\"39\" text-anchor=\"{}\">{text}</text>", x(v), anchor(v));
     out += &text(0.0, "0");
