@@ -126,6 +126,8 @@ fn steps_as_defined(size: usize, decay: f64, chunk: Option<usize>) {
                 .zip(flat(&want.tensor))
                 .fold(0.0, |most: f64, (a, b)| most.max((a - b).abs()));
             assert!(apart < 1e-5, "{what}, step {step}: {} is {apart} off", found.name);
+            // A rounding would grow: batch norm of few numbers is steep.
+            optim::assign(&want.tensor, &found.tensor).unwrap();
         }
         let found = in_order(&objective.queue);
         assert_eq!(found.len(), queue.len(), "{what}, step {step}");
