@@ -211,7 +211,7 @@ fn claims() -> Vec<Claim> {
 }
 
 /// A small PNG, as the source of an `<img>`.
-const PICTURE: &str = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAAAAABX3VL4AAAADklEQVR4nGNgaGD4/x8ABQMCf+K0oPMAAAAASUVORK5CYII=";
+const PICTURE: &str = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAAAAADhZOFXAAAAK0lEQVR42mPQcIwq7lm67zoDlNZggNKODFA6igFKFzNA6R4GKL2UAUrvAwB8BB/hanI11AAAAABJRU5ErkJggg==";
 
 /// What a made-up network sees: ten classes, of which some are confused.
 pub fn look() -> Look {

@@ -178,3 +178,50 @@ fn unit(row: &[f32]) -> Vec<f32> {
 fn one_of_each_class(labels: &[u32], classes: usize) -> Vec<usize> {
     (0..classes.min(SHOWN.0)).filter_map(|class| labels.iter().position(|label| *label as usize == class)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use simclr_core::run::checkpoint;
+    use simclr_model::{ModelSpec, SimClr};
+    use std::ffi::OsString;
+    use std::path::Path;
+
+    #[test]
+    fn the_likeliest_of_equal_ones_is_the_first() {
+        assert_eq!((likeliest(&[0.1, 0.7, 0.7]), likeliest(&[])), (Some(1), None));
+        assert_eq!(unit(&[3.0, 0.0, 4.0]), [0.6, 0.0, 0.8]);
+        assert_eq!(one_of_each_class(&[2, 0, 2, 5], 6), [1, 0, 3]);
+    }
+
+    #[test]
+    fn a_network_with_and_one_without_a_classifier_are_looked_at() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/smoke.toml");
+        let set = ["data.limit=40", "data.image_size=16", "model.width=0.03125"];
+        let config = Config::load(&file, &set.map(String::from)).unwrap();
+        let look = |classes: usize, threads: &str| {
+            let (net, out) = (dir.path().join(format!("net-{classes}")), dir.path().join(threads));
+            let model = SimClr::new(&ModelSpec::new(&config.model, 3, 16, classes, 0), 3).unwrap();
+            checkpoint::save(&net, &model.store, &model.spec.to_json()).unwrap();
+            let mut line = vec!["simclr-eval", "look", "--progress", "off", "--device", "cpu", "--count", "50"];
+            let of = [&file, &net, &out].map(|path| path.to_str().unwrap());
+            line.extend(["--config", of[0], "--checkpoint", of[1], "--out", of[2], "--threads", threads]);
+            set.iter().for_each(|set| line.extend(["--set", set]));
+            crate::command::run(line.iter().map(OsString::from).collect()).unwrap();
+            Look::read(&out).unwrap().unwrap()
+        };
+        let (found, by_neighbours) = (look(10, "1"), look(0, "2"));
+        assert_eq!((found.judge, by_neighbours.judge), (Judge::Classifier, Judge::Neighbours));
+        assert_eq!(found, look(10, "3"), "the number of threads changes nothing");
+        for look in [&found, &by_neighbours] {
+            assert_eq!((look.images, look.among, look.labels.len(), look.maps.len()), (50, 40, 50, 2));
+            let counted: usize = look.confusion.iter().map(|(.., count)| count).sum();
+            let right: usize = look.confusion.iter().filter(|(a, b, _)| a == b).map(|(.., count)| count).sum();
+            assert!(counted == 50 && (look.top1 - right as f64 / 50.0).abs() < 1e-12);
+            assert!(look.gallery.iter().all(|q| q.nearest.len() == 8 && q.picture.starts_with("data:image/png")));
+        }
+        assert_eq!(found.maps, by_neighbours.maps, "maps are of the encoder alone");
+    }
+}

@@ -16,17 +16,13 @@ pub struct Axis {
 
 impl Axis {
     /// One that holds `values`, as far as they are numbers.
-    pub fn over(scale: &Scale, values: &[f64]) -> Self {
+    pub fn over(scale: Scale, values: &[f64]) -> Self {
         let finite = values.iter().copied().filter(|v| v.is_finite());
         let (mut low, mut high) = finite.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), v| (a.min(v), b.max(v)));
         if low > high {
             (low, high) = (0.0, 1.0);
         }
-        let of = |low, high, step, ticks| Self { scale: scale.clone(), low, high, step, ticks };
-        if let Scale::Names(names) = scale {
-            let ticks = (0..names.len()).map(|i| i as f64).collect();
-            return of(-0.5, names.len() as f64 - 0.5, 0.0, ticks);
-        }
+        let of = |low, high, step, ticks| Self { scale, low, high, step, ticks };
         // A few known amounts: each is a tick.
         let mut ticks = values.to_vec();
         ticks.sort_by(f64::total_cmp);
@@ -39,7 +35,7 @@ impl Axis {
             let pad = if low == 0.0 { 1.0 } else { 0.1 * low.abs() };
             (low, high) = (low - pad, high + pad);
         }
-        if *scale == Scale::Values {
+        if scale == Scale::Values {
             let room = 0.06 * (high - low);
             return of(low - room, high + room, 0.0, ticks);
         }
@@ -61,7 +57,7 @@ impl Axis {
 
     /// A tick's label.
     pub fn label(&self, v: f64) -> String {
-        match &self.scale {
+        match self.scale {
             Scale::Linear => format!("{v:.*}", decimals(self.step)),
             Scale::Percent => format!("{:.*} %", decimals(100.0 * self.step), 100.0 * v),
             _ => self.value(v),
@@ -70,14 +66,13 @@ impl Axis {
 
     /// A point's value.
     pub fn value(&self, v: f64) -> String {
-        match &self.scale {
+        match self.scale {
             Scale::Linear if v.fract() == 0.0 => format!("{v}"),
             Scale::Linear => format!("{v:.4}"),
             Scale::Percent => format!("{:.2} %", 100.0 * v),
             Scale::LogPercent => percent(v),
             Scale::LogCount => count(v.round() as u64),
             Scale::Values | Scale::Log => format!("{v}"),
-            Scale::Names(names) => names.get(v as usize).cloned().unwrap_or_default(),
         }
     }
 }
@@ -109,30 +104,27 @@ mod tests {
 
     #[test]
     fn ticks_are_round_and_cover_the_data() {
-        let axis = Axis::over(&Scale::Percent, &[0.123, 0.587]);
+        let axis = Axis::over(Scale::Percent, &[0.123, 0.587]);
         assert_eq!((axis.ticks.first().copied(), axis.ticks.len()), (Some(0.1), 6));
         assert_eq!(axis.label(0.6000000000000001), "60 %");
         assert!(axis.low <= 0.123 && axis.high >= 0.587);
-        assert!((Axis::over(&Scale::Linear, &[2.0, 2.0]).share(2.0) - 0.5).abs() < 1e-9);
-        assert_eq!(Axis::over(&Scale::Linear, &[]).ticks.len(), 6);
+        assert!((Axis::over(Scale::Linear, &[2.0, 2.0]).share(2.0) - 0.5).abs() < 1e-9);
+        assert_eq!(Axis::over(Scale::Linear, &[]).ticks.len(), 6);
     }
 
     #[test]
     fn a_tenfold_is_as_wide_everywhere() {
-        let axis = Axis::over(&Scale::LogPercent, &[0.01, 0.1, 1.0, 0.1]);
+        let axis = Axis::over(Scale::LogPercent, &[0.01, 0.1, 1.0, 0.1]);
         let (a, b, c) = (axis.share(0.01), axis.share(0.1), axis.share(1.0));
         assert!((b - a - (c - b)).abs() < 1e-12 && a > 0.0 && c < 1.0);
         assert_eq!(axis.ticks.iter().map(|t| axis.label(*t)).collect::<Vec<_>>(), ["1 %", "10 %", "100 %"]);
-        assert!(Axis::over(&Scale::Log, &[0.5]).share(0.5) > 0.4, "one value alone has its place");
+        assert!(Axis::over(Scale::Log, &[0.5]).share(0.5) > 0.4, "one value alone has its place");
     }
 
     #[test]
-    fn values_and_names_are_their_own_ticks() {
-        let axis = Axis::over(&Scale::Values, &[4.0, 0.0, 1.0, 1.0]);
+    fn values_are_their_own_ticks() {
+        let axis = Axis::over(Scale::Values, &[4.0, 0.0, 1.0, 1.0]);
         assert_eq!(axis.ticks, [0.0, 1.0, 4.0]);
         assert!(axis.share(0.0) > 0.0 && axis.share(4.0) < 1.0, "room for half a mark");
-        let names = Scale::Names(vec!["with".into(), "without".into()]);
-        let axis = Axis::over(&names, &[0.0]);
-        assert_eq!((axis.share(0.0), axis.label(1.0)), (0.25, "without".into()), "also one that no point has");
     }
 }

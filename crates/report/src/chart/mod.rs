@@ -3,6 +3,7 @@
 
 mod axis;
 pub mod mark;
+pub mod rows;
 pub mod scatter;
 
 use crate::html::escape;
@@ -15,16 +16,13 @@ const HEIGHT: f64 = 310.0;
 const LEFT: f64 = 68.0;
 const RIGHT: f64 = 24.0;
 const TOP: f64 = 14.0;
-/// Below the axis: its ticks with one line of labels, and its name. More lines make the chart higher.
+/// Below the axis: its ticks and its name.
 const BOTTOM: f64 = 56.0;
-const LINE: f64 = 17.0;
 /// A letter of a label, about: on a phone, where letters are larger beside the chart.
 const LETTER: f64 = 9.0;
-/// How far apart points of different lines stand that have one name on the x axis.
-const APART: f64 = 13.0;
 
 /// How an axis turns numbers into places and words.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scale {
     /// Evenly, with round ticks.
     Linear,
@@ -38,12 +36,10 @@ pub enum Scale {
     LogPercent,
     /// The same; labels are counts.
     LogCount,
-    /// Value `i` has the name at `i`: points of different lines stand side by side, and no line connects them.
-    Names(Vec<String>),
 }
 
 impl Scale {
-    fn is_log(&self) -> bool {
+    fn is_log(self) -> bool {
         matches!(self, Self::Log | Self::LogPercent | Self::LogCount)
     }
 }
@@ -89,47 +85,17 @@ pub struct Chart<'a> {
 impl Chart<'_> {
     /// As a `<figure>`.
     pub fn html(&self) -> String {
-        let names = self.names();
         let mut out = format!("<figure><figcaption>{}</figcaption>\n", escape(self.title));
-        self.svg(&mut out, &names);
-        if names.len() > 1 {
-            let bare = self.series.iter().all(|s| s.shown != Points::Marked);
-            out += "<ul class=\"legend\">";
-            for (i, name) in names.iter().enumerate() {
-                // Writing to a string cannot fail.
-                let _ = write!(out, "<li>{}{}</li>", mark::key(i, !bare, self.connects()), escape(name));
-            }
-            out += "</ul>";
-        }
-        out + "</figure>\n"
-    }
-
-    /// Whether a line through the points says something.
-    fn connects(&self) -> bool {
-        !matches!(self.x, Scale::Names(_))
-    }
-
-    fn names(&self) -> Vec<&str> {
-        let mut names: Vec<&str> = Vec::new();
-        for series in &self.series {
-            if !names.contains(&series.name.as_str()) {
-                names.push(&series.name);
-            }
-        }
-        names
+        self.svg(&mut out, &names(&self.series));
+        out + &legend(&self.series, true) + "</figure>\n"
     }
 
     fn svg(&self, out: &mut String, names: &[&str]) {
         let (x, y) = (self.x_axis(), self.y_axis());
         let px = |v: f64| LEFT + x.share(v) * (WIDTH - LEFT - RIGHT);
         let py = |v: f64| HEIGHT - BOTTOM - y.share(v) * (HEIGHT - TOP - BOTTOM);
-        // Of names, each has its room; of numbers, those that would run into the one before are left out.
-        let room = (WIDTH - LEFT - RIGHT) / x.ticks.len().max(1) as f64;
-        let labels: Vec<Vec<String>> = x.ticks.iter().map(|t| self.lines_of(&x.label(*t), room)).collect();
-        let lines = labels.iter().map(Vec::len).max().unwrap_or(1);
-        let height = HEIGHT + LINE * lines.saturating_sub(1) as f64;
         let _ =
-            writeln!(out, "<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{}\">", escape(self.title));
+            writeln!(out, "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">", escape(self.title));
         for &tick in &y.ticks {
             let (at, label) = (py(tick), y.label(tick));
             let zero = if tick == 0.0 && y.low < 0.0 { "axis" } else { "grid" };
@@ -139,26 +105,22 @@ impl Chart<'_> {
         let foot = HEIGHT - BOTTOM;
         let _ = writeln!(out, "<path class=\"axis\" d=\"M{LEFT} {foot}H{}\"/>", WIDTH - RIGHT);
         let mut free = f64::NEG_INFINITY;
-        for (&tick, lines) in x.ticks.iter().zip(&labels) {
-            let at = px(tick);
+        for &tick in &x.ticks {
+            let (at, label) = (px(tick), x.label(tick));
             let _ = writeln!(out, "<path class=\"axis\" d=\"M{at:.1} {foot}v5\"/>");
-            let half = lines.iter().map(|l| l.chars().count()).max().unwrap_or(0) as f64 * LETTER / 2.0;
-            if self.connects() && at - half < free {
-                continue;
-            }
-            free = at + half + LETTER;
-            for (i, line) in lines.iter().enumerate() {
-                let down = foot + 20.0 + LINE * i as f64;
-                let _ = writeln!(out, "<text x=\"{at:.1}\" y=\"{down}\" class=\"x\">{}</text>", escape(line));
+            // One that would run into the one before is left out.
+            let half = label.chars().count() as f64 * LETTER / 2.0;
+            if at - half >= free {
+                free = at + half + LETTER;
+                let _ = writeln!(out, "<text x=\"{at:.1}\" y=\"{}\" class=\"x\">{label}</text>", foot + 20.0);
             }
         }
         let middle = (LEFT + WIDTH - RIGHT) / 2.0;
         let _ =
-            writeln!(out, "<text x=\"{middle}\" y=\"{}\" class=\"x\">{}</text>", height - 8.0, escape(self.x_label));
+            writeln!(out, "<text x=\"{middle}\" y=\"{}\" class=\"x\">{}</text>", HEIGHT - 8.0, escape(self.x_label));
         for series in &self.series {
             let number = names.iter().position(|n| *n == series.name).unwrap_or(0);
-            let aside = if self.connects() { 0.0 } else { beside(number, names.len(), room) };
-            self.line(out, series, number, (&y, &|a| px(a) + aside, &py));
+            self.line(out, series, number, (&y, &px, &py));
         }
         *out += "</svg>";
     }
@@ -172,11 +134,9 @@ impl Chart<'_> {
         (axis, x, y): (&Axis, &dyn Fn(f64) -> f64, &dyn Fn(f64) -> f64),
     ) {
         let _ = write!(out, "<g class=\"{}\">", mark::class(number));
-        if self.connects() {
-            let places: Vec<_> = series.points.iter().map(|&(a, b)| format!("{:.1} {:.1}", x(a), y(b))).collect();
-            let thin = if series.shown == Points::Bare { " thin" } else { "" };
-            let _ = write!(out, "<path class=\"line{thin}\" d=\"M{}\"/>", places.join("L"));
-        }
+        let places: Vec<_> = series.points.iter().map(|&(a, b)| format!("{:.1} {:.1}", x(a), y(b))).collect();
+        let thin = if series.shown == Points::Bare { " thin" } else { "" };
+        let _ = write!(out, "<path class=\"line{thin}\" d=\"M{}\"/>", places.join("L"));
         let points = if series.shown == Points::Bare { &[] } else { &series.points[..] };
         for (i, &(a, b)) in points.iter().enumerate() {
             let (cx, cy) = (x(a), y(b));
@@ -212,46 +172,49 @@ impl Chart<'_> {
         }
     }
 
-    /// A label in lines that its room holds, as far as its words allow; numbers are one line.
-    fn lines_of(&self, label: &str, room: f64) -> Vec<String> {
-        if self.connects() {
-            return vec![label.into()];
-        }
-        let most = (room / LETTER) as usize;
-        let mut lines: Vec<String> = Vec::new();
-        for word in label.split(' ') {
-            match lines.last_mut() {
-                Some(line) if line.chars().count() + 1 + word.chars().count() <= most => {
-                    line.push(' ');
-                    line.push_str(word);
-                }
-                _ => lines.push(word.into()),
-            }
-        }
-        lines
-    }
-
     fn x_axis(&self) -> Axis {
         let xs: Vec<f64> = self.series.iter().flat_map(|s| s.points.iter().map(|p| p.0)).collect();
-        Axis::over(&self.x, &xs)
+        Axis::over(self.x, &xs)
     }
 
     fn y_axis(&self) -> Axis {
+        Self::values(&self.y, &self.series)
+    }
+
+    /// The axis of values, which holds deviations, too.
+    fn values(scale: &Scale, series: &[Series]) -> Axis {
         let mut ys = Vec::new();
-        for s in &self.series {
+        for s in series {
             for (i, &(_, y)) in s.points.iter().enumerate() {
                 let d = s.deviations.get(i).copied().flatten().unwrap_or(0.0);
                 ys.extend([y - d, y + d]);
             }
         }
-        Axis::over(&self.y, &ys)
+        Axis::over(*scale, &ys)
     }
 }
 
-/// How far from its name's place line `number` of `count` has its points.
-fn beside(number: usize, count: usize, room: f64) -> f64 {
-    let apart = APART.min(0.8 * room / count.max(1) as f64);
-    apart * (number as f64 - (count - 1) as f64 / 2.0)
+/// Names of lines, each once.
+fn names(series: &[Series]) -> Vec<&str> {
+    let mut names: Vec<&str> = Vec::new();
+    for series in series {
+        if !names.contains(&series.name.as_str()) {
+            names.push(&series.name);
+        }
+    }
+    names
+}
+
+/// What each mark and colour stands for; nothing where there is one name.
+fn legend(series: &[Series], connected: bool) -> String {
+    let names = names(series);
+    if names.len() < 2 {
+        return String::new();
+    }
+    let marked = series.iter().any(|s| s.shown == Points::Marked);
+    // Writing to a string cannot fail.
+    let entry = |(i, name): (usize, &&str)| format!("<li>{}{}</li>", mark::key(i, marked, connected), escape(name));
+    format!("<ul class=\"legend\">{}</ul>", names.iter().enumerate().map(entry).collect::<String>())
 }
 
 #[cfg(test)]
@@ -268,17 +231,6 @@ mod tests {
         let html = Chart { title: "T", x_label: "x", x: Scale::Linear, y: Scale::Linear, series }.html();
         assert!(html.contains("a&lt;b") && !html.contains("a<b"));
         assert_eq!((html.matches("<g class=\"c1 \">").count(), html.matches("<li").count()), (2, 2));
-    }
-
-    #[test]
-    fn what_has_a_name_stands_side_by_side_and_is_not_connected() {
-        let names = Scale::Names(vec!["labels only".into(), "labels and distillation on labeled images".into()]);
-        let series = vec![line("1 %", vec![(0.0, 1.0), (1.0, 2.0)]), line("10 %", vec![(0.0, 1.0)])];
-        let html = Chart { title: "T", x_label: "x", x: names, y: Scale::Linear, series }.html();
-        assert!(!html.contains("class=\"line\" d=\"M1") && html.matches("class=\"bar\"").count() == 3);
-        assert!(html.contains(">labels and distillation</text>"), "{html}");
-        let of_bar = |i: usize| html.split("class=\"bar\" d=\"M").nth(i).and_then(|s| s.split(' ').next());
-        assert!(of_bar(1) != of_bar(3), "two points of one name hide one another");
     }
 
     #[test]

@@ -103,12 +103,40 @@ pub fn varied(outcome: &Outcome) -> Vec<&Axis> {
     outcome.axes.iter().filter(several).collect()
 }
 
+/// A value's name as people write it: names are also those of folders, where `_` stands for a space, or for the stroke of a
+/// fraction.
+pub fn shown(value: &str) -> String {
+    let letters: Vec<char> = value.chars().collect();
+    let digit = |at: Option<usize>| at.and_then(|at| letters.get(at)).is_some_and(char::is_ascii_digit);
+    let letter = |(at, letter): (usize, &char)| match letter {
+        '_' if digit(at.checked_sub(1)) && digit(Some(at + 1)) => "/".into(),
+        '_' => " ".into(),
+        '+' => " + ".into(),
+        other => other.to_string(),
+    };
+    letters.iter().enumerate().map(letter).collect()
+}
+
+/// Whether no cell has two methods, but cells have different ones: then the method is a fact of the cell.
+pub fn one_method_each(outcome: &Outcome) -> bool {
+    let methods = |cell: &Cell| {
+        let mut methods: Vec<String> = cell.measures.iter().map(|m| m.method.clone()).collect();
+        methods.dedup();
+        methods
+    };
+    let mut all: Vec<Vec<String>> = outcome.cells.iter().map(methods).collect();
+    let single = all.iter().all(|methods| methods.len() <= 1);
+    all.sort();
+    all.dedup();
+    single && all.len() > 1
+}
+
 /// A cell's values on some axes, for people: a number needs the axis' name before it.
 pub fn name(cell: &Cell, axes: &[&Axis]) -> String {
     let part = |axis: &&Axis| {
         let value = cell.values.get(&axis.name)?;
         let number = value.parse::<f64>().is_ok();
-        Some(if number { format!("{} {value}", axis.name) } else { value.clone() })
+        Some(if number { format!("{} {value}", axis.name) } else { shown(value) })
     };
     axes.iter().filter_map(part).collect::<Vec<_>>().join(", ")
 }
@@ -135,6 +163,13 @@ mod tests {
         assert_eq!(title("distilled-self-small"), "Distilled: self-small");
         assert_eq!(title("linear-eval"), "Linear probe");
         assert_eq!(title("something"), "something");
+    }
+
+    #[test]
+    fn names_of_folders_are_written_out() {
+        assert_eq!(shown("18x1_16sk"), "18x1/16sk");
+        assert_eq!(shown("labels+teacher_on_all"), "labels + teacher on all");
+        assert_eq!(shown("_"), " ");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::grid::{self, Group, Spread};
 use crate::outcome::{Axis, Cell, Measure, Outcome};
 use simclr_core::config::LabelAmount;
 use simclr_core::stages::FINETUNED;
+use simclr_report::chart::rows::Rows;
 use simclr_report::chart::{Chart, Points, Scale, Series};
 
 /// Most lines of a plot that is made beside the main ones.
@@ -42,7 +43,8 @@ pub fn html(outcome: &Outcome) -> String {
 struct Across<'a> {
     axis: &'a Axis,
     label: String,
-    scale: Scale,
+    /// None where values have names alone: each has a row.
+    scale: Option<Scale>,
     /// It is the size of networks: the place is the number of parameters.
     by_size: bool,
 }
@@ -55,20 +57,25 @@ impl<'a> Across<'a> {
             let (low, high) =
                 numbers.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), v| (a.min(*v), b.max(*v)));
             let scale = if low > 0.0 && high >= 10.0 * low { Scale::Log } else { Scale::Values };
-            return Self { axis, label: axis.title.clone(), scale, by_size: false };
+            return Self { axis, label: axis.title.clone(), scale: Some(scale), by_size: false };
         }
         if is_size(outcome, axis) {
-            return Self { axis, label: "parameters of the network".into(), scale: Scale::LogCount, by_size: true };
+            return Self {
+                axis,
+                label: "parameters of the network".into(),
+                scale: Some(Scale::LogCount),
+                by_size: true,
+            };
         }
-        Self { axis, label: axis.title.clone(), scale: Scale::Names(axis.values.clone()), by_size: false }
+        Self { axis, label: axis.title.clone(), scale: None, by_size: false }
     }
 
     fn place(&self, cell: &Cell, measure: &Measure) -> Option<f64> {
         let value = cell.values.get(&self.axis.name)?;
-        match &self.scale {
+        match self.scale {
             _ if self.by_size => Some(measure.params as f64),
-            Scale::Names(names) => names.iter().position(|name| name == value).map(|i| i as f64),
-            _ => value.parse().ok(),
+            None => self.axis.values.iter().position(|name| name == value).map(|i| i as f64),
+            Some(_) => value.parse().ok(),
         }
     }
 }
@@ -118,7 +125,11 @@ fn against(outcome: &Outcome, x: &Across<'_>, rest: &[&Axis]) -> String {
             None => plots.push((title, vec![group])),
         }
     }
-    let draw = |(title, groups): (String, Vec<Group>)| {
+    let draw = |(mut title, groups): (String, Vec<Group>)| {
+        if let ([group], true) = (groups.as_slice(), rest.is_empty()) {
+            // One line has no legend that would name it.
+            title = title.replacen("Top-1", &format!("Top-1, {}", group.title()), 1);
+        }
         let mut series: Vec<Series> = Vec::new();
         for group in &groups {
             for cell in &outcome.cells {
@@ -129,7 +140,13 @@ fn against(outcome: &Outcome, x: &Across<'_>, rest: &[&Axis]) -> String {
                 }
             }
         }
-        chart(&title, &x.label, x.scale.clone(), series)
+        match x.scale {
+            Some(scale) => chart(&title, &x.label, scale, series),
+            None => {
+                let names: Vec<String> = x.axis.values.iter().map(|value| grid::shown(value)).collect();
+                Rows { title: &title, names: &names, scale: Scale::Percent, series }.html()
+            }
+        }
     };
     plots.into_iter().map(draw).collect()
 }

@@ -2,6 +2,7 @@
 
 use super::grid::{self, Group, Spread};
 use crate::outcome::{Axis, Cell, Outcome};
+use simclr_core::config::LabelAmount;
 use simclr_core::readable::count;
 use simclr_report::html::{escape, scroll};
 use std::fmt::Write;
@@ -14,7 +15,7 @@ pub fn html(outcome: &Outcome) -> String {
     }
     let axes = grid::varied(outcome);
     // The longer side runs down the page.
-    let table = if outcome.cells.len() >= groups.len() {
+    let table = if grid::one_method_each(outcome) || outcome.cells.len() >= groups.len() {
         by_cell(outcome, &axes, &groups)
     } else {
         by_group(outcome, &axes, &groups)
@@ -64,6 +65,14 @@ fn best(outcome: &Outcome, group: &Group) -> f64 {
 /// A row for each cell, a column for each method and amount of labels.
 fn by_cell(outcome: &Outcome, axes: &[&Axis], groups: &[Group]) -> String {
     let counted = uneven(outcome);
+    let of_cell = grid::one_method_each(outcome);
+    let mut amounts: Vec<LabelAmount> = Vec::new();
+    for group in groups.iter().filter(|_| of_cell) {
+        if !amounts.contains(&group.labels) {
+            amounts.push(group.labels);
+        }
+    }
+    amounts.sort_by(LabelAmount::order);
     let mut out = format!("<table class=\"results\">{}\n<thead><tr>", caption(outcome));
     for axis in axes {
         let _ = write!(out, "<th scope=\"col\">{}</th>", escape(&axis.title));
@@ -72,7 +81,13 @@ fn by_cell(outcome: &Outcome, axes: &[&Axis], groups: &[Group]) -> String {
         out += "<th scope=\"col\">Cell</th>";
     }
     out += "<th scope=\"col\">Parameters</th>";
-    for group in groups {
+    if of_cell {
+        out += "<th scope=\"col\">Method</th>";
+        amounts.iter().for_each(|labels| {
+            let _ = write!(out, "<th scope=\"col\">{}</th>", labels.words());
+        });
+    }
+    for group in groups.iter().filter(|_| !of_cell) {
         let _ = write!(out, "<th scope=\"col\">{}<br>{}</th>", escape(&group.title()), group.labels.words());
     }
     out += "</tr></thead>\n<tbody>\n";
@@ -81,8 +96,8 @@ fn by_cell(outcome: &Outcome, axes: &[&Axis], groups: &[Group]) -> String {
         for (i, axis) in axes.iter().enumerate() {
             let value = cell.values.get(&axis.name).map_or("–", String::as_str);
             out += &match i {
-                0 => format!("<th scope=\"row\">{}</th>", escape(value)),
-                _ => format!("<td>{}</td>", escape(value)),
+                0 => format!("<th scope=\"row\">{}</th>", escape(&grid::shown(value))),
+                _ => format!("<td>{}</td>", escape(&grid::shown(value))),
             };
         }
         if axes.is_empty() {
@@ -90,7 +105,16 @@ fn by_cell(outcome: &Outcome, axes: &[&Axis], groups: &[Group]) -> String {
         }
         let params = cell.measures.iter().map(|m| m.params).max();
         let _ = write!(out, "<td>{}</td>", params.map_or("–".into(), count));
-        for group in groups {
+        if of_cell {
+            let method = cell.measures.first().map_or("–".into(), |m| grid::title(&m.method));
+            let _ = write!(out, "<td>{}</td>", escape(&method));
+        }
+        for labels in &amounts {
+            let of = |cell| groups.iter().filter(|g| g.labels == *labels).find_map(|group| spread(cell, group));
+            let best = outcome.cells.iter().filter_map(of).map(|s| s.mean).fold(f64::NEG_INFINITY, f64::max);
+            out += &accuracy(of(cell), best, counted);
+        }
+        for group in groups.iter().filter(|_| !of_cell) {
             out += &accuracy(spread(cell, group), best(outcome, group), counted);
         }
         out += "</tr>\n";
@@ -112,7 +136,7 @@ fn by_group(outcome: &Outcome, axes: &[&Axis], groups: &[Group]) -> String {
                 amounts.push(group.labels);
             }
         }
-        amounts.sort_by(simclr_core::config::LabelAmount::order);
+        amounts.sort_by(LabelAmount::order);
         out += "<th scope=\"col\">Labels</th>";
         for method in &methods {
             let _ = write!(out, "<th scope=\"col\">{}</th>", escape(&grid::title(method)));
