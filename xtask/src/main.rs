@@ -35,6 +35,7 @@ mod publish;
 #[path = "../../crates/core/src/readable.rs"]
 mod readable;
 mod reproduce;
+mod results;
 mod sanitize;
 mod soak;
 #[allow(dead_code)]
@@ -57,9 +58,11 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run an experiment from its file to its report; again, to go on where it stopped
-    Reproduce(reproduce::Args),
+    Reproduce(Box<reproduce::Args>),
     /// Write the experiment that `reproduce --images DIR` would run: --images DIR --out FILE.toml, and options of `reproduce`
     New(reproduce::NewArgs),
+    /// Write the tables of README.md and docs/results.md from results/*.json; `add RUN...` makes such a file of finished runs
+    Results(results::Args),
     /// Measure a training step or the augmentation; one JSON line comes last
     Bench(bench::Args),
     /// Turn a TensorFlow checkpoint (TF1, TF2 or SavedModel) into one of this project: PREFIX --out DIR
@@ -102,6 +105,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Reproduce(args) => reproduce::run(&args).map(|_| ()),
         Command::New(args) => reproduce::new(&args),
+        Command::Results(args) => results::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::ImportTf(args) => import::run(&args),
         Command::ImportTorch(args) => import::run_torch(&args),

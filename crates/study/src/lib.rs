@@ -10,6 +10,7 @@ mod gather;
 mod grid;
 pub mod outcome;
 mod plan;
+pub mod results;
 pub mod statistics;
 
 pub use file::Study;

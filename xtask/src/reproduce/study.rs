@@ -11,9 +11,6 @@ use anyhow::{Context, Result, bail, ensure};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Digits of a commit that are told.
-const DIGITS: usize = 12;
-
 /// Options of a grid of experiments.
 #[derive(clap::Args, Clone, Default)]
 pub struct Study {
@@ -119,10 +116,7 @@ pub fn run(args: &Args) -> Result<PathBuf> {
 
 /// What a report says of how it was made.
 fn made(lanes: usize) -> Vec<String> {
-    let commit = machine::commit().map_or_else(
-        || "unknown".to_string(),
-        |(commit, changed)| format!("{}{}", &commit[..DIGITS.min(commit.len())], if changed { "+" } else { "" }),
-    );
+    let commit = machine::short_commit();
     let hardware = format!("{}, {} cores", machine::processor(), machine::threads());
     let pairs = [("--commit", commit), ("--hardware", hardware), ("--date", machine::today())];
     let pairs = pairs.into_iter().chain([("--at-once", lanes.to_string())]);
