@@ -97,6 +97,23 @@ fn from_images_to_a_student_once() {
     assert!(files(&desk.path("")) == before, "a finished run was changed");
 }
 
+/// The second row of the paper's Table 2: labels and a teacher, on the labeled images alone.
+#[test]
+fn a_student_may_learn_on_the_labeled_images_alone() {
+    let desk = Desk::new();
+    desk.pretrain("pretrained", &[]).unwrap();
+    desk.finetune("pretrained", (0.5, 0), "finetuned", &[]).unwrap();
+    let labeled = ["distill.small.teacher=finetuned", "distill.small.unlabeled=false"];
+    desk.distill_with("finetuned", "small", "labeled", &labeled).unwrap();
+    desk.distill_with("finetuned", "small", "all", &labeled[..1]).unwrap();
+    let examples = |run: &str| result(&desk, run)["examples"].as_u64().unwrap();
+    assert_eq!(examples("labeled"), examples("finetuned"));
+    assert_eq!(examples("all"), 2 * examples("labeled"));
+    let manifest = |run: &str| json(&desk.path(run).join("manifest.json"))["config"]["distill"].clone();
+    assert_eq!(manifest("labeled")["unlabeled"], false);
+    assert_eq!(manifest("all").get("unlabeled"), None, "a run of the default keeps its manifest");
+}
+
 #[test]
 fn every_stage_gives_the_same_bits_on_any_number_of_threads() {
     let on = |threads| {

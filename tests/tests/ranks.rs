@@ -117,6 +117,8 @@ fn any_number_of_ranks_trains_as_one() {
         ("lars", &["pretrain.training.batch=16"][..]),
         ("unequal parts", &["pretrain.training.batch=18", "pretrain.training.optimizer=\"sgd\""]),
         ("recomputed", &["pretrain.training.recompute=true", "pretrain.training.eval_every={ steps = 5 }"]),
+        // 36 keys a step, which fill the queue in the third.
+        ("memory", &["pretrain.training.batch=18", "pretrain.loss={ name = \"memory\", size = 80, decay = 0.9 }"]),
     ] {
         let config = desk.config(&[STEPS, set].concat()).unwrap();
         let at = |ranks: usize| desk.path(&format!("{what} {ranks}"));
@@ -300,6 +302,7 @@ fn ranks_tell_what_plans_say() {
         ("kept", Way::Kept, &[][..]),
         ("recomputed", Way::Recomputed, &["pretrain.training.recompute=true"]),
         ("chunks", Way::Chunks(4), &["pretrain.training.chunk=4"]),
+        ("memory", Way::Kept, &["pretrain.loss={ name = \"memory\", size = 80 }"]),
     ] {
         let config = desk.config(set).unwrap();
         let out = desk.path(what);

@@ -7,6 +7,7 @@ macro_rules! say {
     ($($line:tt)*) => { $crate::output::say(format_args!($($line)*)) };
 }
 
+mod ablate;
 mod arm;
 mod bench;
 mod built;
@@ -59,6 +60,8 @@ struct Cli {
 enum Command {
     /// Run an experiment from its file to its report; again, to go on where it stopped
     Reproduce(Box<reproduce::Args>),
+    /// Find which value of a key is best, and which is the cheapest that is as good: KEY=V1,V2,... --seeds N --budget HOURS
+    Ablate(ablate::Args),
     /// Write the experiment that `reproduce --images DIR` would run: --images DIR --out FILE.toml, and options of `reproduce`
     New(reproduce::NewArgs),
     /// Write the tables of README.md and docs/results.md from results/*.json; `add RUN...` makes such a file of finished runs
@@ -104,6 +107,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Reproduce(args) => reproduce::run(&args).map(|_| ()),
+        Command::Ablate(args) => ablate::run(&args),
         Command::New(args) => reproduce::new(&args),
         Command::Results(args) => results::run(&args),
         Command::Bench(args) => bench::run(&args),

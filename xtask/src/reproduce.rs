@@ -5,9 +5,11 @@ mod display;
 mod extras;
 mod folds;
 mod forecast;
+pub mod grid;
 mod job;
 mod own;
 mod pace;
+mod run;
 mod study;
 mod table;
 
@@ -17,13 +19,13 @@ use crate::readable::duration;
 use crate::stages::{self, TOOL};
 use crate::workspace::{self, Binaries, Extras, Launcher};
 use anyhow::{Context, Result, bail, ensure};
-use display::Display;
 use forecast::Forecast;
+use grid::Grid;
 use job::Common;
 pub use job::{Interrupted, Job};
 use own::Own;
+use run::{first, output_of, read, run_jobs, with_set};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Instant;
 use study::Study;
 
@@ -129,7 +131,7 @@ impl Args {
 /// When the build fails, or a stage, whose last words are then part of the message.
 pub fn run(args: &Args) -> Result<PathBuf> {
     if args.study.is_asked_for() {
-        return study::run(args);
+        return study(args);
     }
     if args.forecast.dry_run {
         return dry_run(args);
@@ -171,6 +173,18 @@ pub fn jobs(config: &Path, set: &[String], out: &Path) -> Result<Vec<Job>> {
     let extras = if extras::reason(&read(&config)?, set).is_some() { Extras::With } else { Extras::Without };
     let binaries = args.build(&stages::programs(), extras)?;
     plan(&binaries, &args.common(config, args.set.clone()), out)
+}
+
+/// Runs a grid of experiments, or tells what it takes, and gives its folder.
+fn study(args: &Args) -> Result<PathBuf> {
+    let asked = args.study.find(args.out.as_deref(), &args.set)?;
+    // Each run has the experiment of its cell.
+    let common = args.common(asked.file.clone(), Vec::new());
+    if args.forecast.dry_run {
+        let grid = Grid::new(Binaries::build(&[TOOL], "cpu", asked.extras)?, common, asked.told, &asked.out);
+        return grid.forecast(&args.forecast.arguments());
+    }
+    Grid::new(args.build(&stages::programs(), asked.extras)?, common, asked.told, &asked.out).to_its_page()
 }
 
 /// Prints what the experiment takes, and gives the folder that its runs would have.
@@ -263,21 +277,6 @@ fn experiment(binaries: &Binaries, common: &Common, out: &Path, jobs: &[Job], ow
     Ok(report)
 }
 
-/// The first of several devices.
-fn first(devices: &str) -> &str {
-    devices.split(',').next().unwrap_or_default().trim()
-}
-
-/// Runs the jobs, as many at once as there are lanes.
-fn run_jobs(binaries: &Binaries, common: &Common, jobs: &[Job], logs: &Path) -> Result<()> {
-    let lanes = crew::lanes(&common.device, common.at_once, common.threads)?;
-    let mut display = Display::new(jobs, lanes.len());
-    crew::run(jobs, &lanes, &mut display, |job, lane, watch| {
-        let own = Common { device: lane.device.clone(), threads: lane.threads, ..common.clone() };
-        job.run(binaries, &own, logs, watch)
-    })
-}
-
 /// Arguments of `new`.
 #[derive(clap::Args)]
 pub struct NewArgs {
@@ -318,22 +317,6 @@ fn plan(binaries: &Binaries, common: &Common, out: &Path) -> Result<Vec<Job>> {
     serde_json::from_str(&json).with_context(|| format!("{TOOL} plan printed no list of jobs"))
 }
 
-fn with_set<'a>(command: &'a mut Command, set: &[String]) -> &'a mut Command {
-    for pair in set {
-        command.arg("--set").arg(pair);
-    }
-    command
-}
-
-/// What a short command prints; where it fails, its message is the error.
-fn output_of(command: &mut Command, what: &str) -> Result<String> {
-    let output = command.output().with_context(|| format!("starting {TOOL} for {what}"))?;
-    let message = String::from_utf8_lossy(&output.stderr);
-    let message = message.trim();
-    ensure!(output.status.success(), "{}", message.strip_prefix("error: ").unwrap_or(message));
-    String::from_utf8(output.stdout).with_context(|| format!("reading {what}"))
-}
-
 /// The experiment's name, which its folder is called after.
 fn name_of(config: &Path, set: &[String]) -> Result<String> {
     if let Some(name) = set.iter().rev().find_map(|pair| pair.strip_prefix("name=")) {
@@ -343,11 +326,6 @@ fn name_of(config: &Path, set: &[String]) -> Result<String> {
     let name = table.get("name").and_then(|v| v.as_str());
     name.map(String::from)
         .with_context(|| format!("{}: `name` is missing; the run's folder is called after it", config.display()))
-}
-
-fn read(config: &Path) -> Result<toml::Table> {
-    let text = std::fs::read_to_string(config).with_context(|| format!("reading {}", config.display()))?;
-    text.parse().with_context(|| format!("{} is not TOML", config.display()))
 }
 
 /// Renames an existing folder to the first free of `DIR.1`, `DIR.2`, ...

@@ -23,6 +23,8 @@ pub const PARAMETERS: usize = 4_000_000_000;
 pub const PROJECTION_LAYERS: RangeInclusive<usize> = 0..=16;
 /// Width of the projection head's output.
 pub const PROJECTION_DIM: RangeInclusive<usize> = 1..=65_536;
+/// Keys of a queue of negatives: 64 times the published one.
+pub const QUEUE: RangeInclusive<usize> = 0..=4_194_304;
 /// Images of a batch.
 pub const BATCH: RangeInclusive<usize> = 1..=1_048_576;
 /// Bytes of an encoded picture, whatever holds it.

@@ -31,8 +31,8 @@ pub struct DistillArgs {
     #[arg(long, value_name = "NAME", default_value = "self")]
     pub student: String,
 
-    /// How many of the training labels (0.1, 10-per-class, all): used where teacher_weight is below 1, and for overrides of
-    /// that amount
+    /// How many of the training labels (0.1, 10-per-class, all): used where teacher_weight is below 1 or unlabeled = false, and
+    /// for overrides of that amount
     #[arg(long, value_name = "AMOUNT", default_value_t = LabelAmount::ALL)]
     pub labels: LabelAmount,
 
@@ -51,7 +51,7 @@ pub fn run(args: &DistillArgs, config: &Config) -> Result<()> {
     let table = config.student(&args.student)?;
     let teacher = Checkpoint::load(&args.teacher)?;
     teacher.expect_classifier()?;
-    let labeled = table.teacher_weight < 1.0;
+    let labeled = table.teacher_weight < 1.0 || !table.unlabeled;
     let start = Launch::new(&args.common, config, "distill").table("distill", table);
     let start = start.on_labels(args.labels, args.subset).option("student", &args.student);
     let start = start.input("teacher", &teacher.sha256);
@@ -82,11 +82,12 @@ pub fn run(args: &DistillArgs, config: &Config) -> Result<()> {
                 teacher.fill(&student, Match::EXACT)?;
             }
             let known = if labeled { setup.labels(args.labels)?.indices } else { Vec::new() };
+            let samples = if table.unlabeled { (0..setup.train.len() as u32).collect() } else { known.clone() };
             let (student, teacher) = (setup.place(student)?, setup.place(teacher.model()?)?);
             let loss = Distill::new(teacher, (table.temperature, table.teacher_weight), known);
-            let examples = setup.train.len();
+            let examples = samples.len();
             let (crops, batches) = ((table.min_area, table.color_strength), (table.training.batch, Purpose::Distill));
-            let loader = setup.loader((0..examples as u32).collect(), crops, batches);
+            let loader = setup.loader(samples, crops, batches);
             setup.plan(student, loader, examples, loss)
         },
         classifier_result,

@@ -30,6 +30,8 @@ pub struct LossCost {
     pub moved: f64,
     /// Bytes that it holds at once.
     pub held: f64,
+    /// Bytes that each GPU holds whatever its part of the batch, such as a second encoder and a queue.
+    pub kept: f64,
     /// Further forwards of the network over all views, such as those of a second encoder.
     pub forwards: f64,
     /// Bytes of which each rank needs those of all, such as projections: the bytes of all.

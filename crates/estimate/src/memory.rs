@@ -23,7 +23,8 @@ impl Work<'_> {
         let copies = if own < batch { 4.0 } else { 3.0 };
         let teacher: usize = self.teacher.map_or(0, |teacher| teacher.ops().map(Op::parameters).sum());
         let fixed = 4.0 * (copies * self.parameters + teacher as f64) + gpu.workspace;
-        let loss = (self.loss)(batch).held * own / batch;
+        let loss = (self.loss)(batch);
+        let loss = loss.kept + loss.held * own / batch;
         // Two batches of images.
         fixed + loss + mode.size() * (2.0 * self.views * own * self.image + views * held)
     }

@@ -60,7 +60,7 @@ impl Work<'_> {
         };
         let bound = seconds(&self.costs(gpu, mode, (own, batch), more));
         let convolutions = self.outline.ops().filter(|op| matches!(op, Op::Conv { .. })).count() as f64;
-        let forwards = 1.0 + more + f64::from(u8::from(mode.recompute));
+        let forwards = 1.0 + more + (self.loss)(batch).forwards + f64::from(u8::from(mode.recompute));
         let launches = gpu.launch * convolutions * (2.0 + forwards) * pieces_of.ceil();
         let compute = (bound / gpu.reached).max(launches);
         let exchanges = self.exchanges(links, way, (own, batch), gpus);

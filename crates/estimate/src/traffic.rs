@@ -28,9 +28,9 @@ pub struct Exchange {
 }
 
 impl Work<'_> {
-    /// Of all normalisations, one of them as often as its moments are gathered in a step: how many, and their channels; and the same
-    /// of sums in the backward pass.
-    fn rounds(&self, way: Way, own: f64) -> [(f64, f64); 2] {
+    /// Of all normalisations, one of them as often as its moments are gathered in a step, `more` times besides the network's own
+    /// forwards: how many, and their channels; and the same of sums in the backward pass.
+    fn rounds(&self, way: Way, own: f64, more: f64) -> [(f64, f64); 2] {
         let chunks = if let Way::Chunks(images) = way { (own / images as f64).ceil() } else { 1.0 };
         let blocks = 1..self.outline.parts.len() - 1;
         let mut rounds = [(0.0, 0.0); 2];
@@ -42,7 +42,7 @@ impl Work<'_> {
             };
             for op in part {
                 let Op::Norm { map, .. } = op else { continue };
-                for (round, times) in rounds.iter_mut().zip([if again { 2.0 } else { 1.0 }, 1.0]) {
+                for (round, times) in rounds.iter_mut().zip([if again { 2.0 } else { 1.0 } + more, 1.0]) {
                     round.0 += chunks * times;
                     round.1 += chunks * times * map.channels as f64;
                 }
@@ -66,14 +66,14 @@ impl Work<'_> {
             let seconds = calls * links.gather(bytes / calls, gpus);
             Exchange { what, when, calls, bytes, sent: (n - 1.0) * bytes, seconds, beside: false }
         };
-        let [(forwards, read), (backwards, summed)] = self.rounds(way, own);
+        let loss = (self.loss)(batch);
+        let [(forwards, read), (backwards, summed)] = self.rounds(way, own, loss.forwards);
         let mut all = Vec::new();
         if forwards > 0.0 {
             // A count, means and variances, in f64; two sums, in f32.
             all.push(gather("moments of batch norm", "forward, waited for", (forwards, 8.0 * (forwards + 2.0 * read))));
             all.push(sum("sums of batch norm", "backward, waited for", (backwards, 4.0 * 2.0 * summed), false));
         }
-        let loss = (self.loss)(batch);
         if loss.gathered > 0.0 {
             all.push(gather("projections", "before the loss", (1.0, loss.gathered * own / batch)));
         }

@@ -6,6 +6,7 @@ use crate::evaluate::{self, EvalArgs};
 use crate::experiment::Experiment;
 use crate::forecast::{EstimateArgs, estimate};
 use crate::keys::{self, KeysArgs};
+use crate::look::{LookArgs, look};
 use crate::review::{ReviewArgs, review};
 use crate::study::{StudyCommand, study};
 use anyhow::{Context, Result};
@@ -57,6 +58,10 @@ enum More {
     /// writes predictions.csv and next-to-label.csv into the experiment's folder, and what the report shows: a gallery,
     /// doubtful pictures, near duplicates, outliers, mistakes by class. To be run before `report`.
     Review(ReviewArgs),
+    /// Look at a network through the test images: mistakes by class, maps of its features, nearest neighbours
+    ///
+    /// Writes look.json, which the page of a study shows.
+    Look(LookArgs),
     /// Tell what the jobs of an experiment take on GPUs: time, memory, disk, traffic; nothing is run
     Estimate(EstimateArgs),
     /// Print the keys of an experiment file: what each may be, its default, what it means
@@ -116,6 +121,10 @@ fn more(command: More) -> Result<()> {
         More::Review(args) => {
             init_log();
             review(&args)?;
+        }
+        More::Look(args) => {
+            init_log();
+            look(&args)?;
         }
         More::Estimate(args) => {
             init_log();

@@ -10,14 +10,15 @@ use simclr_core::readable::count;
 use simclr_core::stages::PRETRAIN;
 use simclr_core::train::Schedule;
 use simclr_data::source::{self, Count};
-use simclr_estimate::{Gpu, H100, Links, LossCost, Step, Work};
+use simclr_estimate::{Gpu, H100, Links, LossCost, Mode, Step, Work};
 use simclr_model::{ModelSpec, SimClr};
 use simclr_pretrain::Pretraining;
 use simclr_report::plan::{self, Job};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-const GPU: &Gpu = &H100;
+/// The GPU that estimates are of.
+pub const GPU: &Gpu = &H100;
 const LINKS: &Links = &Links::NVLINK_AND_NDR;
 /// Channels of images that are not there to be looked at.
 const COLOURS: usize = 3;
@@ -108,64 +109,73 @@ fn dir_bytes(dir: Option<&Path>) -> Option<f64> {
 }
 
 /// Networks by their tables, each made once: the largest have gigabytes of weights.
-struct Networks<'a> {
-    config: &'a Config,
-    classes: usize,
+#[derive(Default)]
+pub struct Networks {
     made: BTreeMap<String, SimClr>,
 }
 
-impl Networks<'_> {
-    fn key(model: &ModelConfig) -> Result<String> {
-        Ok(serde_json::to_string(model)?)
+impl Networks {
+    fn key(model: &ModelConfig, config: &Config) -> Result<String> {
+        Ok(serde_json::to_string(&(model, config.data.image_size))?)
     }
 
-    fn make(&mut self, model: &ModelConfig) -> Result<()> {
-        let key = Self::key(model)?;
-        if !self.made.contains_key(&key) {
-            let spec = ModelSpec::new(model, COLOURS, self.config.data.image_size, self.classes, 0);
-            self.made.insert(key, SimClr::blank(&spec)?);
+    /// Makes the networks of a job of `config`, for so many classes.
+    ///
+    /// # Errors
+    /// When one is none that there is.
+    pub fn make(&mut self, job: &Job, config: &Config, classes: usize) -> Result<()> {
+        for model in std::iter::once(&job.load.model).chain(&job.load.teacher) {
+            let key = Self::key(model, config)?;
+            if !self.made.contains_key(&key) {
+                let spec = ModelSpec::new(model, COLOURS, config.data.image_size, classes, 0);
+                self.made.insert(key, SimClr::blank(&spec)?);
+            }
         }
         Ok(())
     }
 
-    fn get(&self, model: &ModelConfig) -> Result<&SimClr> {
-        self.made.get(&Self::key(model)?).context("a network that was not made")
+    fn get(&self, model: &ModelConfig, config: &Config) -> Result<&SimClr> {
+        self.made.get(&Self::key(model, config)?).context("a network that was not made")
     }
 }
 
 /// What a job takes on so many GPUs.
-struct Planned {
+pub struct Planned {
     /// Seconds, where it can run.
-    seconds: Option<f64>,
+    pub seconds: Option<f64>,
     /// Its step, where it trains.
-    step: Option<Step>,
+    pub step: Option<Step>,
 }
 
 /// A job on each number of GPUs, and the bytes that it leaves on disk.
-struct Line {
+pub struct Line {
     title: String,
     steps: Option<u64>,
     images: f64,
-    on: Vec<Planned>,
+    /// In the order of the numbers.
+    pub on: Vec<Planned>,
+    /// Bytes of a step on a processor, all images on one rank; nothing where it does not train.
+    pub memory: Option<f64>,
     disk: f64,
 }
 
 fn page(config: &Config, out: &Path, told: Option<usize>, gpus: &[usize]) -> Result<String> {
     let images = Images::of(config, told)?;
     let jobs = plan::jobs_on(config, out, (images.train, images.test, images.classes))?;
-    let mut networks = Networks { config, classes: images.classes, made: BTreeMap::new() };
-    for job in &jobs {
-        networks.make(&job.load.model)?;
-        job.load.teacher.as_ref().map_or(Ok(()), |teacher| networks.make(teacher))?;
-    }
+    let mut networks = Networks::default();
+    jobs.iter().try_for_each(|job| networks.make(job, config, images.classes))?;
     let lines = jobs.iter().map(|job| line(config, job, &networks, gpus)).collect::<Result<Vec<_>>>()?;
     Ok(table(config, out, (&jobs, &lines), &images, gpus))
 }
 
-fn line(config: &Config, job: &Job, networks: &Networks<'_>, gpus: &[usize]) -> Result<Line> {
+/// What a job takes, whose networks were made.
+///
+/// # Errors
+/// When its backbone does not tell what its layers do.
+pub fn line(config: &Config, job: &Job, networks: &Networks, gpus: &[usize]) -> Result<Line> {
     let (load, size) = (&job.load, config.data.image_size);
     let no_loss = |_| LossCost::default();
-    let model = networks.get(&load.model)?;
+    let model = networks.get(&load.model, config)?;
     let unknown = |model: &SimClr| {
         format!(
             "there is no estimate for the backbone \"{}\": it does not say what its layers do",
@@ -173,7 +183,7 @@ fn line(config: &Config, job: &Job, networks: &Networks<'_>, gpus: &[usize]) -> 
         )
     };
     let outline = model.outline(size).with_context(|| unknown(model))?;
-    let teacher = load.teacher.as_ref().map(|teacher| networks.get(teacher)).transpose()?;
+    let teacher = load.teacher.as_ref().map(|teacher| networks.get(teacher, config)).transpose()?;
     let taught = teacher.map(|teacher| teacher.outline(size).with_context(|| unknown(teacher))).transpose()?;
     let steps = load.training.as_ref().map(|training| Schedule::new(training, load.examples).total);
     let pretraining = match (job.stage.name, steps) {
@@ -202,9 +212,14 @@ fn line(config: &Config, job: &Job, networks: &Networks<'_>, gpus: &[usize]) -> 
     let best = |training: &TrainingConfig| if training.eval_every.is_some() { 1 } else { 0 };
     let copies = load.training.as_ref().map_or(0, |t| 1 + 2 * t.keep_states + best(t)) as f64;
     let title = job.title.clone();
+    let memory = load.training.as_ref().map(|training| {
+        let (batch, mode) = (training.batch as f64, Mode { dtype: config.dtype, recompute: training.recompute });
+        work.memory(&PROCESSOR, mode, (batch, batch), training.chunk.map(|chunk| chunk as f64))
+    });
     Ok(Line {
         title,
         steps,
+        memory,
         images: load.images() + load.looked_at,
         on: gpus.iter().map(|n| one(*n)).collect(),
         disk: copies * weights,
@@ -296,8 +311,11 @@ fn table(config: &Config, out: &Path, (jobs, lines): (&[Job], &[Line]), images: 
     text
 }
 
+/// A processor, for its memory alone: no library of convolutions takes room there.
+const PROCESSOR: Gpu = Gpu { name: "processor", workspace: 0.0, ..H100 };
+
 /// Days where there are some, else hours, minutes or seconds.
-fn time(seconds: f64) -> String {
+pub fn time(seconds: f64) -> String {
     match seconds {
         s if s >= 2.0 * 86400.0 => format!("{:.1} days", s / 86400.0),
         s if s >= 2.0 * 3600.0 => format!("{:.1} h", s / 3600.0),
@@ -306,6 +324,7 @@ fn time(seconds: f64) -> String {
     }
 }
 
-fn bytes(n: f64) -> String {
+/// Bytes in GB or MB.
+pub fn bytes(n: f64) -> String {
     if n >= 1e9 { format!("{:.1} GB", n / 1e9) } else { format!("{:.0} MB", n / 1e6) }
 }

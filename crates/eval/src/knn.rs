@@ -93,19 +93,25 @@ impl<'a> Gallery<'a> {
     ) -> Result<Accuracy> {
         let own = group.part(labels.len());
         let (queries, labels) = (&queries[own.start * self.dim..own.end * self.dim], &labels[own]);
-        let votes: Vec<f32> = self
-            .nearest(queries, k)?
-            .into_iter()
-            .flat_map(|near| {
-                let mut votes = vec![0.0f32; classes];
-                for (i, similarity) in near {
-                    // Relative to 1, the largest similarity there is: no overflow at low temperatures.
-                    votes[self.labels[i] as usize] += libm::exp((f64::from(similarity) - 1.0) / temperature) as f32;
-                }
-                votes
-            })
-            .collect();
+        let votes = self.votes(queries, classes, (k, temperature))?;
         Ok(Hits::of(&votes, classes, labels).of_all_ranks(group)?.accuracy())
+    }
+
+    /// The votes `[N, classes]` of the `k` nearest of each query.
+    ///
+    /// # Errors
+    /// When the queries' width differs from the gallery's.
+    pub fn votes(&self, queries: &[f32], classes: usize, (k, temperature): (usize, f64)) -> Result<Vec<f32>> {
+        let near = self.nearest(queries, k)?;
+        let votes = near.into_iter().flat_map(|near| {
+            let mut votes = vec![0.0f32; classes];
+            for (i, similarity) in near {
+                // Relative to 1, the largest similarity there is: no overflow at low temperatures.
+                votes[self.labels[i] as usize] += libm::exp((f64::from(similarity) - 1.0) / temperature) as f32;
+            }
+            votes
+        });
+        Ok(votes.collect())
     }
 
     /// The `k` nearest of some queries, by the row that they have among features.

@@ -14,6 +14,7 @@ mod forecast;
 mod inputs;
 pub mod keys;
 mod knn;
+pub mod look;
 mod output;
 mod probe;
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod conv;
 mod gate;
 mod gpu;
 mod join;
+mod keys;
 mod linear;
 mod loss;
 mod mean;
@@ -39,6 +40,7 @@ pub use gpu::{Precision, memory_taken};
 #[cfg(feature = "cuda")]
 pub use gpu::{count as gpus, open as open_gpu};
 pub use join::join_views;
+pub use keys::{KeyContrast, contrast_keys, unit_rows};
 pub use linear::linear;
 pub use loss::{cross_entropy, distillation, partial_cross_entropy, weighted_sum};
 pub use mean::{global_avg_pool, stream_mean};

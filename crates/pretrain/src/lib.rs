@@ -3,9 +3,11 @@
 
 mod estimate;
 mod head;
+mod measure;
 pub mod objective;
 mod task;
 pub use estimate::{Pretraining, estimate};
+pub use measure::images_per_s;
 pub use task::Pretrain;
 
 use anyhow::{Context, Result, ensure};

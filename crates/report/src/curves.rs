@@ -50,13 +50,14 @@ pub fn read_all(jobs: &[Job]) -> Result<Vec<Curves>> {
             all.len() - 1
         });
         all[at].concerns.extend(concerns);
-        all[at].loss.extend((!loss.is_empty()).then(|| thinned(&loss)));
+        all[at].loss.extend((!loss.is_empty()).then(|| thinned(&loss, POINTS)));
         all[at].accuracy.extend((!accuracy.is_empty()).then_some(accuracy));
     }
     Ok(all)
 }
 
-type Points = Vec<(f64, f64)>;
+/// Values by step.
+pub type Points = Vec<(f64, f64)>;
 
 /// What is read of a line.
 #[derive(Deserialize)]
@@ -69,16 +70,22 @@ struct Line {
 }
 
 /// What a file of metrics holds.
-#[derive(Default)]
-struct Course {
-    loss: Points,
-    accuracy: Points,
-    concerns: Vec<Concern>,
+#[derive(Clone, Debug, Default)]
+pub struct Course {
+    /// Training loss by step.
+    pub loss: Points,
+    /// Test top-1 by step; may be empty.
+    pub accuracy: Points,
+    /// What was wrong on the way.
+    pub concerns: Vec<Concern>,
 }
 
 /// Training loss and test accuracy by step, and what the log warned of. A line that was cut short when a run was stopped is left
 /// out, and of a step that was trained twice, after a resume, the last counts.
-fn read(path: &Path) -> Result<Course> {
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn read(path: &Path) -> Result<Course> {
     let reading = || format!("reading {}", path.display());
     let mut file = BufReader::new(disk::open(path).with_context(reading)?);
     let (mut course, mut health, mut text) = (Course::default(), Health::default(), Vec::new());
@@ -102,9 +109,9 @@ fn read(path: &Path) -> Result<Course> {
     }
 }
 
-/// Means of equally long stretches, so that a long curve stays readable.
-fn thinned(points: &[(f64, f64)]) -> Points {
-    let stretch = points.len().div_ceil(POINTS).max(1);
+/// Means of at most `most` equally long stretches, so that a long curve stays readable.
+pub fn thinned(points: &[(f64, f64)], most: usize) -> Points {
+    let stretch = points.len().div_ceil(most.max(1)).max(1);
     let mean = |part: &[(f64, f64)]| {
         let n = part.len() as f64;
         (part.iter().map(|p| p.0).sum::<f64>() / n, part.iter().map(|p| p.1).sum::<f64>() / n)
@@ -143,7 +150,7 @@ mod tests {
     #[test]
     fn thinning_keeps_the_mean() {
         let line: Points = (0..960).map(|i| (i as f64, 2.0 * i as f64)).collect();
-        let thin = thinned(&line);
+        let thin = thinned(&line, POINTS);
         assert_eq!(thin.len(), POINTS);
         assert_eq!(thin[0], (3.5, 7.0));
     }

@@ -4,10 +4,12 @@
 
 #![forbid(unsafe_code)]
 
-mod chart;
-mod curves;
-mod html;
+pub mod chart;
+pub mod confusion;
+pub mod curves;
+pub mod html;
 pub mod inspect;
+pub mod look;
 mod mistakes;
 mod page;
 mod pictures;
@@ -16,7 +18,7 @@ mod results;
 pub mod review;
 mod same;
 mod shown;
-mod thumbnail;
+pub mod thumbnail;
 
 pub use results::{ResultRow, Results};
 

@@ -1,8 +1,8 @@
 //! The page of the report: headline, table, charts, pictures, configuration.
 
-use crate::chart::{Chart, Scale, Series};
+use crate::chart::{Chart, Points, Scale, Series};
 use crate::curves::Curves;
-use crate::html::escape;
+use crate::html::{document, escape};
 use crate::pictures::Pictures;
 use crate::results::{ResultRow, Results};
 use anyhow::Result;
@@ -37,12 +37,6 @@ impl Page<'_> {
     pub fn html(&self) -> Result<String> {
         let name = escape(&self.config.name);
         let parts = [
-            format!(
-                "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-                 <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-                 <title>{name} · SimCLRv2</title>\n<style>\n{}</style>\n</head>\n<body>\n",
-                include_str!("style.css")
-            ),
             self.header(&name),
             self.concerns(),
             self.table(),
@@ -52,7 +46,7 @@ impl Page<'_> {
             self.pictures.html(),
             self.footer()?,
         ];
-        Ok(parts.concat())
+        Ok(document(&format!("{} · SimCLRv2", self.config.name), &parts.concat()))
     }
 
     fn header(&self, name: &str) -> String {
@@ -154,7 +148,7 @@ impl Page<'_> {
             let Some(place) = place(row.labels) else { continue };
             let name = row.method.title();
             let at = series.iter().position(|s| s.name == name).unwrap_or_else(|| {
-                series.push(Series { name, points: vec![], deviations: vec![], dots: true });
+                series.push(Series { name, points: vec![], deviations: vec![], shown: Points::Marked });
                 series.len() - 1
             });
             series[at].points.push((place, row.top1));
@@ -171,24 +165,25 @@ impl Page<'_> {
             return String::new();
         }
         let mut out = String::from("<section><h2>Learning curves</h2>\n<div class=\"charts\">\n");
-        let lines = |what: &str, all: &[Vec<(f64, f64)>], dots: bool| -> Vec<Series> {
+        let lines = |what: &str, all: &[Vec<(f64, f64)>], shown: Points| -> Vec<Series> {
             let name = |i: usize| if all.len() > 1 { format!("subset {i}") } else { what.into() };
             let line = |(i, points): (usize, &Vec<(f64, f64)>)| Series {
                 name: name(i),
                 points: points.clone(),
                 deviations: vec![],
-                dots,
+                shown,
             };
             all.iter().enumerate().map(line).collect()
         };
         for c in &self.curves {
-            for (what, y, points, dots) in
-                [(c.names[0], Scale::Linear, &c.loss, false), (c.names[1], Scale::Percent, &c.accuracy, true)]
-            {
+            for (what, y, points, shown) in [
+                (c.names[0], Scale::Linear, &c.loss, Points::Told),
+                (c.names[1], Scale::Percent, &c.accuracy, Points::Marked),
+            ] {
                 // A single measurement is in the table.
                 if points.iter().any(|p| p.len() > 1) {
                     let title = format!("{}: {what}", c.title);
-                    let series = lines(what, points, dots);
+                    let series = lines(what, points, shown);
                     out += &Chart { title: &title, x_label: "step", x: Scale::Linear, y, series }.html();
                 }
             }
@@ -201,7 +196,7 @@ impl Page<'_> {
             "<section><h2>Configuration</h2>\n<details><summary>Every value, defaults written out</summary>\n\
              <pre>{}</pre></details></section>\n\
              <footer>SimCLRv2 in Rust, {TOOL} {} on {} {}. Method: Chen et al., Big Self-Supervised Models are \
-             Strong Semi-Supervised Learners, NeurIPS 2020.</footer>\n</body>\n</html>\n",
+             Strong Semi-Supervised Learners, NeurIPS 2020.</footer>\n",
             escape(&self.config.to_toml()?),
             env!("CARGO_PKG_VERSION"),
             std::env::consts::OS,

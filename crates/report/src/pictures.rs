@@ -1,6 +1,7 @@
 //! Pictures of the report as inline PNGs: augmented views, and test images with their nearest training images.
 
 use crate::html::escape;
+use crate::look;
 use crate::thumbnail::{self, uri};
 use anyhow::{Context, Result};
 use serde::Deserialize;
@@ -11,7 +12,6 @@ use simclr_core::run::layout;
 use simclr_core::stages;
 use simclr_data::{Dataset, ViewMaker};
 use simclr_data_tools::sheet::contact_sheet;
-use std::fmt::Write;
 use std::path::Path;
 
 /// Training images whose views are shown, and views of each.
@@ -31,8 +31,8 @@ pub struct Pictures {
 #[derive(Deserialize)]
 struct Query {
     query: usize,
-    label: usize,
-    neighbours: Vec<(usize, usize, f64)>,
+    label: u32,
+    neighbours: Vec<(usize, u32, f32)>,
 }
 
 impl Pictures {
@@ -97,25 +97,13 @@ fn neighbours(data: &Dataset, run: &Path) -> Result<String> {
     let text = disk::read_json(&path)?;
     let queries: Vec<Query> =
         serde_json::from_value(text).with_context(|| format!("{} holds no neighbours", path.display()))?;
-    let class = |label: usize| data.classes.get(label).map_or_else(|| format!("class {label}"), |c| escape(c));
-    let mut out = String::from("<div class=\"scroll\"><table class=\"pictures\"><tbody>\n");
-    for q in queries {
-        let _ = write!(
-            out,
-            "<tr><th><img alt=\"\" src=\"{}\"><span>{}</span></th>",
-            thumbnail::source(&data.test, q.query)?,
-            class(q.label)
-        );
-        for (index, label, similarity) in q.neighbours {
-            let same = if label == q.label { " class=\"same\"" } else { "" };
-            let _ = write!(
-                out,
-                "<td{same} title=\"similarity {similarity:.3}\"><img alt=\"\" src=\"{}\"><span>{}</span></td>",
-                thumbnail::source(&data.train, index)?,
-                class(label)
-            );
-        }
-        out += "</tr>\n";
-    }
-    Ok(out + "</tbody></table></div>\n")
+    let shown = |q: Query| {
+        let near = q.neighbours.into_iter();
+        let near =
+            near.map(|(index, label, similarity)| Ok((thumbnail::source(&data.train, index)?, label, similarity)));
+        let (picture, label) = (thumbnail::source(&data.test, q.query)?, q.label);
+        Ok(look::Query { picture, label, nearest: near.collect::<Result<_>>()? })
+    };
+    let shown = queries.into_iter().map(shown).collect::<Result<Vec<_>>>()?;
+    Ok(look::gallery(&shown, &data.classes))
 }

@@ -265,7 +265,7 @@ impl Planner<'_> {
         })
     }
 
-    /// `config` is that of the amount of labels. A student sees all images.
+    /// `config` is that of the amount of labels. A student sees all images, unless its table says otherwise.
     fn load_labeled(
         &self,
         stage: &Stage,
@@ -288,6 +288,8 @@ impl Planner<'_> {
             FINETUNED => model,
             name => network_of(config, name)?,
         };
+        let all = config.student(student)?.unlabeled;
+        let examples = if all { examples } else { labels.estimate(self.train, self.classes) };
         let (model, looked_at) = (network_of(config, student)?, self.checks(&training, examples));
         Ok(Load { model, teacher: Some(teacher), training: Some(training), examples, views, looked_at })
     }

@@ -65,6 +65,8 @@ pub struct Value {
     /// The keys of the base that it changes.
     #[serde(default)]
     pub set: Table,
+    /// What is measured of its cells, where that is not all that the study measures.
+    pub measure: Option<Vec<String>>,
 }
 
 /// A claim as a difference that should be above 0: all `plus` less all `minus`, seed by seed.
@@ -172,13 +174,16 @@ impl Study {
         for axis in &self.axes {
             ensure!(!axis.values.is_empty(), "the axis \"{}\" has no values", axis.name);
             once(&format!("the axis \"{}\"", axis.name), axis.values.iter().map(|value| value.name.clone()))?;
-            for Value { name, .. } in &axis.values {
+            for Value { name, measure, .. } in &axis.values {
                 let fits = |c: char| c.is_ascii_alphanumeric() || "._+".contains(c);
                 ensure!(
                     !name.is_empty() && name.chars().all(fits),
                     "the axis \"{}\" has a value \"{name}\": a folder is called after it; use letters, digits, `.`, `_` and `+`",
                     axis.name
                 );
+                let more = measure.iter().flatten().find(|method| !self.measure.contains(method));
+                let more = more.map_or("", String::as_str);
+                ensure!(more.is_empty(), "the value \"{name}\" measures \"{more}\", which is not in measure");
             }
         }
         self.skip.iter().try_for_each(|values| self.known(values).context("skip"))?;

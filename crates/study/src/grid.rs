@@ -12,6 +12,8 @@ pub struct Cell {
     pub id: String,
     /// By the axis' name.
     pub values: Values,
+    /// What is measured of it: names of the results' methods.
+    pub measure: Vec<String>,
     /// What it changes of the base, as `--set` has it.
     set: Vec<String>,
 }
@@ -34,7 +36,8 @@ impl Cell {
 /// # Errors
 /// When none is left.
 pub fn cells(study: &Study) -> Result<Vec<Cell>> {
-    let mut cells = vec![Cell { id: String::new(), values: Values::new(), set: Vec::new() }];
+    let mut cells =
+        vec![Cell { id: String::new(), values: Values::new(), measure: study.measure.clone(), set: Vec::new() }];
     for axis in &study.axes {
         let with = |cell: &Cell, value: &Value| extended(cell, axis, value);
         cells = cells.iter().flat_map(|cell| axis.values.iter().map(move |value| with(cell, value))).collect();
@@ -56,6 +59,9 @@ fn extended(cell: &Cell, axis: &Axis, value: &Value) -> Cell {
     next.id += &format!("{dash}{}", value.name);
     next.values.insert(axis.name.clone(), value.name.clone());
     next.set.extend(pairs(&value.set));
+    if let Some(measure) = &value.measure {
+        next.measure.retain(|method| measure.contains(method));
+    }
     next
 }
 
@@ -97,4 +103,42 @@ pub fn differences(one: &Config, other: &Config) -> Result<Vec<[String; 3]>> {
     keys.dedup();
     let rows = keys.into_iter().map(|key| [key.clone(), value(&one, key), value(&other, key)]);
     Ok(rows.filter(|[_, here, there]| here != there).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::file_tests::study;
+
+    #[test]
+    fn cells_are_all_combinations_but_those_that_are_skipped() {
+        let ids = |study: &Study| cells(study).unwrap().into_iter().map(|cell| cell.id).collect::<Vec<_>>();
+        let study = study();
+        assert_eq!(ids(&study), ["1-low", "1-high", "2-low"]);
+        let none = Study { axes: Vec::new(), skip: Vec::new(), ..study };
+        assert_eq!(ids(&none), ["base"]);
+    }
+
+    #[test]
+    fn a_cell_is_the_base_with_its_changes() {
+        let study = study();
+        let cells = cells(&study).unwrap();
+        let config = |cell: &Cell, more: &[&str]| {
+            cell.config(&study, 7, &more.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap()
+        };
+        let cell = config(&cells[2], &[]);
+        assert_eq!((cell.seed, cell.model.proj_layers, cell.pretrain.temperature), (7, 2, 0.05));
+        assert_eq!(cell.reproduce.labels, [simclr_core::config::LabelAmount::Share(0.01)], "of the scale");
+        assert_eq!(config(&cells[2], &["pretrain.temperature=0.5"]).pretrain.temperature, 0.5, "of the command line");
+        let base = Config::load(&study.base, &[]).unwrap();
+        let keys: Vec<_> = differences(&base, &cell).unwrap();
+        let expected = [
+            ["finetune.proj_selector", "1", "0"],
+            ["model.proj_layers", "3", "2"],
+            ["pretrain.temperature", "0.25", "0.05"],
+            ["reproduce.labels", "[0.01, 0.1]", "[0.01]"],
+        ];
+        assert_eq!(keys, expected.map(|row| row.map(String::from)));
+    }
 }

@@ -6,14 +6,20 @@
 #![forbid(unsafe_code)]
 
 mod file;
+#[cfg(test)]
+mod file_tests;
 mod gather;
 mod grid;
 pub mod outcome;
+pub mod page;
 mod plan;
 pub mod results;
+mod standing;
 pub mod statistics;
+pub mod testing;
 
 pub use file::Study;
 pub use gather::gather;
 pub use outcome::Outcome;
-pub use plan::{Choice, Plan, SharedJob};
+pub use plan::{Choice, Plan, SharedJob, config_name, is_finished};
+pub use standing::{Place, cheapest, conclusions, standing};

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use simclr_core::config::LabelAmount;
+use simclr_core::stages::STAGES;
 use std::collections::BTreeMap;
 
 /// What a study came to at one scale. Accuracies are fractions of 1.
@@ -28,6 +29,9 @@ pub struct Outcome {
     pub cells: Vec<Cell>,
     /// The paper's claims, and what became of them here.
     pub claims: Vec<Claim>,
+    /// What else follows, in sentences: of an ablation, which setting to take.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conclusions: Vec<String>,
     /// The paper's values of the same comparison.
     pub published: Vec<Published>,
     /// Runs that have not finished; empty for a whole study.
@@ -78,6 +82,8 @@ pub struct Cell {
     pub values: BTreeMap<String, String>,
     /// Where its experiment differs from the base: the key, its value there and here, as TOML.
     pub differs: Vec<[String; 3]>,
+    /// The work of its runs with one seed, as the share of the first cell's; shared runs count in each.
+    pub cost: f64,
     /// What was measured.
     pub measures: Vec<Measure>,
 }
@@ -100,6 +106,13 @@ pub struct Measure {
     pub seconds: f64,
     /// Folders of the runs, in the order of `seeds`, below the pool; what learning curves are read from.
     pub runs: Vec<String>,
+}
+
+impl Measure {
+    /// Whether it is the accuracy of a network's own classifier, whose runs hold that network.
+    pub fn is_of_a_network(&self) -> bool {
+        STAGES.iter().all(|stage| stage.measured().is_none() || stage.rows.iter().all(|row| row.name != self.method))
+    }
 }
 
 /// A claim, as a difference in points of top-1 that should be above 0.

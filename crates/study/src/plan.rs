@@ -20,6 +20,9 @@ use std::path::{Path, PathBuf};
 /// Digits of a run's name: two of a million runs share one by a chance of one in two millions.
 const DIGITS: usize = 16;
 
+/// Classes of files that are not here: those of ImageNet.
+const CLASSES: usize = 1000;
+
 /// Tables that every stage may read, beside its own.
 const COMMON: [&str; 5] = ["seed", "dtype", "data", "model", "augment"];
 
@@ -66,6 +69,8 @@ pub struct Choice {
     pub cells: Option<Vec<String>>,
     /// These seeds instead of the file's.
     pub seeds: Option<Vec<u64>>,
+    /// Training images, where the dataset is not here to be counted; the file may tell them, too.
+    pub images: Option<usize>,
 }
 
 impl Plan {
@@ -78,6 +83,7 @@ impl Plan {
             study.seeds.clone_from(seeds);
             study.check()?;
         }
+        study.images = choice.images.or(study.images);
         let mut cells = grid::cells(&study)?;
         if let Some(wanted) = &choice.cells {
             let unknown = wanted.iter().find(|id| cells.iter().all(|cell| cell.id != **id));
@@ -94,7 +100,8 @@ impl Plan {
         for &seed in &study.seeds {
             for (number, cell) in cells.iter().enumerate() {
                 let config = cell.config(&study, seed, &choice.set)?;
-                let jobs = shared(&study, &config, pool).with_context(|| format!("the cell {}", cell.id))?;
+                let jobs =
+                    shared(cell, &config, pool, study.images).with_context(|| format!("the cell {}", cell.id))?;
                 trials.push(Trial { cell: number, seed, config, jobs });
             }
         }
@@ -115,7 +122,7 @@ impl Plan {
                 let title = format!("{} · {}, seed {}", job.title, cell.id, trial.seed);
                 let needs = trial.jobs.iter().filter(|other| job.args.iter().any(|arg| Path::new(arg) == other.dir));
                 let needs = needs.map(|other| other.id.clone()).collect();
-                let config = folder.join(config_name(cell, trial.seed));
+                let config = folder.join(config_name(&cell.id, trial.seed));
                 runs.push(SharedJob { job: Job { title, ..job.clone() }, config, needs });
             }
         }
@@ -135,24 +142,31 @@ impl Plan {
     pub fn write_configs(&self, folder: &Path) -> Result<()> {
         std::fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
         self.trials.iter().try_for_each(|trial| {
-            let path = folder.join(config_name(&self.cells[trial.cell], trial.seed));
+            let path = folder.join(config_name(&self.cells[trial.cell].id, trial.seed));
             disk::write(&path, trial.config.to_toml()?.as_bytes())
         })
     }
 }
 
-fn config_name(cell: &Cell, seed: u64) -> String {
-    format!("{}-seed-{seed}.toml", cell.id)
+/// The name of the file with a cell's experiment.
+pub fn config_name(cell: &str, seed: u64) -> String {
+    format!("{cell}-seed-{seed}.toml")
 }
 
-/// The jobs of an experiment that lead to what the study measures, in the pool.
-fn shared(study: &Study, config: &Config, pool: &Path) -> Result<Vec<Job>> {
+/// The jobs of a cell's experiment that lead to what is measured of it, in the pool.
+fn shared(cell: &Cell, config: &Config, pool: &Path, images: Option<usize>) -> Result<Vec<Job>> {
     // Any folder would do: it is replaced.
     let out = Path::new("experiment");
-    let mut jobs = plan::jobs(config, out)?;
+    let mut jobs = match images {
+        None => plan::jobs(config, out)?,
+        Some(train) => {
+            let data = simclr_data::source::find(&config.data)?;
+            plan::jobs_on(config, out, (train, data.test.estimate(), data.classes.unwrap_or(CLASSES)))?
+        }
+    };
     let measured = |job: &Job| match &job.row {
-        Some(row) => study.measure.contains(&row.method.to_string()),
-        None => job.stage.rows.iter().any(|row| study.measure.iter().any(|name| name == row.name)),
+        Some(row) => cell.measure.contains(&row.method.to_string()),
+        None => job.stage.rows.iter().any(|row| cell.measure.iter().any(|name| name == row.name)),
     };
     let begins_with = |job: &Job, other: &Job| job.args.iter().any(|arg| Path::new(arg) == other.dir);
     // Whoever is needed stands before: one walk from the last to the first finds all.
@@ -162,7 +176,7 @@ fn shared(study: &Study, config: &Config, pool: &Path) -> Result<Vec<Job>> {
             wanted[before] |= wanted[at] && begins_with(&jobs[at], &jobs[before]);
         }
     }
-    for name in &study.measure {
+    for name in &cell.measure {
         let known = jobs.iter().any(|job| match &job.row {
             Some(row) => row.method.to_string() == *name,
             None => job.stage.rows.iter().any(|row| row.name == name),
@@ -217,4 +231,81 @@ fn tables(config: &Config, job: &Job) -> Result<Json> {
 /// Whether a run of the pool has finished.
 pub fn is_finished(job: &Job) -> bool {
     job.dir.join(layout::RESULT).is_file()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::file_tests::study;
+    use std::collections::BTreeSet;
+
+    fn plan(set: &[&str]) -> Plan {
+        let set = set.iter().map(ToString::to_string).collect();
+        Plan::new(study(), &Choice { set, ..Choice::default() }, Path::new("pool")).unwrap()
+    }
+
+    fn ids(plan: &Plan, stage: &str) -> BTreeSet<String> {
+        let jobs = plan.trials.iter().flat_map(|trial| &trial.jobs);
+        jobs.filter(|job| job.stage.name == stage).map(|job| job.id.clone()).collect()
+    }
+
+    #[test]
+    fn cells_share_what_nothing_of_theirs_decides() {
+        let plan = plan(&[]);
+        assert_eq!(plan.trials.len(), 6);
+        // Three cells pretrain differently, with two seeds each; a high temperature is not fine-tuned.
+        assert_eq!((ids(&plan, "pretrain").len(), ids(&plan, "finetune").len(), ids(&plan, "eval").len()), (6, 4, 6));
+        let mut one = study();
+        one.axes[1].values.retain(|value| value.name == "low");
+        one.axes[0].values[1].set = "finetune.proj_selector = 0".parse().unwrap();
+        one.skip.clear();
+        let plan = Plan::new(one, &Choice::default(), Path::new("pool")).unwrap();
+        assert_eq!((ids(&plan, "pretrain").len(), ids(&plan, "finetune").len(), ids(&plan, "eval").len()), (2, 4, 2));
+        let runs = plan.runs(Path::new("cells"));
+        assert_eq!(runs.len(), 8);
+        let shared = runs.iter().find(|run| run.job.stage.name == "pretrain").unwrap();
+        assert_eq!(shared.job.title, "pretraining · 1-low, seed 0 (and 1 more)");
+        let tuned = runs.iter().find(|run| run.job.stage.name == "finetune").unwrap();
+        assert_eq!(tuned.needs, [shared.job.id.clone()]);
+        assert_eq!(tuned.job.args[..2], ["--from".to_string(), format!("pool/{}", shared.job.id)]);
+    }
+
+    #[test]
+    fn what_decides_a_run_changes_its_name_and_those_of_runs_that_follow() {
+        let before = plan(&[]);
+        for (set, pretraining, tuning, probe) in [
+            ("pretrain.temperature=0.3", true, true, true),
+            ("finetune.training.learning_rate=0.3", false, true, false),
+            ("eval.knn_k=7", false, false, true),
+            ("supervised.training.learning_rate=0.3", false, false, false),
+            ("data.limit=500", true, true, true),
+        ] {
+            let after = plan(&[set]);
+            let changed = |stage| ids(&before, stage) != ids(&after, stage);
+            assert_eq!(
+                (changed("pretrain"), changed("finetune"), changed("eval")),
+                (pretraining, tuning, probe),
+                "{set}"
+            );
+        }
+    }
+
+    #[test]
+    fn cells_and_seeds_can_be_chosen() {
+        let choose = |cells: &[&str], seeds: &[u64]| {
+            let cells = Some(cells.iter().map(ToString::to_string).collect());
+            Plan::new(study(), &Choice { cells, seeds: Some(seeds.into()), ..Choice::default() }, Path::new("pool"))
+        };
+        let plan = choose(&["2-low"], &[5]).unwrap();
+        assert_eq!((plan.trials.len(), plan.trials[0].seed), (1, 5));
+        assert!(
+            choose(&["3-low"], &[5])
+                .err()
+                .unwrap()
+                .to_string()
+                .contains("no cell 3-low; there are 1-low, 1-high, 2-low")
+        );
+        assert!(choose(&["2-low"], &[]).err().unwrap().to_string().contains("seeds = []"));
+    }
 }

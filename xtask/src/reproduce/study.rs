@@ -1,15 +1,10 @@
-//! `reproduce --experiment NAME`: a grid of experiments that answers one question, from its file to its page.
+//! Options of `reproduce --experiment NAME`: which grid of experiments, at which scale.
 
-use super::job::{Common, Job};
-use super::{Args, extras, output_of, read, run_jobs};
+use super::grid;
 use crate::layout;
-use crate::machine;
-use crate::readable::duration;
-use crate::stages::{self, TOOL};
-use crate::workspace::{Binaries, Extras, root};
-use anyhow::{Context, Result, bail, ensure};
+use crate::workspace::{Extras, root};
+use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 /// Options of a grid of experiments.
 #[derive(clap::Args, Clone, Default)]
@@ -58,78 +53,30 @@ impl Study {
         bail!("--experiment {name}: there is none of that name, and no such file; there are {}", known.join(", "))
     }
 
-    /// What every command about the grid is told.
-    fn arguments(&self, file: &Path, out: &Path, set: &[String]) -> Vec<String> {
-        let pool = self.pool.clone().unwrap_or_else(|| layout::POOL.into());
-        let text = |path: &Path| path.display().to_string();
-        let mut all = vec!["--study".into(), text(file), "--scale".into(), self.scale().into()];
-        all.extend(["--pool".into(), text(&pool), "--out".into(), text(out)]);
+    /// What was asked for; `out` is the folder of its page, where that was named, and `set` are overrides.
+    ///
+    /// # Errors
+    /// When there is no such grid, or its base experiment is not there.
+    pub fn find(&self, out: Option<&Path>, set: &[String]) -> Result<Asked> {
+        let (file, scale) = (self.file()?, self.scale());
+        let name = file.file_stem().unwrap_or_default().to_string_lossy();
+        let out = out.map_or_else(|| Path::new(layout::STUDIES).join(format!("{name}-{scale}")), Path::to_path_buf);
+        let mut told = grid::told((&file, scale), self.pool.as_deref(), &out, set);
         let lists = [("--cells", &self.cells), ("--seeds", &self.seeds)];
-        all.extend(lists.into_iter().filter_map(|(name, list)| Some([name.to_string(), list.clone()?])).flatten());
-        all.extend(set.iter().flat_map(|pair| ["--set".to_string(), pair.clone()]));
-        all
+        told.extend(lists.into_iter().filter_map(|(name, list)| Some([name.to_string(), list.clone()?])).flatten());
+        let extras = grid::extras_of(&file, scale, set)?;
+        Ok(Asked { file, told, out, extras })
     }
 }
 
-/// Runs the grid and gives the folder of its page.
-///
-/// # Errors
-/// When it is not valid, the build fails, or a run does.
-pub fn run(args: &Args) -> Result<PathBuf> {
-    let study = &args.study;
-    let file = study.file()?;
-    let name = file.file_stem().unwrap_or_default().to_string_lossy();
-    let out = args.out.clone().unwrap_or_else(|| Path::new(layout::STUDIES).join(format!("{name}-{}", study.scale())));
-    let told = study.arguments(&file, &out, &args.set);
-    let extras = extras_of(&file, study.scale(), &args.set)?;
-    if args.forecast.dry_run {
-        let binaries = Binaries::build(&[TOOL], "cpu", extras)?;
-        let mut command = binaries.command(TOOL);
-        command.args(["study", "estimate"]).args(&told).args(args.forecast.arguments());
-        crate::output::put(output_of(&mut command, "the estimate")?.as_bytes());
-        return Ok(out);
-    }
-    let binaries = args.build(&stages::programs(), extras)?;
-    let mut command = binaries.command(TOOL);
-    let json = output_of(command.args(["study", "plan"]).args(&told), "the plan")?;
-    let jobs: Vec<Job> = serde_json::from_str(&json).with_context(|| format!("{TOOL} printed no list of runs"))?;
-    let logs = out.join(layout::LOGS);
-    std::fs::create_dir_all(&logs).with_context(|| format!("creating {}", logs.display()))?;
-    let done = jobs.iter().filter(|job| job.is_finished()).count();
-    say!(
-        "{} runs for {}, {done} of them done before; stop at any time, the same command goes on",
-        jobs.len(),
-        out.display()
-    );
-
-    let start = Instant::now();
-    // Each run has the experiment of its cell.
-    let common = Common { set: Vec::new(), ..args.common(file, Vec::new()) };
-    run_jobs(&binaries, &common, &jobs, &logs)?;
-    let lanes = super::crew::lanes(&common.device, common.at_once, common.threads)?.len();
-    let mut command = binaries.command(TOOL);
-    command.args(["study", "report"]).args(&told).args(made(lanes));
-    say!("\n{}", output_of(&mut command, "the report")?.trim_end());
-    say!("{} in all; page: {}", duration(start.elapsed().as_secs_f64()), out.join(layout::PAGE).display());
-    Ok(out)
-}
-
-/// What a report says of how it was made.
-fn made(lanes: usize) -> Vec<String> {
-    let commit = machine::short_commit();
-    let hardware = format!("{}, {} cores", machine::processor(), machine::threads());
-    let pairs = [("--commit", commit), ("--hardware", hardware), ("--date", machine::today())];
-    let pairs = pairs.into_iter().chain([("--at-once", lanes.to_string())]);
-    pairs.flat_map(|(name, value)| [name.to_string(), value]).collect()
-}
-
-/// Whether the grid's experiments need the hub or parquet files.
-fn extras_of(file: &Path, scale: &str, set: &[String]) -> Result<Extras> {
-    let study = read(file)?;
-    let scale = study.get("scale").and_then(|scales| scales.get(scale));
-    let base = scale.and_then(|scale| scale.get("base")).and_then(|base| base.as_str());
-    let Some(base) = base else { return Ok(Extras::Without) }; // The plan says what is wrong.
-    let base = file.parent().unwrap_or(Path::new("")).join(base);
-    ensure!(base.is_file(), "{}: the base {} is not there", file.display(), base.display());
-    Ok(if extras::reason(&read(&base)?, set).is_some() { Extras::With } else { Extras::Without })
+/// A grid that was asked for.
+pub struct Asked {
+    /// Its file.
+    pub file: PathBuf,
+    /// What every command about it is told.
+    pub told: Vec<String>,
+    /// The folder of its page.
+    pub out: PathBuf,
+    /// What its programs must be able to read.
+    pub extras: Extras,
 }

@@ -121,6 +121,9 @@ table! {
         /// Share `a` of the teacher in the loss: (1 - a) labels + a teacher. 1 uses no labels.
         #[serde(default = "one")]
         pub teacher_weight: f64 = one(), in Range::SHARE, from "SimCLRv2, equation 3";
+        /// Also learns on images whose label is not used; `false` takes the labeled images alone.
+        #[serde(default = "yes", skip_serializing_if = "is_yes")]
+        pub unlabeled: bool = true, from "SimCLRv2, Table 2";
         /// Smallest share of the image's area that a crop keeps.
         #[serde(default = "min_area")]
         pub min_area: f32 = min_area(), in Range::SOME_SHARE;
@@ -136,6 +139,12 @@ table! {
     also relations
 }
 
+fn yes() -> bool {
+    true
+}
+fn is_yes(value: &bool) -> bool {
+    *value
+}
 fn finetuned() -> String {
     FINETUNED.into()
 }

@@ -70,6 +70,8 @@ pub const REVIEW: &str = "review.json";
 
 /// The nearest images of some test images, which an evaluation leaves for the report.
 pub const NEIGHBOURS: &str = "neighbours.json";
+/// What a look at a network through the test images leaves for the page of a study.
+pub const LOOK: &str = "look.json";
 /// The linear probe of an evaluation, which no network loads: it reads standardised features.
 pub const PROBE: &str = "probe.safetensors";
 
@@ -94,6 +96,10 @@ pub const POOL: &str = "runs/pool";
 pub const STUDIES: &str = "runs/experiments";
 /// Where a study keeps the experiments of its cells.
 pub const CELLS: &str = "cells";
+/// Where a study keeps looks at its networks.
+pub const LOOKS: &str = "looks";
+/// The scale of the grid of one key.
+pub const ABLATION: &str = "ablation";
 /// Where studies are described.
 pub const STUDY_FILES: &str = "configs/experiments";
 

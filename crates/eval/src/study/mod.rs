@@ -1,56 +1,47 @@
 //! `study`: the runs of a grid of experiments, and what they came to.
 
+mod args;
+mod estimate;
+mod pages;
 mod text;
 
 use anyhow::{Context, Result};
+use args::StudyArgs;
 use clap::{Args, Subcommand};
-use simclr_core::cli::say;
-use simclr_core::config::Config;
+use simclr_core::bounds;
+use simclr_core::cli::{self, say};
+use simclr_core::config::{Config, LabelAmount};
 use simclr_core::disk;
 use simclr_core::run::{NUMERICS, layout};
 use simclr_study::outcome::Made;
-use simclr_study::{Choice, Plan, Study};
-use std::path::PathBuf;
+use simclr_study::{Outcome, Plan};
 
 /// What is done with a study.
 #[derive(Clone, Debug, Subcommand)]
 pub enum StudyCommand {
     /// Write the experiments of its cells, and print its runs as JSON
     Plan(StudyArgs),
+    /// Tell what each cell takes, here and on GPUs: time and memory; nothing is run
+    Estimate(estimate::EstimateArgs),
+    /// Print how its cells stand beside the best, as JSON
+    Standing(StandingArgs),
     /// Write results.json and index.html of what has finished, and print its tables
     Report(ReportArgs),
 }
 
-/// A study, and where its runs are.
+/// By what cells are compared.
 #[derive(Clone, Debug, Args)]
-pub struct StudyArgs {
-    /// The study: a TOML file
-    #[arg(long, value_name = "FILE")]
-    pub study: PathBuf,
+pub struct StandingArgs {
+    #[command(flatten)]
+    study: StudyArgs,
 
-    /// One of its scales
-    #[arg(long, default_value = "small")]
-    pub scale: String,
+    /// The method whose accuracy counts, such as `finetuned`
+    #[arg(long)]
+    method: String,
 
-    /// The folder of the runs, which all studies share
-    #[arg(long, value_name = "DIR", default_value = layout::POOL)]
-    pub pool: PathBuf,
-
-    /// The folder of the study's own files
-    #[arg(long, value_name = "DIR")]
-    pub out: PathBuf,
-
-    /// Change one key of every cell; may be repeated
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub set: Vec<String>,
-
-    /// Only these cells
-    #[arg(long, value_name = "CELL,CELL", value_delimiter = ',')]
-    pub cells: Option<Vec<String>>,
-
-    /// These seeds instead of the study's
-    #[arg(long, value_name = "N,N", value_delimiter = ',')]
-    pub seeds: Option<Vec<u64>>,
+    /// On how many labels
+    #[arg(long, value_name = "AMOUNT")]
+    labels: LabelAmount,
 }
 
 /// What a report says of how it was made.
@@ -74,14 +65,15 @@ pub struct ReportArgs {
     /// How many runs computed at the same time
     #[arg(long, default_value_t = 1)]
     at_once: usize,
-}
 
-impl StudyArgs {
-    fn plan(&self) -> Result<Plan> {
-        let study = Study::load(&self.study, &self.scale)?;
-        let choice = Choice { set: self.set.clone(), cells: self.cells.clone(), seeds: self.seeds.clone() };
-        Plan::new(study, &choice, &self.pool)
-    }
+    /// Threads to look at networks with [default: one for each core]
+    #[arg(long, value_name = "N", value_parser = cli::size(&bounds::THREADS))]
+    threads: Option<usize>,
+
+    /// The key that the cells vary: the report says which value to take, by the accuracy of METHOD on AMOUNT, and takes cells that have
+    /// fewer seeds than others as they are
+    #[arg(long, value_names = ["KEY", "METHOD", "AMOUNT"], num_args = 3)]
+    ablation: Option<Vec<String>>,
 }
 
 /// Does what was asked.
@@ -91,34 +83,49 @@ impl StudyArgs {
 pub fn study(command: &StudyCommand) -> Result<()> {
     match command {
         StudyCommand::Plan(args) => {
-            let plan = args.plan()?;
+            let plan = args.plan(None)?;
             let folder = args.out.join(layout::CELLS);
             plan.write_configs(&folder)?;
             say(serde_json::to_string_pretty(&plan.runs(&folder)).context("writing the plan")?);
+            Ok(())
+        }
+        StudyCommand::Estimate(args) => estimate::estimate(args),
+        StudyCommand::Standing(args) => {
+            let outcome = gathered(&args.study.plan(None)?, unmade())?;
+            let places = simclr_study::standing(&outcome, &args.method, args.labels)?;
+            say(serde_json::to_string(&places).context("writing the standing")?);
             Ok(())
         }
         StudyCommand::Report(args) => report(args),
     }
 }
 
+/// Of a report that is written nowhere.
+fn unmade() -> Made {
+    let unknown = || "unknown".to_string();
+    let (commit, hardware, simd, date) = (unknown(), unknown(), unknown(), unknown());
+    Made { commit, numerics: NUMERICS, hardware, simd, date, seconds: 0.0, runs: 0, at_once: 1 }
+}
+
+fn gathered(plan: &Plan, made: Made) -> Result<Outcome> {
+    simclr_study::gather(plan, &Config::load(&plan.study.base, &[])?, made)
+}
+
 fn report(args: &ReportArgs) -> Result<()> {
-    let plan = args.study.plan()?;
-    let base = Config::load(&plan.study.base, &[])?;
-    let made = Made {
-        commit: args.commit.clone(),
-        numerics: NUMERICS,
-        hardware: args.hardware.clone(),
-        simd: String::new(),
-        date: args.date.clone(),
-        seconds: 0.0,
-        runs: 0,
-        at_once: args.at_once,
-    };
-    let outcome = simclr_study::gather(&plan, &base, made)?;
+    let plan = args.study.plan(None)?;
+    let (commit, hardware, date) = (args.commit.clone(), args.hardware.clone(), args.date.clone());
+    let mut outcome = gathered(&plan, Made { commit, hardware, date, at_once: args.at_once, ..unmade() })?;
+    if let Some([key, method, labels]) = args.ablation.as_deref() {
+        let places = simclr_study::standing(&outcome, method, labels.parse().context("--ablation")?)?;
+        outcome.conclusions = simclr_study::conclusions(&places, key);
+        outcome.missing.clear();
+    }
     let out = &args.study.out;
     std::fs::create_dir_all(out).with_context(|| format!("creating {}", out.display()))?;
     let json = serde_json::to_value(&outcome).context("writing the results")?;
     disk::write_json(&out.join(layout::RESULTS), &json)?;
+    let page = pages::write(&outcome, &args.study, args.threads)?;
     say(text::render(&outcome).trim_end());
+    say(format_args!("page: {}", page.display()));
     Ok(())
 }

@@ -39,6 +39,12 @@ pub fn render(outcome: &Outcome) -> String {
         }
         out += "\n";
     }
+    for conclusion in &outcome.conclusions {
+        out += &format!("\n{conclusion}");
+    }
+    if !outcome.conclusions.is_empty() {
+        out += "\n";
+    }
     if !outcome.missing.is_empty() {
         out += &format!("\n{} of {} runs have not finished\n", outcome.missing.len(), outcome.made.runs);
     }
@@ -54,7 +60,8 @@ fn shown(measure: &Measure) -> String {
     format!("{:.2}{spread}", 100.0 * mean(&measure.top1))
 }
 
-fn laid_out(rows: &[Vec<String>]) -> String {
+/// Columns that line up, the first to the left; the first row is the head.
+pub fn laid_out(rows: &[Vec<String>]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
     let mut out = String::new();

@@ -90,7 +90,7 @@ pub fn nt_xent_share(gathered: &Tensor, own: Range<usize>, temperature: f64, nor
 }
 
 /// Length of a row, kept away from zero as the reference does (square sum at least 1e-12).
-fn length(row: &[f32]) -> f32 {
+pub fn length(row: &[f32]) -> f32 {
     row.iter().map(|v| *v as f64 * *v as f64).sum::<f64>().max(1e-12).sqrt() as f32
 }
 

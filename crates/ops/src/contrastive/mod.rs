@@ -1,9 +1,9 @@
 //! The contrastive loss NT-Xent (Chen et al. 2020, equation 1).
 
-mod cpu;
+pub(crate) mod cpu;
 #[cfg(all(test, unix))]
 pub(crate) mod emulated;
-mod gpu;
+pub(crate) mod gpu;
 #[cfg(test)]
 mod tests;
 

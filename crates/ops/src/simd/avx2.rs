@@ -201,4 +201,16 @@ impl Wide for Avx2 {
             |own, equal| unsafe { _mm256_and_ps(own, equal) },
         )
     }
+    #[inline(always)]
+    fn two_to(self) -> Self {
+        self.zip(
+            self,
+            #[inline(always)]
+            // SAFETY: AVX2 and FMA are there: vectors of this type are made inside `enter` alone.
+            |n, _| unsafe {
+                let power = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+                _mm256_castsi256_ps(_mm256_slli_epi32::<23>(power))
+            },
+        )
+    }
 }

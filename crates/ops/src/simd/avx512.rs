@@ -129,4 +129,12 @@ impl Wide for Avx512 {
             Self(_mm512_maskz_mov_ps(equal, self.0))
         }
     }
+    #[inline(always)]
+    fn two_to(self) -> Self {
+        // SAFETY: AVX-512 is there: vectors of this type are made inside `enter` alone.
+        unsafe {
+            let power = _mm512_add_epi32(_mm512_cvtps_epi32(self.0), _mm512_set1_epi32(127));
+            Self(_mm512_castsi512_ps(_mm512_slli_epi32::<23>(power)))
+        }
+    }
 }

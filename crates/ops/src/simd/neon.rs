@@ -163,4 +163,16 @@ impl Wide for Neon {
         }
         out
     }
+    #[inline(always)]
+    fn two_to(self) -> Self {
+        self.zip(
+            self,
+            #[inline(always)]
+            // SAFETY: every 64-bit ARM processor has NEON.
+            |n, _| unsafe {
+                let power = vaddq_s32(vcvtq_s32_f32(n), vdupq_n_s32(127));
+                vreinterpretq_f32_s32(vshlq_n_s32::<23>(power))
+            },
+        )
+    }
 }

@@ -86,4 +86,9 @@ impl Wide for Plain {
     fn where_equal(self, a: Self, b: Self) -> Self {
         self.zip3(a, b, |own, a, b| if a == b { own } else { 0.0 })
     }
+    #[inline(always)]
+    fn two_to(self) -> Self {
+        // The power stands above the 23 bits of the fraction, which are those of 1.
+        self.zip(self, |n, _| f32::from_bits((n as i32).wrapping_add(127).wrapping_shl(23) as u32))
+    }
 }

@@ -58,6 +58,30 @@ fn every_unit_gives_the_same_bits() {
 }
 
 #[test]
+fn powers_of_two_are_exact() {
+    struct Powers;
+    impl Kernel for Powers {
+        type Output = Vec<f32>;
+        #[inline(always)]
+        fn run<S: Wide>(self) -> Vec<f32> {
+            let mut all = Vec::new();
+            for first in (-126..=112).step_by(LANES).chain([112]) {
+                let mut numbers = std::array::from_fn::<f32, LANES, _>(|i| (first + i as i32) as f32);
+                // SAFETY: the array holds sixteen numbers.
+                unsafe { S::load(numbers.as_ptr()).two_to().store(numbers.as_mut_ptr()) };
+                all.extend(numbers);
+            }
+            all
+        }
+    }
+    let firsts = (-126..=112).step_by(LANES).chain([112]);
+    let want: Vec<f32> = firsts.flat_map(|first| (first..first + LANES as i32).map(|n| 2f32.powi(n))).collect();
+    for unit in Unit::ALL.into_iter().filter(|u| u.is_here()) {
+        assert_eq!(on(unit, Powers), want, "{}", unit.name());
+    }
+}
+
+#[test]
 fn multiply_adds_are_rounded_once() {
     struct Fused;
     impl Kernel for Fused {

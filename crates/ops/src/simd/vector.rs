@@ -83,6 +83,8 @@ pub trait Wide: Copy {
     fn where_positive(self, gate: Self) -> Self;
     /// `self` where the two are equal, else zero.
     fn where_equal(self, a: Self, b: Self) -> Self;
+    /// Two to the power of whole numbers from -126 to 127; anything else gives any number.
+    fn two_to(self) -> Self;
 }
 
 /// A computation on vectors. `run` and what it calls must be `#[inline(always)]`.

@@ -4,11 +4,13 @@
 //! are its own: `pretrain.loss = { name = "...", key = value }`, read by `given.config.loss.settings(KEY)`.
 
 mod contract;
+pub mod memory;
 pub mod nt_xent;
 #[cfg(test)]
 mod tests;
 
 pub use contract::{Cost, Given, KEY, Learned, Objective, Views};
+pub use memory::Memory;
 pub use nt_xent::NtXent;
 
 use anyhow::{Result, ensure};
@@ -39,7 +41,10 @@ impl Entry {
     }
 }
 
-const OBJECTIVES: &[Entry] = &[Entry::of::<nt_xent::Settings>("nt-xent", |given| Ok(Box::new(NtXent::of(given))))];
+const OBJECTIVES: &[Entry] = &[
+    Entry::of::<nt_xent::Settings>("nt-xent", |given| Ok(Box::new(NtXent::of(given)))),
+    Entry::of::<memory::Settings>("memory", |given| Ok(Box::new(Memory::of(given)?))),
+];
 
 /// Checks the objective that an experiment names, and its settings.
 ///

@@ -62,10 +62,10 @@ impl Objective for NtXent {
             operations: 3.0 * 2.0 * views * views * width,
             moved: 8.0 * 4.0 * views * views,
             held: 4.0 * (4.0 + 2.0) * images * images,
-            forwards: 0.0,
             // Each row is held against those of all ranks, and its gradient is a sum over them.
             gathered: 4.0 * views * width,
             summed: 4.0 * views * width,
+            ..Cost::default()
         }
     }
 }

@@ -106,7 +106,7 @@ impl Objective for Follower {
     }
 }
 
-fn experiment() -> Config {
+pub(super) fn experiment() -> Config {
     let training = json!({
         "length": {"steps": STEPS}, "warmup": {"steps": 1}, "batch": 8, "learning_rate": 0.005, "scaling": "none",
         "optimizer": "sgd", "checkpoint_every": {"steps": 2},
@@ -158,7 +158,7 @@ fn pretrain_among(group: &Group, out: &Path, stop: Option<u64>, remembers: bool)
 }
 
 /// The final weights, the last state, and what was logged.
-fn traces(out: &Path) -> (Vec<u8>, BTreeMap<String, Vec<u8>>, Vec<Json>) {
+pub(super) fn traces(out: &Path) -> (Vec<u8>, BTreeMap<String, Vec<u8>>, Vec<Json>) {
     let newest = &states::names(out).unwrap()[0];
     let state = candle_core::safetensors::load(out.join(newest), &Device::Cpu).unwrap();
     let bytes = |t: &Tensor| {
@@ -236,7 +236,7 @@ fn choices_are_checked() {
     assert_eq!(message(&config), None);
     assert!(NtXent::new(0.1).runs_in_chunks());
     config.pretrain.loss = Named::new("nt-xnet");
-    assert!(message(&config).unwrap().starts_with("pretrain.loss = \"nt-xnet\": must be one of nt-xent"));
+    assert!(message(&config).unwrap().starts_with("pretrain.loss = \"nt-xnet\": must be one of nt-xent, memory"));
     let table = toml::from_str::<BTreeMap<String, Named>>("k = { name = \"nt-xent\", queue = 3 }").unwrap();
     config.pretrain.loss = table["k"].clone();
     assert!(message(&config).unwrap().contains("unknown key pretrain.loss.queue"));

@@ -106,6 +106,10 @@ pub fn whole(outcome: &Outcome) -> String {
         }
         out += "\n";
     }
+    if !outcome.conclusions.is_empty() {
+        outcome.conclusions.iter().for_each(|conclusion| out += &format!("- {conclusion}\n"));
+        out += "\n";
+    }
     out += &cells(outcome);
     out += &format!(
         "\nTop-1 in percent on {}, mean ± sample deviation over seeds; base `{}`. {}\n",

@@ -178,11 +178,12 @@ fn study() -> Value {
         "made": {"commit": "abc", "numerics": NUMERICS, "hardware": "two cores", "simd": "avx2", "date": "2026-11-28",
             "seconds": 3600.0, "runs": 12, "at_once": 2},
         "cells": [{"id": "2", "values": {"depth": "2"}, "differs": [], "measures": [{"method": "finetuned", "labels": 0.01,
-            "seeds": [0, 1], "top1": [0.5, 0.6], "params": 700000, "seconds": 5.0, "runs": ["a", "b"]}]}],
+            "seeds": [0, 1], "top1": [0.5, 0.6], "params": 700000, "seconds": 5.0, "runs": ["a", "b"]}],
+            "cost": 1.0}],
         "claims": [{"text": "deeper is better", "difference": "3 less 2", "mean": 2.0, "interval": [0.5, 3.5], "n": 3,
             "verdict": "confirmed", "published": 1.5}],
         "published": [{"title": "Table 9", "columns": ["head", "top-1"], "rows": [["2", "60.1"]]}],
-        "missing": [],
+        "missing": [], "conclusions": ["Take 3."],
     })
 }
 
@@ -203,6 +204,7 @@ fn studies_have_their_claims_and_cells() {
         "### Depth of the head (`head`, small)",
         "| layers | method | parameters | n | 1 % of the labels |",
         "| 2 | finetuned | 0.70 M | 2 | 55.00 ± 7.07 |",
+        "- Take 3.",
         "Published, not measured here: Table 9",
         "| 2 | 60.1 |",
     ] {
