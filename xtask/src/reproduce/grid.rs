@@ -13,9 +13,6 @@ use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Digits of a commit that are told.
-const DIGITS: usize = 12;
-
 /// A grid whose programs are built.
 pub struct Grid {
     binaries: Binaries,
@@ -127,10 +124,7 @@ pub fn told((file, scale): (&Path, &str), pool: Option<&Path>, out: &Path, set: 
 
 /// What a report says of how it was made.
 fn made(lanes: usize) -> Vec<String> {
-    let commit = machine::commit().map_or_else(
-        || "unknown".to_string(),
-        |(commit, changed)| format!("{}{}", &commit[..DIGITS.min(commit.len())], if changed { "+" } else { "" }),
-    );
+    let commit = machine::short_commit();
     let hardware = format!("{}, {} cores", machine::processor(), machine::threads());
     let pairs = [("--commit", commit), ("--hardware", hardware), ("--date", machine::today())];
     let pairs = pairs.into_iter().chain([("--at-once", lanes.to_string())]);
