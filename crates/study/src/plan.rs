@@ -267,7 +267,7 @@ mod tests {
         let shared = runs.iter().find(|run| run.job.stage.name == "pretrain").unwrap();
         assert_eq!(shared.job.title, "pretraining · 1-low, seed 0 (and 1 more)");
         let tuned = runs.iter().find(|run| run.job.stage.name == "finetune").unwrap();
-        assert_eq!(tuned.needs, [shared.job.id.clone()]);
+        assert_eq!(tuned.needs, std::slice::from_ref(&shared.job.id));
         assert_eq!(tuned.job.args[..2], ["--from".to_string(), format!("pool/{}", shared.job.id)]);
     }
 
