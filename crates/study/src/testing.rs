@@ -13,13 +13,16 @@ pub const STUDIES: [&str; 7] =
 /// What a cell is asked for: its values by axis, its parameters, how much better it is than others.
 type Wanted = (Vec<(&'static str, String)>, u64, f64);
 
+/// A title, axes with their titles, cells, and methods with their labels.
+type Shape = (&'static str, Vec<(&'static str, &'static str)>, Vec<Wanted>, Vec<(&'static str, LabelAmount)>);
+
 /// The outcome of one of [`STUDIES`]; `labels` is what any other name gets.
 pub fn outcome(study: &str) -> Outcome {
     let one = |axis: &'static str, values: &[(&str, u64, f64)]| -> Vec<Wanted> {
         values.iter().map(|(value, params, better)| (vec![(axis, value.to_string())], *params, *better)).collect()
     };
     let share = LabelAmount::Share;
-    let (title, axes, cells, methods): (_, Vec<(&str, &str)>, Vec<Wanted>, Vec<(&str, LabelAmount)>) = match study {
+    let (title, axes, cells, methods): Shape = match study {
         "model-size" => (
             "Bigger networks, fewer labels",
             vec![("size", "Network")],

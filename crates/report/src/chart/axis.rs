@@ -1,7 +1,30 @@
 //! The range of an axis, its ticks, and their words.
+#![allow(clippy::disallowed_methods, reason = "what is drawn may differ by a hair from machine to machine")]
 
-use super::Scale;
 use simclr_core::readable::{count, percent};
+
+/// How an axis turns numbers into places and words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scale {
+    /// Evenly, with round ticks.
+    Linear,
+    /// Evenly, with round ticks; labels are percentages.
+    Percent,
+    /// Evenly; the values themselves are the ticks.
+    Values,
+    /// A tenfold is as wide everywhere; the values themselves are the ticks.
+    Log,
+    /// The same; labels are percentages.
+    LogPercent,
+    /// The same; labels are counts.
+    LogCount,
+}
+
+impl Scale {
+    fn is_log(self) -> bool {
+        matches!(self, Self::Log | Self::LogPercent | Self::LogCount)
+    }
+}
 
 /// A range of numbers with its ticks.
 pub struct Axis {

@@ -1,7 +1,8 @@
 //! A row for each of some names, its values along it: names of any length stay legible on a phone.
 
-use super::axis::Axis;
-use super::{Chart, Scale, Series, legend, mark, names};
+use super::axis::{Axis, Scale};
+use super::line::{Chart, Place, Series, legend, names};
+use super::mark;
 use crate::html::escape;
 use std::fmt::Write;
 
@@ -73,7 +74,7 @@ impl Rows<'_> {
 fn point(
     series: &Series,
     number: usize,
-    (axis, x): (&Axis, &dyn Fn(f64) -> f64),
+    (axis, x): (&Axis, Place<'_>),
     (value, deviation, y): (f64, Option<f64>, f64),
     name: &str,
 ) -> String {
@@ -100,7 +101,7 @@ fn point(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chart::Points;
+    use crate::chart::line::Points;
 
     #[test]
     fn each_value_has_a_line_of_its_own_below_its_name() {

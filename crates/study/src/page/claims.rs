@@ -59,11 +59,18 @@ fn number(value: f64) -> String {
     format!("{value:+.2}").replace('-', "−")
 }
 
-/// All claims.
+/// All claims, and what else follows.
 pub fn html(outcome: &Outcome) -> String {
-    if outcome.claims.is_empty() {
-        return "<p>The paper makes no claim that this study could answer.</p>\n".into();
+    let conclusions: String = outcome.conclusions.iter().map(|text| format!("<li>{}</li>\n", escape(text))).collect();
+    match (outcome.claims.is_empty(), conclusions.is_empty()) {
+        (true, true) => "<p>There is no claim that this study could answer.</p>\n".into(),
+        (_, true) => claims(outcome),
+        (true, false) => format!("<ul>\n{conclusions}</ul>\n"),
+        (false, false) => claims(outcome) + &format!("<h3>What else follows</h3>\n<ul>\n{conclusions}</ul>\n"),
     }
+}
+
+fn claims(outcome: &Outcome) -> String {
     let mut out = String::from(
         "<p>Differences are in points of top-1, hundredths of accuracy, seed by seed. A claim is confirmed where the whole 95 % \
          interval of the mean lies above 0, not seen where it holds 0, and the opposite is seen where it lies below.</p>\n\
@@ -120,7 +127,11 @@ fn interval(claim: &Claim) -> String {
         x(high),
         mark::shape(0, x(claim.mean), 13.0)
     );
-    let anchor = |v: f64| if x(v) < 60.0 { "start" } else { if x(v) > WIDTH - 60.0 { "end" } else { "middle" } };
+    let anchor = |v: f64| match x(v) {
+        near if near < 60.0 => "start",
+        far if far > WIDTH - 60.0 => "end",
+        _ => "middle",
+    };
     let text =
         |v: f64, text: &str| format!("<text x=\"{:.1}\" y=\"39\" text-anchor=\"{}\">{text}</text>", x(v), anchor(v));
     out += &text(0.0, "0");

@@ -197,9 +197,7 @@ fn plots(outcome: &Outcome, pool: &Path, kind: &Kind, axes: &[&Axis]) -> Result<
         }
     }
     let mut out = String::new();
-    for (name, y, series) in
-        [(kind.names[0], Scale::Linear, loss), (kind.names[1], Scale::Percent, accuracy)].map(|(n, y, s)| (n, y, s))
-    {
+    for (name, y, series) in [(kind.names[0], Scale::Linear, loss), (kind.names[1], Scale::Percent, accuracy)] {
         if !series.is_empty() {
             let title = format!("{}: {name}", kind.title);
             out += &Chart { title: &title, x_label: "step", x: Scale::Linear, y, series }.html();

@@ -29,21 +29,22 @@ pub fn made(outcome: &Outcome) -> String {
     out += "</dl>\n";
     let axes = grid::varied(outcome);
     let mut table = String::from(
-        "<table class=\"results\"><caption><span>Wall time of one run: the mean over seeds</span></caption>\n<thead><tr><th scope=\"col\">Cell\
+        "<table class=\"results\"><caption><span>Wall time of one run, the mean over seeds; work of all runs that a cell needs, as the share of the first cell's</span></caption>\n<thead><tr><th scope=\"col\">Cell\
          </th><th scope=\"col\">Method</th><th scope=\"col\">Labels</th><th scope=\"col\">Parameters</th><th scope=\"col\">Time\
-         </th></tr></thead>\n<tbody>\n",
+         </th><th scope=\"col\">Work of the cell</th></tr></thead>\n<tbody>\n",
     );
     for cell in &outcome.cells {
         let name = if axes.is_empty() { cell.id.clone() } else { grid::name(cell, &axes) };
         for measure in &cell.measures {
             let _ = writeln!(
                 table,
-                "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+                "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{:.2}</td></tr>",
                 escape(&name),
                 escape(&grid::title(&measure.method)),
                 measure.labels.words().replace(" of the labels", ""),
                 count(measure.params),
-                duration(measure.seconds)
+                duration(measure.seconds),
+                cell.cost
             );
         }
     }

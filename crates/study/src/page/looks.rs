@@ -16,7 +16,7 @@ pub fn html(looks: &[Look]) -> String {
 
 fn one(look: &Look) -> String {
     let shown = match look.images == look.of {
-        true => format!("all {} test images", look.images),
+        true => format!("All {} test images", look.images),
         false => format!("{} of {} test images", look.images, look.of),
     };
     let judged = match look.judge {

@@ -111,6 +111,17 @@ fn an_unfinished_study_says_so() {
 }
 
 #[test]
+fn what_else_follows_is_said() {
+    let mut study = outcome("memory");
+    study.conclusions = vec!["take <this> one".into()];
+    assert!(page(&study).contains("What else follows</h3>\n<ul>\n<li>take &lt;this&gt; one</li>"));
+    study.claims.clear();
+    assert!(page(&study).contains("<li>take &lt;this&gt; one</li>") && !page(&study).contains("What else"));
+    study.conclusions.clear();
+    assert!(page(&study).contains("no claim that this study could answer"));
+}
+
+#[test]
 fn looks_are_shown() {
     let page = html(&outcome("labels"), Path::new("none"), &[look()]).unwrap();
     assert!(page.contains("1440 of 2000 test images, classified by its own classifier: 91.7 % are right"));
