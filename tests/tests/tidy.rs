@@ -256,3 +256,10 @@ fn files_of_a_run_are_named_in_one_place() {
     }
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
 }
+
+/// Tables of README.md and docs/results.md are what `cargo xtask results` would write, and results of an earlier code say so.
+#[test]
+fn tables_of_results_are_those_of_their_files() {
+    let complaints = simclr_study::results::complaints(&root()).unwrap();
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}

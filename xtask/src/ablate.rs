@@ -49,9 +49,32 @@ pub struct Args {
     /// Threads of all stages at work
     #[arg(long)]
     threads: Option<usize>,
+    /// The folder of the runs, which all grids share [default: runs/pool]
+    #[arg(long, value_name = "DIR")]
+    pool: Option<PathBuf>,
     /// The folder of the page [default: runs/experiments/ablate-KEY]
     #[arg(long)]
     out: Option<PathBuf>,
+}
+
+impl Args {
+    /// Two values of a key with two seeds, two runs at a time, all below `folder`: to see that it works.
+    pub fn sample(config: PathBuf, values: &str, folder: &Path) -> Self {
+        Self {
+            values: values.into(),
+            config,
+            seeds: 2,
+            budget: None,
+            method: "finetuned".into(),
+            labels: None,
+            set: vec![],
+            device: "cpu".into(),
+            at_once: Some(2),
+            threads: None,
+            pool: Some(folder.join("pool")),
+            out: Some(folder.join("ablation")),
+        }
+    }
 }
 
 /// A value beside the best, as `simclr-eval study standing` tells.
@@ -90,7 +113,8 @@ pub fn run(args: &Args) -> Result<()> {
 
     let (device, set) = (args.device.clone(), args.set.clone());
     let (at_once, threads) = (args.at_once, args.threads);
-    let grid = Grid::build(&file, layout::ABLATION, &out, set, (device, at_once, threads))?;
+    let folders = (args.pool.as_deref(), out.as_path());
+    let grid = Grid::build((&file, layout::ABLATION), folders, set, (device, at_once, threads))?;
     let mut alive: Vec<String> = values.iter().map(|(name, _)| name.clone()).collect();
     let (start, budget) = (Instant::now(), args.budget.map(|hours| Duration::from_secs_f64(3600.0 * hours)));
     for seed in 0..args.seeds {

@@ -2,7 +2,7 @@
 
 use crate::built::{self, Program, built};
 use crate::readable::duration;
-use crate::{arm, cuda, deny, doctor, hostile, layout, mpi, pack, reproduce, soak, workspace};
+use crate::{ablate, arm, cuda, deny, doctor, hostile, layout, mpi, pack, reproduce, soak, workspace};
 use anyhow::{Context, Result, ensure};
 use std::path::PathBuf;
 use std::process::Command;
@@ -205,6 +205,10 @@ fn experiment() -> Result<()> {
         let path = report.join(name);
         ensure!(std::fs::metadata(&path).is_ok_and(|m| m.len() > 100), "no report at {}", path.display());
     }
-    soak::run(&soak::Args::short(config, alone, out.clone(), KILLS))?;
+    soak::run(&soak::Args::short(config.clone(), alone, out.clone(), KILLS))?;
+    // A grid: runs that cells share, two at a time, and its page.
+    ablate::run(&ablate::Args::sample(config, "finetune.proj_selector=0,1", &out))?;
+    let page = out.join("ablate-finetune.proj_selector-ablation.html");
+    ensure!(std::fs::metadata(&page).is_ok_and(|m| m.len() > 100), "no page at {}", page.display());
     std::fs::remove_dir_all(&out).with_context(|| format!("removing {}", out.display()))
 }

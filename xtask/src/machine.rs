@@ -27,6 +27,15 @@ pub fn commit() -> Option<(String, bool)> {
     Some((output("git", &["rev-parse", "HEAD"])?, changed))
 }
 
+/// Digits of a commit that are told.
+const DIGITS: usize = 12;
+
+/// The beginning of the commit, with `+` behind it where files have changed since; `unknown` outside a repository.
+pub fn short_commit() -> String {
+    let Some((commit, changed)) = commit() else { return "unknown".into() };
+    format!("{}{}", &commit[..DIGITS.min(commit.len())], if changed { "+" } else { "" })
+}
+
 /// What a program says in the workspace's root, if it is there and succeeds.
 pub fn output(program: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program).args(arguments).current_dir(root()).output().ok()?;

@@ -36,6 +36,7 @@ mod publish;
 #[path = "../../crates/core/src/readable.rs"]
 mod readable;
 mod reproduce;
+mod results;
 mod sanitize;
 mod soak;
 #[allow(dead_code)]
@@ -58,11 +59,13 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run an experiment from its file to its report; again, to go on where it stopped
-    Reproduce(reproduce::Args),
+    Reproduce(Box<reproduce::Args>),
     /// Find which value of a key is best, and which is the cheapest that is as good: KEY=V1,V2,... --seeds N --budget HOURS
     Ablate(ablate::Args),
     /// Write the experiment that `reproduce --images DIR` would run: --images DIR --out FILE.toml, and options of `reproduce`
     New(reproduce::NewArgs),
+    /// Write the tables of README.md and docs/results.md from results/*.json; `add RUN...` makes such a file of finished runs
+    Results(results::Args),
     /// Measure a training step or the augmentation; one JSON line comes last
     Bench(bench::Args),
     /// Turn a TensorFlow checkpoint (TF1, TF2 or SavedModel) into one of this project: PREFIX --out DIR
@@ -106,6 +109,7 @@ fn main() -> ExitCode {
         Command::Reproduce(args) => reproduce::run(&args).map(|_| ()),
         Command::Ablate(args) => ablate::run(&args),
         Command::New(args) => reproduce::new(&args),
+        Command::Results(args) => results::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::ImportTf(args) => import::run(&args),
         Command::ImportTorch(args) => import::run_torch(&args),

@@ -7,6 +7,7 @@ use crate::experiment::Experiment;
 use crate::forecast::{EstimateArgs, estimate};
 use crate::keys::{self, KeysArgs};
 use crate::look::{LookArgs, look};
+use crate::propagate::{PropagateArgs, propagate};
 use crate::review::{ReviewArgs, review};
 use crate::study::{StudyCommand, study};
 use anyhow::{Context, Result};
@@ -66,6 +67,10 @@ enum More {
     Estimate(EstimateArgs),
     /// Print the keys of an experiment file: what each may be, its default, what it means
     Keys(KeysArgs),
+    /// Classify by labels that spread to the nearest images: a baseline on pixels, or on a network's features
+    ///
+    /// Zhou et al. 2004 over a graph of nearest neighbours among the training images; the nearest of these vote on each test image.
+    Propagate(PropagateArgs),
     /// Plan a study, a grid of experiments, or write what it came to
     #[command(subcommand)]
     Study(StudyCommand),
@@ -129,6 +134,10 @@ fn more(command: More) -> Result<()> {
         More::Estimate(args) => {
             init_log();
             estimate(&args)?;
+        }
+        More::Propagate(args) => {
+            init_log();
+            propagate(&args)?;
         }
         More::Study(command) => study(&command)?,
         More::Keys(args) => keys::print(&args)?,

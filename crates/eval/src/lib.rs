@@ -17,6 +17,7 @@ mod knn;
 pub mod look;
 mod output;
 mod probe;
+mod propagate;
 #[cfg(test)]
 mod ranks_tests;
 pub mod review;

@@ -2,6 +2,7 @@
 
 use anyhow::{Result, ensure};
 use simclr_core::params::{Param, Part};
+use simclr_core::train::health::guess_among;
 use simclr_core::train::{Loss, Metric};
 use simclr_model::{Mode, Pass, SimClr};
 use simclr_ops::{Tape, accuracy, partial_cross_entropy};
@@ -45,8 +46,8 @@ impl StageLoss for Finetune {
         Some(("train_top1", "accuracy"))
     }
 
-    fn choices(&self, model: &SimClr) -> Option<usize> {
-        (model.spec.classes > 1).then_some(model.spec.classes)
+    fn guessing(&self, model: &SimClr) -> Option<f64> {
+        (model.spec.classes > 1).then(|| guess_among(model.spec.classes))
     }
 
     fn trains(&self, parameter: &Param) -> bool {

@@ -101,8 +101,8 @@ impl StageLoss for Pretrain {
         Some((ONLINE_ACCURACY, "online accuracy"))
     }
 
-    fn choices(&self, _model: &SimClr) -> Option<usize> {
-        self.objective.choices()
+    fn guessing(&self, _model: &SimClr) -> Option<f64> {
+        self.objective.guessing()
     }
 
     /// The checkpoint's classifier is a plain linear layer.

@@ -37,8 +37,8 @@ pub trait StageLoss {
         None
     }
 
-    /// Among how many equally likely answers the loss looks for the right one.
-    fn choices(&self, _model: &SimClr) -> Option<usize> {
+    /// The loss of a network that knows nothing.
+    fn guessing(&self, _model: &SimClr) -> Option<f64> {
         None
     }
 
@@ -125,8 +125,8 @@ impl<L: StageLoss> Task for Plan<L> {
         self.loss.watched()
     }
 
-    fn choices(&self) -> Option<usize> {
-        self.loss.choices(&self.model)
+    fn guessing(&self) -> Option<f64> {
+        self.loss.guessing(&self.model)
     }
 
     fn finish(&mut self) -> Result<()> {

@@ -13,6 +13,7 @@ mod grid;
 pub mod outcome;
 pub mod page;
 mod plan;
+pub mod results;
 mod standing;
 pub mod statistics;
 pub mod testing;

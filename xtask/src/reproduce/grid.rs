@@ -13,9 +13,6 @@ use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Digits of a commit that are told.
-const DIGITS: usize = 12;
-
 /// A grid whose programs are built.
 pub struct Grid {
     binaries: Binaries,
@@ -26,20 +23,20 @@ pub struct Grid {
 }
 
 impl Grid {
-    /// Builds what the grid of the file needs at one of its scales; `place` is the device, how many runs at once, and the threads.
+    /// Builds what the grid of a file needs at one of its scales. Told are the folder of the runs, that of the grid's own files, overrides, and
+    /// the device, how many runs at once, and the threads.
     ///
     /// # Errors
     /// When the build fails, or the base experiment is not there.
     pub fn build(
-        file: &Path,
-        scale: &str,
-        out: &Path,
+        (file, scale): (&Path, &str),
+        (pool, out): (Option<&Path>, &Path),
         set: Vec<String>,
         (device, at_once, threads): (String, Option<usize>, Option<usize>),
     ) -> Result<Self> {
         let binaries = Binaries::build(&stages::programs(), first(&device), extras_of(file, scale, &set)?)?;
         let common = Common { config: file.into(), set: Vec::new(), device, threads, ranks: None, at_once };
-        Ok(Self::new(binaries, common, told((file, scale), None, out, &set), out))
+        Ok(Self::new(binaries, common, told((file, scale), pool, out, &set), out))
     }
 
     /// One whose programs are there; `common` is told to every run but for its experiment, which is that of its cell.
@@ -127,10 +124,7 @@ pub fn told((file, scale): (&Path, &str), pool: Option<&Path>, out: &Path, set: 
 
 /// What a report says of how it was made.
 fn made(lanes: usize) -> Vec<String> {
-    let commit = machine::commit().map_or_else(
-        || "unknown".to_string(),
-        |(commit, changed)| format!("{}{}", &commit[..DIGITS.min(commit.len())], if changed { "+" } else { "" }),
-    );
+    let commit = machine::short_commit();
     let hardware = format!("{}, {} cores", machine::processor(), machine::threads());
     let pairs = [("--commit", commit), ("--hardware", hardware), ("--date", machine::today())];
     let pairs = pairs.into_iter().chain([("--at-once", lanes.to_string())]);

@@ -18,6 +18,11 @@ const LEARNED: f64 = 0.99;
 /// Features of less variance than this are the same for every image.
 const VARIANCE: f64 = 1e-4;
 
+/// The cross entropy of a network that finds each of so many answers equally likely.
+pub fn guess_among(answers: usize) -> f64 {
+    libm::log(answers as f64)
+}
+
 /// What is wrong with a training.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Concern {

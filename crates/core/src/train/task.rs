@@ -79,9 +79,9 @@ pub trait Task {
         true
     }
 
-    /// Among how many equally likely answers the loss looks for the right one, where that is known: the logarithm is the loss of a
-    /// network that knows nothing, and one that stays there has learned nothing.
-    fn choices(&self) -> Option<usize> {
+    /// The loss of a network that knows nothing and finds every answer equally likely, where that is known: one that stays there has
+    /// learned nothing.
+    fn guessing(&self) -> Option<f64> {
         None
     }
 

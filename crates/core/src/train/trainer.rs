@@ -183,7 +183,7 @@ pub(super) fn train_by<T: Task>(
                     values.extend([("comm_bytes", told.bytes as f64 / steps), ("comm_exposed_s", told.waited / steps)]);
                     told_at = done;
                 }
-                values.extend(task.choices().map(|choices| (health::CHANCE, libm::log(choices as f64))));
+                values.extend(task.guessing().map(|loss| (health::CHANCE, loss)));
                 run.log(done, &values)?;
                 for Concern { steps: (from, to), text } in health.saw(done, values.iter().copied()) {
                     tracing::warn!("steps {from} to {to}: {text}");

@@ -165,3 +165,37 @@ fn table(plan: &Plan, rows: &[Row], gpus: &[usize], pace: Option<(f64, String)>)
     };
     text + "The first memory is that of a step on a processor. GPUs are a model, not a measurement (`simclr-eval estimate` tells more).\n"
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use simclr_study::{Choice, Study};
+    use std::path::Path;
+
+    /// What nobody can run here can be told of: each study on CIFAR-10 and on ImageNet, without a picture.
+    #[test]
+    fn the_larger_scales_are_told_of_without_their_images() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/experiments");
+        let mut told = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if !path.is_file() {
+                continue;
+            }
+            for scale in ["medium", "paper"] {
+                let choice = Choice { seeds: Some(vec![0]), ..Choice::default() };
+                let plan = Plan::new(Study::load(&path, scale).unwrap(), &choice, Path::new("nowhere")).unwrap();
+                let page = page(&plan, &[8]).unwrap();
+                let all = page.lines().find(|line| line.starts_with("all ")).unwrap();
+                assert!(all.contains(" h ") || all.contains(" days ") || all.contains(" min "), "{scale}: {page}");
+                assert!(
+                    !page.contains("does not fit") && page.contains("nothing is known of this machine's pace"),
+                    "{page}"
+                );
+                told += 1;
+            }
+        }
+        assert!(told >= 14, "{told}");
+    }
+}

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use args::StudyArgs;
 use clap::{Args, Subcommand};
 use simclr_core::bounds;
-use simclr_core::cli::{self, say};
+use simclr_core::cli::{self, compute_with, say};
 use simclr_core::config::{Config, LabelAmount};
 use simclr_core::disk;
 use simclr_core::run::{NUMERICS, layout};
@@ -112,6 +112,7 @@ fn gathered(plan: &Plan, made: Made) -> Result<Outcome> {
 }
 
 fn report(args: &ReportArgs) -> Result<()> {
+    compute_with(args.threads)?;
     let plan = args.study.plan(None)?;
     let (commit, hardware, date) = (args.commit.clone(), args.hardware.clone(), args.date.clone());
     let mut outcome = gathered(&plan, Made { commit, hardware, date, at_once: args.at_once, ..unmade() })?;
@@ -124,7 +125,7 @@ fn report(args: &ReportArgs) -> Result<()> {
     std::fs::create_dir_all(out).with_context(|| format!("creating {}", out.display()))?;
     let json = serde_json::to_value(&outcome).context("writing the results")?;
     disk::write_json(&out.join(layout::RESULTS), &json)?;
-    let page = pages::write(&outcome, &args.study, args.threads)?;
+    let page = pages::write(&outcome, &args.study)?;
     say(text::render(&outcome).trim_end());
     say(format_args!("page: {}", page.display()));
     Ok(())

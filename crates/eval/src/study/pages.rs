@@ -19,8 +19,8 @@ const IMAGES: usize = 2000;
 ///
 /// # Errors
 /// When a network cannot be looked at, or a file cannot be written.
-pub fn write(outcome: &Outcome, args: &StudyArgs, threads: Option<usize>) -> Result<PathBuf> {
-    let looks = shown(outcome).into_iter().filter_map(|(cell, measure)| of(cell, measure, args, threads).transpose());
+pub fn write(outcome: &Outcome, args: &StudyArgs) -> Result<PathBuf> {
+    let looks = shown(outcome).into_iter().filter_map(|(cell, measure)| of(cell, measure, args).transpose());
     let looks: Vec<Look> = looks.collect::<Result<_>>()?;
     let beside = args.out.parent().unwrap_or(Path::new(""));
     let path = beside.join(page::file(outcome));
@@ -39,7 +39,7 @@ fn shown(outcome: &Outcome) -> Vec<(&Cell, &Measure)> {
 }
 
 /// A look at the network of the first seed, which is made once; nothing where the run is gone.
-fn of(cell: &Cell, measure: &Measure, args: &StudyArgs, threads: Option<usize>) -> Result<Option<Look>> {
+fn of(cell: &Cell, measure: &Measure, args: &StudyArgs) -> Result<Option<Look>> {
     let (Some(run), Some(seed)) = (measure.runs.first(), measure.seeds.first()) else { return Ok(None) };
     let (out, checkpoint) = (args.out.join(layout::LOOKS).join(run), args.pool.join(run));
     if let Some(known) = Look::read(&out)? {
@@ -57,7 +57,7 @@ fn of(cell: &Cell, measure: &Measure, args: &StudyArgs, threads: Option<usize>) 
         title: Some(title),
         count: IMAGES,
         device: DeviceChoice::Auto,
-        threads,
+        threads: None,
         progress: ProgressMode::Off,
     })?;
     Look::read(&out)

@@ -78,9 +78,8 @@ pub trait Objective {
     /// When the network and the batch do not fit.
     fn loss(&mut self, views: &Views<'_>) -> Result<Learned>;
 
-    /// Among how many equally likely answers the loss looks for the right one, where that is known: a warning tells of a loss that
-    /// stays at the logarithm.
-    fn choices(&self) -> Option<usize> {
+    /// The loss of a network that finds every answer equally likely, where that is known: a warning tells of a loss that stays there.
+    fn guessing(&self) -> Option<f64> {
         None
     }
 

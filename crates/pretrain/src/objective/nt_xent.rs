@@ -4,6 +4,7 @@ use super::contract::{Cost, Given, Learned, Objective, Views};
 use anyhow::Result;
 use serde::Deserialize;
 use simclr_core::table;
+use simclr_core::train::health::guess_among;
 use simclr_ops::nt_xent;
 
 table! {
@@ -49,9 +50,9 @@ impl Objective for NtXent {
         Ok(Learned { loss: contrast.loss, features, metrics })
     }
 
-    /// Each view has the other one of its image among the 2N - 1 others.
-    fn choices(&self) -> Option<usize> {
-        self.images.filter(|n| *n > 1).map(|n| 2 * n - 1)
+    /// Each view looks for the other one of its image among the 2N - 1 others; the loss is the sum of both directions.
+    fn guessing(&self) -> Option<f64> {
+        self.images.filter(|n| *n > 1).map(|n| 2.0 * guess_among(2 * n - 1))
     }
 
     /// Similarities of all views, and two products in the backward pass. The matrix is read or written eight times; that of
@@ -67,5 +68,23 @@ impl Objective for NtXent {
             summed: 4.0 * views * width,
             ..Cost::default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use candle_core::{DType, Device, Tensor};
+    use simclr_ops::{Tape, Value};
+
+    #[test]
+    fn the_loss_of_guessing_is_that_of_equal_projections() {
+        let (images, width) = (5, 4);
+        let rows = Value::constant(Tensor::ones((2 * images, width), DType::F32, &Device::Cpu).unwrap());
+        let loss = nt_xent(&Tape::inference(), &rows, 0.1, true).unwrap().loss;
+        let found = loss.tensor().to_dtype(DType::F64).unwrap().to_scalar::<f64>().unwrap();
+        let told = NtXent { temperature: 0.1, images: Some(images) }.guessing().unwrap();
+        assert!((found - told).abs() < 1e-5, "{found} for {told}");
     }
 }

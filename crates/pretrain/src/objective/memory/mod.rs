@@ -23,6 +23,7 @@ use simclr_core::bounds;
 use simclr_core::keys::Range;
 use simclr_core::params::Match;
 use simclr_core::table;
+use simclr_core::train::health::guess_among;
 use simclr_model::{Mode, ModelSpec, Pass, SimClr};
 use simclr_ops::{contrast_keys, optim, unit_rows};
 use std::collections::BTreeMap;
@@ -121,8 +122,8 @@ impl Objective for Memory {
     }
 
     /// All keys of the batch but that of its own view, and the queue as far as it is filled.
-    fn choices(&self) -> Option<usize> {
-        self.choices.filter(|n| *n > 1)
+    fn guessing(&self) -> Option<f64> {
+        self.choices.filter(|n| *n > 1).map(guess_among)
     }
 
     fn after_step(&mut self, model: &SimClr, _: u64) -> Result<()> {

@@ -102,7 +102,8 @@ fn steps_as_defined(size: usize, decay: f64, chunk: Option<usize>) {
         drop(pass);
         let found = f64::from(learned.loss.tensor().to_scalar::<f32>().unwrap());
         assert!((found - want).abs() < 1e-5 * want, "{what}, step {step}: {found} for {want}");
-        assert_eq!(objective.choices(), Some(2 * IMAGES - 1 + queue.len()), "{what}, step {step}");
+        let guessing = libm::log((2 * IMAGES - 1 + queue.len()) as f64);
+        assert_eq!(objective.guessing(), Some(guessing), "{what}, step {step}");
         let gradients = tape.backward(&learned.loss).unwrap();
         for p in model.store.trainable() {
             let gradient = gradients.get(&p.tensor).unwrap();
@@ -126,6 +127,8 @@ fn steps_as_defined(size: usize, decay: f64, chunk: Option<usize>) {
                 .zip(flat(&want.tensor))
                 .fold(0.0, |most: f64, (a, b)| most.max((a - b).abs()));
             assert!(apart < 1e-5, "{what}, step {step}: {} is {apart} off", found.name);
+            // A rounding would grow: batch norm of few numbers is steep.
+            optim::assign(&want.tensor, &found.tensor).unwrap();
         }
         let found = in_order(&objective.queue);
         assert_eq!(found.len(), queue.len(), "{what}, step {step}");
