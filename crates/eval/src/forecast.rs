@@ -15,6 +15,7 @@ use simclr_model::{ModelSpec, SimClr};
 use simclr_pretrain::Pretraining;
 use simclr_report::plan::{self, Job};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::Path;
 
 /// The GPU that estimates are of.
@@ -125,10 +126,9 @@ impl Networks {
     /// When one is none that there is.
     pub fn make(&mut self, job: &Job, config: &Config, classes: usize) -> Result<()> {
         for model in std::iter::once(&job.load.model).chain(&job.load.teacher) {
-            let key = Self::key(model, config)?;
-            if !self.made.contains_key(&key) {
+            if let Entry::Vacant(place) = self.made.entry(Self::key(model, config)?) {
                 let spec = ModelSpec::new(model, COLOURS, config.data.image_size, classes, 0);
-                self.made.insert(key, SimClr::blank(&spec)?);
+                place.insert(SimClr::blank(&spec)?);
             }
         }
         Ok(())
