@@ -1,6 +1,7 @@
 //! The pages of studies in a real browser, without a window: nothing is fetched, nothing is wider than the screen, no error.
 //!
 //! `SIMCLR_SCREENSHOTS=DIR` keeps the pages and pictures of them there, to be looked at.
+#![allow(clippy::unwrap_used, missing_docs)]
 
 use serde_json::{Value, json};
 use simclr_study::page;
