@@ -114,6 +114,8 @@ fn gathered(plan: &Plan, made: Made) -> Result<Outcome> {
 fn report(args: &ReportArgs) -> Result<()> {
     compute_with(args.threads)?;
     let plan = args.study.plan(None)?;
+    // A look at a network asks for the experiment of its cell.
+    plan.write_configs(&args.study.out.join(layout::CELLS))?;
     let (commit, hardware, date) = (args.commit.clone(), args.hardware.clone(), args.date.clone());
     let mut outcome = gathered(&plan, Made { commit, hardware, date, at_once: args.at_once, ..unmade() })?;
     if let Some([key, method, labels]) = args.ablation.as_deref() {
