@@ -186,7 +186,7 @@ mod tests {
             for scale in ["medium", "paper"] {
                 let choice = Choice { seeds: Some(vec![0]), ..Choice::default() };
                 let plan = Plan::new(Study::load(&path, scale).unwrap(), &choice, Path::new("nowhere")).unwrap();
-                let page = page(&plan, &[8]).unwrap();
+                let page = page(&plan, &[64]).unwrap();
                 assert!(page.lines().any(|line| line.starts_with("all ") && line.contains("GB")), "{scale}: {page}");
                 assert!(
                     !page.contains("does not fit") && page.contains("nothing is known of this machine's pace"),
