@@ -34,8 +34,6 @@ pub struct SharedJob {
     pub job: Job,
     /// The experiment's file: that of the first cell that needs it.
     pub config: PathBuf,
-    /// Runs that must have finished.
-    pub needs: Vec<String>,
 }
 
 /// A cell with one seed.
@@ -120,10 +118,8 @@ impl Plan {
                     continue;
                 }
                 let title = format!("{} · {}, seed {}", job.title, cell.id, trial.seed);
-                let needs = trial.jobs.iter().filter(|other| job.args.iter().any(|arg| Path::new(arg) == other.dir));
-                let needs = needs.map(|other| other.id.clone()).collect();
                 let config = folder.join(config_name(&cell.id, trial.seed));
-                runs.push(SharedJob { job: Job { title, ..job.clone() }, config, needs });
+                runs.push(SharedJob { job: Job { title, ..job.clone() }, config });
             }
         }
         for run in &mut runs {
@@ -267,7 +263,6 @@ mod tests {
         let shared = runs.iter().find(|run| run.job.stage.name == "pretrain").unwrap();
         assert_eq!(shared.job.title, "pretraining · 1-low, seed 0 (and 1 more)");
         let tuned = runs.iter().find(|run| run.job.stage.name == "finetune").unwrap();
-        assert_eq!(tuned.needs, std::slice::from_ref(&shared.job.id));
         assert_eq!(tuned.job.args[..2], ["--from".to_string(), format!("pool/{}", shared.job.id)]);
     }
 
