@@ -110,19 +110,15 @@ impl Comm {
     pub fn new(stream: Arc<CudaStream>, id: [u8; 128], rank: usize, size: usize) -> Result<Self> {
         let library = Library::get()?;
         stream.context().bind_to_thread().w()?;
+        // Before the ranks meet: one that ends right after may not be forgotten before the others ask for it.
+        let ended = ended_of(&id);
         let mut raw: Raw = null_mut();
         let [ranks, own] = [size, rank].map(|n| c_int::try_from(n).unwrap_or(-1));
         // SAFETY: `raw` is written by the call; the thread's GPU is that of the stream.
         let error = unsafe { (library.init)(&raw mut raw, ranks, UniqueId(id), own) };
         library.check(&format!("rank {rank} of {size} on GPU {}", stream.context().ordinal()), error)?;
-        let shared = Arc::new(Shared {
-            library,
-            calls: Mutex::new(()),
-            raw: AtomicPtr::new(raw),
-            ended: ended_of(&id),
-            rank,
-            size,
-        });
+        let (raw, calls) = (AtomicPtr::new(raw), Mutex::new(()));
+        let shared = Arc::new(Shared { library, calls, raw, ended, rank, size });
         let (leaves, left) = channel::<()>();
         let watched = shared.clone();
         let watch = move || {
