@@ -84,12 +84,7 @@ struct Place {
     top1: f64,
     behind: f64,
     interval: Option<[f64; 2]>,
-}
-
-impl Place {
-    fn is_behind(&self) -> bool {
-        self.interval.is_some_and(|[low, _]| low > 0.0)
-    }
+    is_behind: bool,
 }
 
 /// Runs the ablation and writes its page.
@@ -132,7 +127,7 @@ pub fn run(args: &Args) -> Result<()> {
         alive = survivors(&places, seeds.len(), short);
         for place in places.iter().filter(|place| !alive.contains(&place.cell)) {
             let why = match place.interval {
-                Some([low, high]) if place.is_behind() => {
+                Some([low, high]) if place.is_behind => {
                     format!("clearly behind, {:.2} points [{low:.2}, {high:.2}]", place.behind)
                 }
                 _ => format!("in the worse half at {:.2} %, and time is short", place.top1),
@@ -159,7 +154,7 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// Who gets another seed: those that are not clearly behind, and where time is short the better half of them.
 fn survivors(places: &[Place], seeds: usize, short: bool) -> Vec<String> {
-    let clear = |place: &&Place| seeds < FIRST || !place.is_behind();
+    let clear = |place: &&Place| seeds < FIRST || !place.is_behind;
     let mut left: Vec<String> = places.iter().filter(clear).map(|place| place.cell.clone()).collect();
     if short {
         left.truncate(left.len().div_ceil(2).max(FEWEST));
@@ -271,7 +266,8 @@ mod tests {
     use super::*;
 
     fn place(cell: &str, behind: f64, interval: Option<[f64; 2]>) -> Place {
-        Place { cell: cell.into(), top1: 50.0, behind, interval }
+        let is_behind = interval.is_some_and(|[low, _]| low > 0.0);
+        Place { cell: cell.into(), top1: 50.0, behind, interval, is_behind }
     }
 
     #[test]

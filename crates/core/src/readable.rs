@@ -1,4 +1,4 @@
-//! Numbers as people read them: shares, times, counts.
+//! Numbers as people read them: shares, times, counts, tables.
 
 /// A percentage without needless digits: 0.01 gives `1 %`.
 pub fn percent(fraction: f64) -> String {
@@ -24,9 +24,33 @@ pub fn count(n: u64) -> String {
     }
 }
 
+/// A table for the terminal: columns line up, the first to the left, the others to the right. Rows are equally long.
+pub fn columns<R: AsRef<[String]>>(rows: &[R]) -> String {
+    let mut widths: Vec<usize> = Vec::new();
+    for row in rows {
+        widths.resize(row.as_ref().len(), 0);
+        widths.iter_mut().zip(row.as_ref()).for_each(|(width, cell)| *width = (*width).max(cell.chars().count()));
+    }
+    let line = |row: &R| {
+        let mut cells = row.as_ref().iter().zip(&widths);
+        let first = cells.next().map_or_else(String::new, |(cell, width)| format!("{cell:<width$}"));
+        let line = cells.fold(first, |line, (cell, width)| format!("{line}  {cell:>width$}"));
+        format!("{}\n", line.trim_end())
+    };
+    rows.iter().map(line).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn columns_line_up() {
+        let rows = [["", "labels", "top-1"], ["läßt", "1 %", "50 %"], ["knn", "100 %", ""]];
+        let rows = rows.map(|row| row.map(String::from));
+        assert_eq!(columns(&rows), "      labels  top-1\nläßt     1 %   50 %\nknn    100 %\n");
+        assert_eq!(columns::<Vec<String>>(&[]), "");
+    }
 
     #[test]
     fn numbers_for_people() {

@@ -18,6 +18,7 @@ mod results;
 pub mod review;
 mod same;
 mod shown;
+pub mod statistics;
 pub mod thumbnail;
 
 pub use results::{ResultRow, Results};

@@ -1,8 +1,13 @@
 //! The jobs of a whole experiment, in order: what each runs, where it writes, and about how much work it is.
 
+mod load;
+#[cfg(test)]
+mod tests;
+
 use anyhow::{Context, Result, bail};
+pub use load::Load;
 use serde::{Serialize, Serializer};
-use simclr_core::config::{Config, LabelAmount, Layout, ModelConfig, TrainingConfig};
+use simclr_core::config::{Config, LabelAmount, ModelConfig, TrainingConfig};
 use simclr_core::disk;
 use simclr_core::run::layout::{self, RECIPE};
 use simclr_core::stages::{self, Arg, Each, FINETUNED, Method, STAGES, Stage, Work};
@@ -35,37 +40,6 @@ pub struct Job {
     /// What it is a run of.
     #[serde(skip)]
     pub stage: &'static Stage,
-}
-
-/// What a job computes.
-#[derive(Clone, Debug)]
-pub struct Load {
-    /// The network.
-    pub model: ModelConfig,
-    /// A network that runs forward on every image beside it.
-    pub teacher: Option<ModelConfig>,
-    /// How it trains; a job that measures does not.
-    pub training: Option<TrainingConfig>,
-    /// Images of an epoch.
-    pub examples: usize,
-    /// Views of each.
-    pub views: f64,
-    /// Images that are looked at without training: those of evaluations, or all of a job that measures.
-    pub looked_at: f64,
-}
-
-impl Load {
-    /// Images that it trains on, each time that it sees one.
-    pub fn images(&self) -> f64 {
-        self.training.as_ref().map_or(0.0, |t| t.length.steps(self.examples, t.batch) as f64 * t.batch as f64)
-    }
-
-    /// The work, in units of one training image up to a common factor: a forward pass is a third of a step.
-    fn cost(&self) -> f64 {
-        let network = network_cost(&self.model);
-        let taught = self.teacher.as_ref().map_or(0.0, network_cost) / 3.0;
-        self.views * self.images() * (network + taught) + self.looked_at / 3.0 * network
-    }
 }
 
 /// What a training job's accuracy is reported as.
@@ -319,16 +293,6 @@ fn network_of(config: &Config, student: &str) -> Result<ModelConfig> {
     }
 }
 
-/// Work of a training step on one image, up to a common factor. Every residual block of a family costs about the same,
-/// because a halved resolution meets doubled channels; what is not convolution grows with the width alone.
-fn network_cost(model: &ModelConfig) -> f64 {
-    // Of another backbone nothing is known here: it counts as the smallest ResNet.
-    let layout = model.layout().unwrap_or(Layout::ALL[0]);
-    let blocks = layout.blocks.iter().sum::<usize>() as f64;
-    let kernels = if model.sk_ratio > 0.0 && layout.bottleneck { 1.6 } else { 1.0 };
-    0.5 + blocks * kernels * (model.width * model.width + 0.2 * model.width)
-}
-
 /// Names of the students, every teacher before its pupils.
 fn students_in_order(config: &Config) -> Result<Vec<String>> {
     let mut order: Vec<String> = Vec::new();
@@ -355,116 +319,4 @@ fn students_in_order(config: &Config) -> Result<Vec<String>> {
 /// As [`jobs`].
 pub fn json(config: &Config, out: &Path) -> Result<String> {
     serde_json::to_string_pretty(&jobs(config, out)?).context("writing the plan")
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    fn config(set: &[&str]) -> Config {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/cifar10.toml");
-        Config::load(&path, &set.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap()
-    }
-
-    fn ids(jobs: &[Job]) -> Vec<&str> {
-        jobs.iter().map(|j| j.id.as_str()).collect()
-    }
-
-    #[test]
-    fn teachers_come_before_their_students() {
-        let jobs = jobs(&config(&["reproduce.labels=[0.1]", "reproduce.subsets=2"]), Path::new("out")).unwrap();
-        let expected = "labels-0.1/subset-0/supervised labels-0.1/subset-1/supervised pretrain eval \
-            labels-0.1/subset-0/finetuned labels-0.1/subset-0/distilled-self labels-0.1/subset-0/distilled-small \
-            labels-0.1/subset-1/finetuned labels-0.1/subset-1/distilled-self labels-0.1/subset-1/distilled-small";
-        assert_eq!(ids(&jobs).join(" "), expected);
-        let small = jobs.iter().find(|j| j.id.ends_with("subset-1/distilled-small")).unwrap();
-        let args = "--teacher out/labels-0.1/subset-1/distilled-self --student small --labels 0.1 --subset 1";
-        assert_eq!(small.args.join(" "), args);
-        assert_eq!(small.program, "simclr-distill");
-    }
-
-    #[test]
-    fn without_labels_pretraining_alone_runs() {
-        assert_eq!(ids(&jobs(&config(&["reproduce.labels=[]"]), Path::new("out")).unwrap()), ["pretrain"]);
-    }
-
-    #[test]
-    fn all_labels_are_one_set() {
-        let jobs = jobs(&config(&["reproduce.labels=[1.0]", "reproduce.subsets=3"]), Path::new("out")).unwrap();
-        assert_eq!(jobs.iter().filter(|j| j.id.ends_with("/finetuned")).count(), 1);
-        assert!(jobs.iter().any(|j| j.id == "labels-1/subset-0/finetuned"));
-    }
-
-    #[test]
-    fn a_circle_of_teachers_is_an_error() {
-        let mut circle = config(&[]);
-        circle.distill.get_mut("self").unwrap().teacher = "small".into();
-        let message = jobs(&circle, Path::new("out")).unwrap_err().to_string();
-        assert!(message.contains("circle") && message.contains("self from small"), "{message}");
-    }
-
-    #[test]
-    fn a_new_stage_is_one_entry_of_the_table() {
-        static WITH_ONE_MORE: [Stage; 2] = [
-            Stage {
-                name: "adapt",
-                program: "simclr-adapt",
-                title: "adapted",
-                each: Each::LabelSet,
-                args: &[Arg::Word("--from"), Arg::Run(stages::PRETRAIN)],
-                work: Work::Train { views: 2.0 },
-                rows: &[stages::Row { key: "", name: "adapted", title: "Adapted" }],
-                curves: ["loss", "test top-1"],
-                summary: "adapted to {labels} of {data}",
-            },
-            Stage {
-                name: "weigh",
-                program: "simclr-weigh",
-                title: "weighing",
-                each: Each::Experiment,
-                args: &[],
-                work: Work::Measure,
-                rows: &[],
-                curves: ["loss", "test top-1"],
-                summary: "",
-            },
-        ];
-        let mut config = config(&["reproduce.labels=[0.1]", "reproduce.subsets=1"]);
-        let table = "training = { length = { steps = 10 }, batch = 8, learning_rate = 0.1 }";
-        config.stage.insert("adapt".into(), table.parse().unwrap());
-        let jobs = jobs_of(&WITH_ONE_MORE, &config, Path::new("out"), None).unwrap();
-        assert_eq!(ids(&jobs), ["labels-0.1/subset-0/adapted", "weigh"]);
-        assert_eq!((jobs[0].title.as_str(), jobs[0].program.as_str()), ("adapted, 10 % of the labels", "simclr-adapt"));
-        assert_eq!(jobs[0].args.join(" "), "--from out/pretrain --labels 0.1 --subset 0");
-        assert_eq!(jobs[0].row.as_ref().unwrap().method.to_string(), "adapted");
-        assert!(jobs.iter().all(|job| job.cost > 0.0));
-    }
-
-    #[test]
-    fn images_are_those_of_the_table() {
-        let cost = |set: &[&str]| {
-            let jobs = jobs(&config(set), Path::new("out")).unwrap();
-            jobs.iter().find(|j| j.id == "pretrain").unwrap().cost
-        };
-        for (name, ratio) in [("cifar100", 1.0), ("fashion-mnist", 1.2), ("stl10", 2.1), ("textures", 0.2)] {
-            let got = cost(&[&format!("data.dataset=\"{name}\"")]) / cost(&[]);
-            assert!((got / ratio - 1.0).abs() < 0.01, "{name}: {got} times the work of CIFAR-10, expected {ratio}");
-        }
-        let message = jobs(&config(&["data.dataset=\"cifar-10\""]), Path::new("out")).unwrap_err().to_string();
-        assert!(message.contains("must be one of textures"), "{message}");
-    }
-
-    #[test]
-    fn cost_follows_the_length_and_the_network() {
-        let cost = |set: &[&str], id: &str| {
-            let jobs = jobs(&config(set), Path::new("out")).unwrap();
-            jobs.iter().find(|j| j.id == id).unwrap().cost
-        };
-        let once = cost(&["pretrain.training.length={epochs=10}"], "pretrain");
-        let twice = cost(&["pretrain.training.length={steps=1952}"], "pretrain");
-        assert!((twice / once - 2.0).abs() < 1e-9, "{once} {twice}");
-        let wide = cost(&["pretrain.training.length={epochs=10}", "model.width=2.0"], "pretrain");
-        assert!(wide > 3.0 * once && wide < 4.5 * once, "{once} {wide}");
-    }
 }

@@ -1,6 +1,7 @@
 //! The rows of the results: what every stage measured, and mean and deviation over label subsets.
 
 use crate::plan::{Job, Row, by_name};
+use crate::statistics::{deviation, mean};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -171,11 +172,8 @@ impl ResultRow {
         let n = self.n as f64;
         self.top5 /= n;
         self.seconds /= n;
-        self.top1 = self.top1_each.iter().sum::<f64>() / n;
-        if self.n > 1 {
-            let squares: f64 = self.top1_each.iter().map(|x| (x - self.top1).powi(2)).sum();
-            self.top1_std = Some((squares / (n - 1.0)).sqrt());
-        }
+        self.top1 = mean(&self.top1_each);
+        self.top1_std = deviation(&self.top1_each);
     }
 }
 

@@ -20,15 +20,10 @@ pub struct Place {
     pub behind: f64,
     /// The 95 % interval of that; nothing for the best, or with fewer than two seeds.
     pub interval: Option<[f64; 2]>,
+    /// Whether it is worse than the best beyond doubt: the interval lies above 0.
+    pub is_behind: bool,
     /// Its work as the share of the first cell's.
     pub cost: f64,
-}
-
-impl Place {
-    /// Whether it is worse than the best beyond doubt: the interval lies above 0.
-    pub fn is_behind(&self) -> bool {
-        self.interval.is_some_and(|[low, _]| low > 0.0)
-    }
 }
 
 /// The settings, the best first.
@@ -48,12 +43,14 @@ pub fn standing(outcome: &Outcome, method: &str, labels: LabelAmount) -> Result<
     let (best, best_measure) = (known[0].0.id.clone(), known[0].1.clone());
     let place = |(cell, own): &(&Cell, Measure)| {
         let differences = if cell.id == best { Vec::new() } else { paired(&[&best_measure], &[own]) };
+        let interval = interval(&differences);
         Place {
             cell: cell.id.clone(),
             n: own.top1.len(),
             top1: 100.0 * mean(&own.top1),
             behind: if differences.is_empty() { 0.0 } else { mean(&differences) },
-            interval: interval(&differences),
+            interval,
+            is_behind: interval.is_some_and(|[low, _]| low > 0.0),
             cost: cell.cost,
         }
     };
@@ -62,7 +59,7 @@ pub fn standing(outcome: &Outcome, method: &str, labels: LabelAmount) -> Result<
 
 /// The cheapest setting that is not clearly behind the best; of equally cheap ones the better.
 pub fn cheapest(places: &[Place]) -> Option<&Place> {
-    let good = places.iter().filter(|place| !place.is_behind());
+    let good = places.iter().filter(|place| !place.is_behind);
     good.min_by(|a, b| a.cost.total_cmp(&b.cost))
 }
 
@@ -73,7 +70,7 @@ pub fn conclusions(places: &[Place], key: &str) -> Vec<String> {
     for place in &places[1..] {
         let interval =
             place.interval.map_or("one seed, no interval".into(), |[low, high]| format!("[{low:.2}, {high:.2}]"));
-        let said = if place.is_behind() { "clearly behind" } else { "not clearly behind" };
+        let said = if place.is_behind { "clearly behind" } else { "not clearly behind" };
         all.push(format!(
             "{} is {said}: {:.2} points, {interval}, n = {}, at {:.2} of the cost of the best.",
             place.cell,
@@ -140,7 +137,7 @@ mod tests {
         ]);
         let order: Vec<_> = places.iter().map(|place| place.cell.as_str()).collect();
         assert_eq!(order, ["slow", "quick", "bad"]);
-        assert!(!places[1].is_behind() && places[2].is_behind(), "{places:?}");
+        assert!(!places[1].is_behind && places[2].is_behind, "{places:?}");
         assert!((places[2].behind - 30.0).abs() < 1e-9, "{places:?}");
         assert_eq!(cheapest(&places).unwrap().cell, "quick");
     }
@@ -149,6 +146,6 @@ mod tests {
     fn a_lucky_seed_is_not_the_best_of_many() {
         let places = places(&[("steady", 1.0, &[0.7, 0.71, 0.7]), ("dropped", 1.0, &[0.72])]);
         assert_eq!(places[0].cell, "steady");
-        assert_eq!((places[1].interval, places[1].is_behind()), (None, false));
+        assert_eq!((places[1].interval, places[1].is_behind), (None, false));
     }
 }

@@ -1,6 +1,7 @@
-//! Means, deviations, and the interval of a mean by Student's t.
+//! The interval of a mean by Student's t, and what follows of it.
 
 use crate::outcome::Verdict;
+pub use simclr_report::statistics::{deviation, mean};
 
 /// The 97.5 % quantile of Student's t for 1 to 30 degrees of freedom: an interval of 95 % lies so many standard errors around a mean.
 const QUANTILES: [f64; 30] = [
@@ -10,18 +11,6 @@ const QUANTILES: [f64; 30] = [
 ];
 /// The same quantile of the normal distribution.
 const NORMAL: f64 = 1.959_964;
-
-/// The mean.
-pub fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
-}
-
-/// The sample standard deviation; nothing for fewer than two values.
-pub fn deviation(values: &[f64]) -> Option<f64> {
-    let (n, mean) = (values.len() as f64, mean(values));
-    let squares: f64 = values.iter().map(|x| (x - mean).powi(2)).sum();
-    (values.len() > 1).then(|| (squares / (n - 1.0)).sqrt())
-}
 
 /// The 95 % interval of the mean; nothing for fewer than two values.
 pub fn interval(values: &[f64]) -> Option<[f64; 2]> {

@@ -1,6 +1,6 @@
 //! The results as a table for the terminal.
 
-use crate::readable::{duration, percent};
+use crate::readable::{columns, duration, percent};
 use anyhow::{Context, Result};
 use serde::Deserialize;
 use std::path::Path;
@@ -49,18 +49,7 @@ pub fn render(path: &Path) -> Result<String> {
         serde_json::from_str(&text).with_context(|| format!("{} is not a report's", path.display()))?;
     let head = ["", "labels", "top-1", "top-5", "parameters", "time"].map(String::from);
     let cells: Vec<_> = std::iter::once(head).chain(results.rows.iter().map(cells)).collect();
-    let width = |c: usize| cells.iter().map(|row| row[c].chars().count()).max().unwrap_or(0);
-    let widths: [usize; 6] = std::array::from_fn(width);
-    let mut out = String::new();
-    for row in &cells {
-        let mut line = format!("{:<1$}", row[0], widths[0]);
-        for (cell, width) in row.iter().zip(widths).skip(1) {
-            line += &format!("  {cell:>width$}");
-        }
-        out += line.trim_end();
-        out += "\n";
-    }
-    Ok(out)
+    Ok(columns(&cells))
 }
 
 fn cells(row: &Row) -> [String; 6] {

@@ -1,7 +1,6 @@
 //! What the cells of a study take, before anybody runs them.
 
 use super::args::StudyArgs;
-use super::text::laid_out;
 use crate::forecast::{GPU, Line, Networks, bytes, line, time};
 use anyhow::{Context, Result, ensure};
 use candle_core::Device;
@@ -9,6 +8,7 @@ use simclr_core::bounds;
 use simclr_core::cli::{self, say};
 use simclr_core::config::Config;
 use simclr_core::disk;
+use simclr_core::readable::columns;
 use simclr_core::run::layout;
 use simclr_core::stages::PRETRAIN;
 use simclr_report::plan::Job;
@@ -155,7 +155,7 @@ fn table(plan: &Plan, rows: &[Row], gpus: &[usize], pace: Option<(f64, String)>)
         }
         table.push(cells);
     }
-    text += &laid_out(&table);
+    text += &columns(&table);
     text += "\nTimes are of the runs that a cell does not share with one above it, one after another.\n";
     text += &match pace {
         Some((_, known)) => format!("`here` is at {known}.\n"),

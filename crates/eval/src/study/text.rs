@@ -1,27 +1,27 @@
 //! What a study came to, for the terminal.
 
-use simclr_core::readable::duration;
+use simclr_core::readable::{columns, duration};
 use simclr_study::Outcome;
 use simclr_study::outcome::{Cell, Measure, Verdict};
 use simclr_study::statistics::{deviation, mean};
 
 /// The table of cells and the claims.
 pub fn render(outcome: &Outcome) -> String {
-    let mut columns: Vec<(String, _)> = Vec::new();
+    let mut measured: Vec<(String, _)> = Vec::new();
     for measure in outcome.cells.iter().flat_map(|cell| &cell.measures) {
         let column = (measure.method.clone(), measure.labels);
-        if !columns.contains(&column) {
-            columns.push(column);
+        if !measured.contains(&column) {
+            measured.push(column);
         }
     }
     let mut rows = vec![vec![outcome.study.clone()]];
-    rows[0].extend(columns.iter().map(|(method, labels)| format!("{method} {labels}")));
+    rows[0].extend(measured.iter().map(|(method, labels)| format!("{method} {labels}")));
     for cell in &outcome.cells {
         let mut row = vec![cell.id.clone()];
-        row.extend(columns.iter().map(|(method, labels)| find(cell, method, *labels).map_or_else(String::new, shown)));
+        row.extend(measured.iter().map(|(method, labels)| find(cell, method, *labels).map_or_else(String::new, shown)));
         rows.push(row);
     }
-    let mut out = laid_out(&rows);
+    let mut out = columns(&rows);
     for claim in &outcome.claims {
         let said = match claim.verdict {
             Verdict::Confirmed => "confirmed",
@@ -58,20 +58,4 @@ fn find<'a>(cell: &'a Cell, method: &str, labels: simclr_core::config::LabelAmou
 fn shown(measure: &Measure) -> String {
     let spread = deviation(&measure.top1).map_or_else(String::new, |d| format!(" ± {:.2}", 100.0 * d));
     format!("{:.2}{spread}", 100.0 * mean(&measure.top1))
-}
-
-/// Columns that line up, the first to the left; the first row is the head.
-pub fn laid_out(rows: &[Vec<String>]) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
-    let mut out = String::new();
-    for row in rows {
-        let mut line = format!("{:<1$}", row[0], widths[0]);
-        for (cell, width) in row.iter().zip(&widths).skip(1) {
-            line += &format!("  {cell:>width$}");
-        }
-        out += line.trim_end();
-        out += "\n";
-    }
-    out
 }

@@ -126,7 +126,6 @@ fn pretrain(out: &Path, stop: Option<u64>, remembers: bool) -> Vec<u64> {
 
 fn pretrain_among(group: &Group, out: &Path, stop: Option<u64>, remembers: bool) -> Vec<u64> {
     let (config, told) = (experiment(), Rc::new(RefCell::new(Vec::new())));
-    let training = &config.pretrain.training;
     let setup = Setup::open(&config, &Device::Cpu, config.seed, |_| Ok(())).unwrap().among(group).unwrap();
     let model = SimClr::new(&setup.spec(&config.model, setup.classes, 0), 0).unwrap();
     let given = Given { config: &config.pretrain, model: &model, seed: 0, steps: STEPS };
@@ -136,25 +135,27 @@ fn pretrain_among(group: &Group, out: &Path, stop: Option<u64>, remembers: bool)
     let loader = Loader::new(setup.train.clone(), (0..40).collect(), maker, (objective.views(), 8), source);
     let loss = Pretrain::new(objective, None).with_head(&model, config.pretrain.online_head, 0.1).unwrap();
     let mut plan: Plan<Pretrain> = setup.plan(model, loader, 40, loss).unwrap();
+    train_in(out, &config, group, &mut plan, stop).unwrap();
+    told.take()
+}
+
+/// Trains as `plan` says in `out`, on from what is there.
+pub(super) fn train_in(
+    out: &Path,
+    config: &Config,
+    group: &Group,
+    plan: &mut Plan<Pretrain>,
+    stop_after: Option<u64>,
+) -> Result<()> {
     let (identity, inputs, extra) = (json!({}), vec![], Map::new());
-    let options = RunOptions {
-        out,
-        stage: "pretrain",
-        config: &config,
-        identity,
-        inputs,
-        extra,
-        resume: true,
-        extend: None,
-        group,
-    };
+    let (stage, resume, extend) = ("pretrain", true, None);
+    let options = RunOptions { out, stage, config, identity, inputs, extra, resume, extend, group };
     let (Opened::Fresh(mut run) | Opened::Resume(mut run)) = Run::open(options).unwrap() else {
         panic!("done already")
     };
-    let (progress, title) = (ProgressMode::Off, String::new());
-    let options = TrainOptions { training, examples: 40, prefetch: 1, progress, title, group, stop_after: stop };
-    train(&mut plan, &options, &mut run).unwrap();
-    told.take()
+    let (training, progress, title) = (&config.pretrain.training, ProgressMode::Off, String::new());
+    let options = TrainOptions { training, examples: 40, prefetch: 1, progress, title, group, stop_after };
+    train(plan, &options, &mut run).map(drop)
 }
 
 /// The final weights, the last state, and what was logged.

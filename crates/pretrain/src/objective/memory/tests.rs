@@ -2,16 +2,13 @@
 #![allow(clippy::unwrap_used)]
 
 use super::{Memory, Queue};
-use crate::objective::tests::{experiment, traces};
+use crate::objective::tests::{experiment, traces, train_in};
 use crate::objective::{Given, Objective, Views, check, choose};
 use anyhow::Result;
 use candle_core::{Device, Tensor};
-use serde_json::{Map, json};
-use simclr_core::cli::ProgressMode;
 use simclr_core::config::{Config, Named};
 use simclr_core::rng::{Purpose, Rng};
-use simclr_core::run::{Opened, Run, RunOptions, states};
-use simclr_core::train::{TrainOptions, train};
+use simclr_core::run::states;
 use simclr_model::{Mode, ModelSpec, Pass, SimClr};
 use simclr_ops::{Group, Tape, Value, optim};
 use simclr_stage::Setup;
@@ -166,27 +163,9 @@ fn steps_are_what_the_definition_says() {
 
 /// A pretraining in `out`, on from what is there, which stops as if killed after `stop` steps.
 fn pretrain(out: &Path, config: &Config, stop: Option<u64>) -> Result<()> {
-    let (training, group) = (&config.pretrain.training, &Group::default());
     let setup = Setup::open(config, &Device::Cpu, config.seed, |_| Ok(())).unwrap();
     let mut plan = crate::plan(config, setup, None).unwrap();
-    let (inputs, extra) = (vec![], Map::new());
-    let options = RunOptions {
-        out,
-        stage: "pretrain",
-        config,
-        identity: json!({}),
-        inputs,
-        extra,
-        resume: true,
-        extend: None,
-        group,
-    };
-    let (Opened::Fresh(mut run) | Opened::Resume(mut run)) = Run::open(options).unwrap() else {
-        panic!("done already")
-    };
-    let (progress, title) = (ProgressMode::Off, String::new());
-    let options = TrainOptions { training, examples: 40, prefetch: 1, progress, title, group, stop_after: stop };
-    train(&mut plan, &options, &mut run).map(drop)
+    train_in(out, config, &Group::default(), &mut plan, stop)
 }
 
 #[test]
