@@ -22,7 +22,9 @@ table! {
         /// Multiplies the 64 base channels; fractions are welcome.
         #[serde(default = "one")]
         pub width: f64 = one(), in WIDTH, from "SimCLRv2, table 1 (1 to 3)";
-        /// Selective kernels: ratio of the attention's hidden width, 0 for none (the paper: 0.0625).
+        /// Selective kernels: ratio of the attention's hidden width, 0 for none (the paper: 0.0625). Blocks of 18 and 34 layers have no
+        /// place for them: there, as in the reference, a ratio brings only what comes along: shortcuts that are averaged before
+        /// their stride, and three 3x3 in the ImageNet stem.
         #[serde(default)]
         pub sk_ratio: f64 = 0.0, in Range::SHARE, from "SimCLRv2, section 2; Li et al. 2019";
         /// Squeeze-and-excitation: ratio of its hidden width, 0 for none.
@@ -151,7 +153,8 @@ impl ModelConfig {
             title += &format!(" of width {}", self.width);
         }
         if self.sk_ratio > 0.0 {
-            title += " with selective kernels";
+            let has_kernels = self.layout().is_some_and(|layout| layout.bottleneck);
+            title += if has_kernels { " with selective kernels" } else { " with averaged shortcuts" };
         }
         if self.se_ratio > 0.0 {
             title += " with squeeze-and-excitation";
@@ -215,6 +218,14 @@ mod tests {
             toml::from_str::<ModelConfig>("backbone = \"resnet\"\ndepth = 18").unwrap(),
             ModelConfig::resnet(18)
         );
+    }
+
+    /// What a network has, not what its keys ask for.
+    #[test]
+    fn only_bottlenecks_have_selective_kernels() {
+        let title = |depth| ModelConfig { sk_ratio: 0.0625, ..ModelConfig::resnet(depth) }.title();
+        assert_eq!(title(50), "ResNet-50 with selective kernels");
+        assert_eq!(title(34), "ResNet-34 with averaged shortcuts");
     }
 
     #[test]
