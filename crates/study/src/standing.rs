@@ -1,8 +1,8 @@
 //! How the settings of an ablation stand: which are clearly behind the best one, and which is the cheapest that is not.
 
 use crate::gather::{measure, paired};
-use crate::outcome::{Cell, Measure, Outcome};
-use crate::statistics::{interval, mean};
+use crate::outcome::{Cell, Measure, Outcome, Verdict};
+use crate::statistics::{interval, mean, verdict};
 use anyhow::{Context, Result};
 use serde::Serialize;
 use simclr_core::config::LabelAmount;
@@ -50,7 +50,7 @@ pub fn standing(outcome: &Outcome, method: &str, labels: LabelAmount) -> Result<
             top1: 100.0 * mean(&own.top1),
             behind: if differences.is_empty() { 0.0 } else { mean(&differences) },
             interval,
-            is_behind: interval.is_some_and(|[low, _]| low > 0.0),
+            is_behind: verdict(interval) == Verdict::Confirmed,
             cost: cell.cost,
         }
     };

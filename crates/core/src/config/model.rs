@@ -143,6 +143,12 @@ impl ModelConfig {
         self.is_resnet().then(|| Layout::ALL.into_iter().find(|layout| layout.depth == self.depth))?
     }
 
+    /// Whether blocks choose between kernels. Basic blocks have no such choice, whatever `sk_ratio` is: as in the reference,
+    /// it only averages their shortcuts.
+    pub fn has_selective_kernels(&self) -> bool {
+        self.sk_ratio > 0.0 && self.layout().is_some_and(|layout| layout.bottleneck)
+    }
+
     /// What people call the encoder, such as `ResNet-50 of width 2 with selective kernels`.
     pub fn title(&self) -> String {
         if !self.is_resnet() {
@@ -153,8 +159,7 @@ impl ModelConfig {
             title += &format!(" of width {}", self.width);
         }
         if self.sk_ratio > 0.0 {
-            let has_kernels = self.layout().is_some_and(|layout| layout.bottleneck);
-            title += if has_kernels { " with selective kernels" } else { " with averaged shortcuts" };
+            title += if self.has_selective_kernels() { " with selective kernels" } else { " with averaged shortcuts" };
         }
         if self.se_ratio > 0.0 {
             title += " with squeeze-and-excitation";

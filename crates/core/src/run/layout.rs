@@ -46,6 +46,8 @@ pub const STATE: &str = "state.safetensors";
 pub const HELD_OUT: &str = "held-out.json";
 /// What a run came to; written last.
 pub const RESULT: &str = "result.json";
+/// What a baseline's result says of its features where it has no network.
+pub const PIXELS: &str = "pixels";
 
 /// Where a run keeps its checkpoint.
 pub const CHECKPOINT: &str = "checkpoint";

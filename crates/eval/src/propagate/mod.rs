@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::json;
 use simclr_core::cli::{self, DeviceChoice, compute_with, say};
 use simclr_core::config::{Config, LabelAmount};
-use simclr_core::run::layout;
+use simclr_core::run::{NUMERICS, layout};
 use simclr_core::{bounds, disk};
 use simclr_data::{LabelSubset, Pictures, ViewMaker, eval_batches};
 use simclr_model::Hits;
@@ -118,11 +118,12 @@ pub fn propagate(args: &PropagateArgs) -> Result<()> {
         "labels": args.labels,
         "subset": args.subset,
         "seed": config.seed,
-        "features": args.checkpoint.as_ref().map_or("pixels".into(), |path| path.display().to_string()),
+        "features": args.checkpoint.as_ref().map_or(layout::PIXELS.into(), |path| path.display().to_string()),
         "neighbours": args.neighbours,
         "alpha": args.alpha,
         "known": subset.indices.len(),
         "seconds": clock.elapsed().as_secs_f64(),
+        "numerics": NUMERICS,
     });
     std::fs::create_dir_all(&args.out).with_context(|| format!("creating {}", args.out.display()))?;
     disk::write_json(&args.out.join(layout::RESULT), &result)?;

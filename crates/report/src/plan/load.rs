@@ -39,6 +39,6 @@ fn network_cost(model: &ModelConfig) -> f64 {
     // Of another backbone nothing is known here: it counts as the smallest ResNet.
     let layout = model.layout().unwrap_or(Layout::ALL[0]);
     let blocks = layout.blocks.iter().sum::<usize>() as f64;
-    let kernels = if model.sk_ratio > 0.0 && layout.bottleneck { 1.6 } else { 1.0 };
+    let kernels = if model.has_selective_kernels() { 1.6 } else { 1.0 };
     0.5 + blocks * kernels * (model.width * model.width + 0.2 * model.width)
 }

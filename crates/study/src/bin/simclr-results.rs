@@ -30,6 +30,9 @@ struct Add {
     /// Folders of finished runs: runs/quickstart, runs/experiments/head-small
     #[arg(value_name = "RUN", required = true)]
     runs: Vec<PathBuf>,
+    /// Folders of `simclr-eval propagate` without a network on the same labels, a row of their own; may be repeated
+    #[arg(long, value_name = "DIR")]
+    propagated: Vec<PathBuf>,
     /// The name of the file [default: the experiment's]
     #[arg(long)]
     name: Option<String>,
@@ -45,9 +48,9 @@ struct Add {
 }
 
 fn run(args: Args) -> Result<()> {
-    if let Some(What::Add(Add { runs, name, commit, hardware, date })) = args.what {
+    if let Some(What::Add(Add { runs, propagated, name, commit, hardware, date })) = args.what {
         let place = Where { commit, hardware, date };
-        let (path, holds) = results::add(&args.root, name.as_deref(), &runs, &place)?;
+        let (path, holds) = results::add(&args.root, name.as_deref(), &runs, &propagated, &place)?;
         say(format_args!("{}: {holds}", path.display()));
     }
     for page in results::write(&args.root)? {

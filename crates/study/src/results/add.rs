@@ -8,7 +8,7 @@ use serde::Deserialize;
 use simclr_core::config::LabelAmount;
 use simclr_core::disk;
 use simclr_core::run::NUMERICS;
-use simclr_core::run::layout::{MANIFEST, REPORT, RESULTS};
+use simclr_core::run::layout::{MANIFEST, PIXELS, REPORT, RESULT, RESULTS};
 use simclr_core::stages::{Method, STAGES};
 use std::path::{Path, PathBuf};
 
@@ -44,16 +44,34 @@ struct ReportRow {
     top1_each: Vec<f64>,
 }
 
+/// What `simclr-eval propagate` leaves, as far as it is needed.
+#[derive(Deserialize)]
+struct Propagated {
+    labels: LabelAmount,
+    subset: usize,
+    seed: u64,
+    features: String,
+    top1: f64,
+    numerics: Option<u32>,
+}
+
 /// Writes `results/NAME.json` from the folders of finished runs of one experiment, or of one study, whose files are called after it.
 /// What people have written in an earlier file of the same name (its sentence, its titles) stays. Gives the file, and what it holds.
 ///
 /// # Errors
 /// When a run has not finished or is of other numbers than the code's, and when runs are of several experiments, or one of them twice.
-pub fn add(root: &Path, name: Option<&str>, runs: &[PathBuf], place: &Where) -> Result<(PathBuf, String)> {
+pub fn add(
+    root: &Path,
+    name: Option<&str>,
+    runs: &[PathBuf],
+    propagated: &[PathBuf],
+    place: &Where,
+) -> Result<(PathBuf, String)> {
     ensure!(!runs.is_empty(), "name the folders of finished runs, such as runs/quickstart");
     if let [study] = runs
         && study.join(RESULTS).is_file()
     {
+        ensure!(propagated.is_empty(), "--propagated: {} is a study, which has no such row", study.display());
         return add_study(root, name, study);
     }
     let mut reports: Vec<Report> = Vec::new();
@@ -97,7 +115,9 @@ pub fn add(root: &Path, name: Option<&str>, runs: &[PathBuf], place: &Where) -> 
         Some(Kind::Study(_)) => bail!("{}: holds a study: choose another --name", path.display()),
         None => None,
     };
-    let measured = join(root, &reports, earlier.as_deref(), place)?;
+    let mut measured = join(root, &reports, earlier.as_deref(), place)?;
+    // What needs no network comes before what does.
+    measured.rows.splice(0..0, baselines(propagated)?);
     measured.check()?;
     disk::write_json(&path, &serde_json::to_value(&measured).context("writing the results")?)?;
     Ok((path, format!("{} of each, over {}", measured.counted(), measured.over)))
@@ -163,6 +183,47 @@ fn of_this_code(run: &Path) -> Result<()> {
     }
     ensure!(found > 0, "{}: no run of a stage lies there", run.display());
     Ok(())
+}
+
+/// The rows of `simclr-eval propagate`: one for each amount of labels, its subsets in their order.
+fn baselines(folders: &[PathBuf]) -> Result<Vec<Row>> {
+    let mut all: Vec<(Propagated, &Path)> = Vec::new();
+    for folder in folders {
+        let path = folder.join(RESULT);
+        let one: Propagated = serde_json::from_value(disk::read_json(&path)?)
+            .with_context(|| format!("{}: not what `simclr-eval propagate` leaves", path.display()))?;
+        ensure!(
+            one.features == PIXELS,
+            "{}: is of {}; only a baseline without a network stands beside those that are trained",
+            path.display(),
+            one.features
+        );
+        ensure!(
+            one.numerics == Some(NUMERICS),
+            "{}: is of another revision of numbers than the code's {NUMERICS}: run it again",
+            path.display()
+        );
+        let same = |other: &Propagated| (other.labels, other.seed, other.subset) == (one.labels, one.seed, one.subset);
+        if let Some((_, other)) = all.iter().find(|(other, _)| same(other)) {
+            bail!("{} and {}: both are of the same labels", other.display(), folder.display())
+        }
+        all.push((one, folder));
+    }
+    all.sort_by(|(a, _), (b, _)| a.labels.order(&b.labels).then((a.seed, a.subset).cmp(&(b.seed, b.subset))));
+    let mut rows: Vec<Row> = Vec::new();
+    for (one, _) in all {
+        match rows.last_mut().filter(|row| row.labels == one.labels).map(|row| &mut row.top1) {
+            Some(Top1::Each { top1_each }) => top1_each.push(one.top1),
+            _ => rows.push(Row {
+                method: "propagated".into(),
+                title: "Labels spread over nearest pixels".into(),
+                labels: one.labels,
+                params: None,
+                top1: Top1::Each { top1_each: vec![one.top1] },
+            }),
+        }
+    }
+    Ok(rows)
 }
 
 /// One file of several reports of the same experiment.

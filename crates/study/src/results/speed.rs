@@ -3,6 +3,7 @@
 use super::text::{row, rule};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
+use simclr_core::config::ModelConfig;
 use simclr_core::disk;
 use std::path::Path;
 
@@ -54,7 +55,8 @@ impl Line {
 /// `50 with selective kernels, 32, 64`: depth, pixels, batch.
 fn named([depth, width, sk, side, batch]: [f64; 5]) -> String {
     let width = if width == 1.0 { String::new() } else { format!(", width {width}") };
-    let kernels = if sk > 0.0 { " with selective kernels" } else { "" };
+    let model = ModelConfig { sk_ratio: sk, ..ModelConfig::resnet(depth as usize) };
+    let kernels = if model.has_selective_kernels() { " with selective kernels" } else { "" };
     format!("{depth}{width}{kernels}, {side}, {batch}")
 }
 
