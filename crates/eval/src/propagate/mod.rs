@@ -36,13 +36,13 @@ pub struct PropagateArgs {
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
 
-    /// How many of the training labels may be used: a share in (0, 1], `10-per-class` or `all`
-    #[arg(long, value_name = "AMOUNT")]
-    pub labels: LabelAmount,
+    /// How many of the training labels may be used: a share in (0, 1], `10-per-class` or `all`; several with commas between
+    #[arg(long, value_name = "AMOUNT", required = true, value_delimiter = ',')]
+    pub labels: Vec<LabelAmount>,
 
-    /// Which random subset of so many: those of fine-tuning
-    #[arg(long, value_name = "INDEX", default_value_t = 0, value_parser = cli::size(&bounds::INDEX))]
-    pub subset: usize,
+    /// Which random subsets of so many: those of fine-tuning; several with commas between, which share the search for neighbours
+    #[arg(long, value_name = "INDEX", default_value = "0", value_delimiter = ',', value_parser = cli::size(&bounds::INDEX))]
+    pub subset: Vec<usize>,
 
     /// The network whose features are compared, a run or a checkpoint [default: none, the pixels themselves]
     #[arg(long, value_name = "CHECKPOINT")]
@@ -56,7 +56,7 @@ pub struct PropagateArgs {
     #[arg(long, value_name = "SHARE", default_value_t = 0.99)]
     pub alpha: f64,
 
-    /// The folder that result.json is written into
+    /// The folder that result.json is written into, for each amount and subset in labels-AMOUNT/subset-INDEX
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
 
@@ -82,7 +82,7 @@ struct Rows {
 /// When the data, the checkpoint or the folder fails, or an option is out of range.
 pub fn propagate(args: &PropagateArgs) -> Result<()> {
     compute_with(args.threads)?;
-    args.labels.check("--labels")?;
+    args.labels.iter().try_for_each(|labels| labels.check("--labels").map(drop))?;
     ensure!((0.0..1.0).contains(&args.alpha), "--alpha {}: must be at least 0 and below 1", args.alpha);
     ensure!(args.neighbours > 0, "--neighbours 0: must be at least 1");
     let config = &Config::load(&args.config, &args.set)?;
@@ -90,45 +90,54 @@ pub fn propagate(args: &PropagateArgs) -> Result<()> {
     let data = simclr_data::load(&config.data)?;
     data.expect_labels("spreading labels")?;
     let (train, test, classes) = (Arc::new(data.train), Arc::new(data.test), data.classes.len());
-    let seed = subset_seed(config.seed, args.subset);
-    let subset = LabelSubset::of(&train, classes, args.labels, seed, &config.data)?;
-    let (of_train, of_test) = (rows(args, config, train)?, rows(args, config, test)?);
+    let (of_train, of_test) = (rows(args, config, train.clone())?, rows(args, config, test)?);
     ensure!(!of_train.samples.is_empty() && !of_test.samples.is_empty(), "no labeled image can be decoded");
-    let used: BTreeSet<u32> = subset.indices.iter().copied().collect();
-    let known = of_train.samples.iter().zip(&of_train.labels);
-    let known: Vec<Option<u32>> = known.map(|(sample, label)| used.contains(sample).then_some(*label)).collect();
     let spread = Spread { neighbours: args.neighbours, alpha: args.alpha, power: POWER, rounds: ROUNDS };
-    let scores = spread.scores(&of_train.features, &known, classes)?;
-
+    // These take nearly all of the time, and know of no label.
+    let graph = spread.graph(&of_train.features, of_train.labels.len())?;
     let near = Gallery::new(&of_train.features, &of_train.labels)?.nearest(&of_test.features, args.neighbours)?;
-    let votes = near.into_iter().flat_map(|near| {
+    for (labels, index) in args.labels.iter().flat_map(|labels| args.subset.iter().map(move |index| (*labels, *index)))
+    {
+        let subset = LabelSubset::of(&train, classes, labels, subset_seed(config.seed, index), &config.data)?;
+        let used: BTreeSet<u32> = subset.indices.iter().copied().collect();
+        let known = of_train.samples.iter().zip(&of_train.labels);
+        let known: Vec<Option<u32>> = known.map(|(sample, label)| used.contains(sample).then_some(*label)).collect();
+        let votes = votes(&near, &spread.scores(&graph, &known, classes)?, classes);
+        let accuracy = Hits::of(&votes, classes, &of_test.labels).accuracy();
+        let result = json!({
+            "top1": accuracy.top1,
+            "top5": accuracy.top5,
+            "labels": labels,
+            "subset": index,
+            "seed": config.seed,
+            "features": args.checkpoint.as_ref().map_or(layout::PIXELS.into(), |path| path.display().to_string()),
+            "neighbours": args.neighbours,
+            "alpha": args.alpha,
+            "known": subset.indices.len(),
+            "seconds": clock.elapsed().as_secs_f64(),
+            "numerics": NUMERICS,
+        });
+        let out = args.out.join(layout::label_set(labels, index));
+        std::fs::create_dir_all(&out).with_context(|| format!("creating {}", out.display()))?;
+        disk::write_json(&out.join(layout::RESULT), &result)?;
+        say(result);
+    }
+    Ok(())
+}
+
+/// The votes `[N, classes]` of the `near`est of each test image, by their similarity and their scores.
+fn votes(near: &[Vec<(usize, f32)>], scores: &[f64], classes: usize) -> Vec<f32> {
+    let of = |near: &Vec<(usize, f32)>| {
         let mut votes = vec![0.0f64; classes];
         for (row, similarity) in near {
-            let (weight, scores) = (f64::from(similarity).max(0.0).powi(POWER), &scores[row * classes..][..classes]);
+            let (weight, scores) = (f64::from(*similarity).max(0.0).powi(POWER), &scores[row * classes..][..classes]);
             // Each neighbour has one vote, however far it is from a label.
             let sum = scores.iter().sum::<f64>().max(f64::MIN_POSITIVE);
             votes.iter_mut().zip(scores).for_each(|(vote, score)| *vote += weight * score / sum);
         }
         votes.into_iter().map(|vote| vote as f32)
-    });
-    let accuracy = Hits::of(&votes.collect::<Vec<_>>(), classes, &of_test.labels).accuracy();
-    let result = json!({
-        "top1": accuracy.top1,
-        "top5": accuracy.top5,
-        "labels": args.labels,
-        "subset": args.subset,
-        "seed": config.seed,
-        "features": args.checkpoint.as_ref().map_or(layout::PIXELS.into(), |path| path.display().to_string()),
-        "neighbours": args.neighbours,
-        "alpha": args.alpha,
-        "known": subset.indices.len(),
-        "seconds": clock.elapsed().as_secs_f64(),
-        "numerics": NUMERICS,
-    });
-    std::fs::create_dir_all(&args.out).with_context(|| format!("creating {}", args.out.display()))?;
-    disk::write_json(&args.out.join(layout::RESULT), &result)?;
-    say(result);
-    Ok(())
+    };
+    near.iter().flat_map(of).collect()
 }
 
 /// What images are compared by: a network's features, or their pixels.

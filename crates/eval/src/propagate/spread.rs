@@ -18,19 +18,18 @@ pub struct Spread {
 }
 
 /// Edges of the graph, row by row: (image, weight).
-type Graph = Vec<Vec<(usize, f64)>>;
+pub type Graph = Vec<Vec<(usize, f64)>>;
 
 impl Spread {
-    /// Scores `[N, classes]` of all images whose `features` are `[N, D]`, where `known` is the class of those that have a label. Each
-    /// class begins with the same mass, however many labels it has.
+    /// Scores `[N, classes]` of the images of a graph, where `known` is the class of those that have a label. Each class begins with
+    /// the same mass, however many labels it has.
     ///
     /// # Errors
-    /// When nothing is known, or numbers do not fit.
-    pub fn scores(&self, features: &[f32], known: &[Option<u32>], classes: usize) -> Result<Vec<f64>> {
+    /// When nothing is known.
+    pub fn scores(&self, graph: &Graph, known: &[Option<u32>], classes: usize) -> Result<Vec<f64>> {
         let mut counts = vec![0usize; classes];
         known.iter().flatten().for_each(|class| counts[*class as usize] += 1);
         ensure!(counts.iter().any(|n| *n > 0), "no image has a label: there is nothing to spread");
-        let graph = self.graph(features, known.len())?;
         let mut own = vec![0.0; known.len() * classes];
         for (row, class) in known.iter().enumerate().filter_map(|(row, class)| Some((row, (*class)? as usize))) {
             own[row * classes + class] = 1.0 / counts[class] as f64;
@@ -51,8 +50,12 @@ impl Spread {
         Ok(scores)
     }
 
-    /// The graph with both directions of each edge, divided by the square roots of both images' sums.
-    fn graph(&self, features: &[f32], images: usize) -> Result<Graph> {
+    /// The graph of so many `images` whose `features` are `[N, D]`, with both directions of each edge, divided by the square roots of
+    /// both images' sums.
+    ///
+    /// # Errors
+    /// When numbers do not fit.
+    pub fn graph(&self, features: &[f32], images: usize) -> Result<Graph> {
         let labels = vec![0u32; images];
         // The nearest is the image itself, or a copy of it.
         let near = Gallery::new(features, &labels)?.nearest(features, self.neighbours + 1)?;
@@ -95,7 +98,7 @@ mod tests {
     #[test]
     fn a_label_reaches_the_far_end_of_its_arc() {
         let (features, known) = arcs();
-        let scores = SPREAD.scores(&features, &known, 2).unwrap();
+        let scores = SPREAD.scores(&SPREAD.graph(&features, 20).unwrap(), &known, 2).unwrap();
         let class = |row: usize| usize::from(scores[2 * row + 1] > scores[2 * row]);
         assert_eq!((0..20).map(class).collect::<Vec<_>>(), [vec![0; 10], vec![1; 10]].concat());
     }
@@ -103,8 +106,8 @@ mod tests {
     #[test]
     fn the_scores_solve_the_equation() {
         let (features, known) = arcs();
-        let scores = SPREAD.scores(&features, &known, 2).unwrap();
         let graph = SPREAD.graph(&features, 20).unwrap();
+        let scores = SPREAD.scores(&graph, &known, 2).unwrap();
         for (row, edges) in graph.iter().enumerate() {
             for class in 0..2 {
                 let near: f64 = edges.iter().map(|(other, weight)| weight * scores[2 * other + class]).sum();
@@ -124,6 +127,7 @@ mod tests {
     #[test]
     fn without_a_label_nothing_spreads() {
         let (features, _) = arcs();
-        assert!(SPREAD.scores(&features, &[None; 20], 2).unwrap_err().to_string().contains("nothing to spread"));
+        let graph = SPREAD.graph(&features, 20).unwrap();
+        assert!(SPREAD.scores(&graph, &[None; 20], 2).unwrap_err().to_string().contains("nothing to spread"));
     }
 }

@@ -30,9 +30,9 @@ struct Add {
     /// Folders of finished runs: runs/quickstart, runs/experiments/head-small
     #[arg(value_name = "RUN", required = true)]
     runs: Vec<PathBuf>,
-    /// Folders of `simclr-eval propagate` without a network on the same labels, a row of their own; may be repeated
+    /// What `simclr-eval propagate` without a network left: a row of its own
     #[arg(long, value_name = "DIR")]
-    propagated: Vec<PathBuf>,
+    propagated: Option<PathBuf>,
     /// The name of the file [default: the experiment's]
     #[arg(long)]
     name: Option<String>,
@@ -50,7 +50,7 @@ struct Add {
 fn run(args: Args) -> Result<()> {
     if let Some(What::Add(Add { runs, propagated, name, commit, hardware, date })) = args.what {
         let place = Where { commit, hardware, date };
-        let (path, holds) = results::add(&args.root, name.as_deref(), &runs, &propagated, &place)?;
+        let (path, holds) = results::add(&args.root, name.as_deref(), &runs, propagated.as_deref(), &place)?;
         say(format_args!("{}: {holds}", path.display()));
     }
     for page in results::write(&args.root)? {

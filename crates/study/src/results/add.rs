@@ -49,7 +49,6 @@ struct ReportRow {
 struct Propagated {
     labels: LabelAmount,
     subset: usize,
-    seed: u64,
     features: String,
     top1: f64,
     numerics: Option<u32>,
@@ -64,14 +63,14 @@ pub fn add(
     root: &Path,
     name: Option<&str>,
     runs: &[PathBuf],
-    propagated: &[PathBuf],
+    propagated: Option<&Path>,
     place: &Where,
 ) -> Result<(PathBuf, String)> {
     ensure!(!runs.is_empty(), "name the folders of finished runs, such as runs/quickstart");
     if let [study] = runs
         && study.join(RESULTS).is_file()
     {
-        ensure!(propagated.is_empty(), "--propagated: {} is a study, which has no such row", study.display());
+        ensure!(propagated.is_none(), "--propagated: {} is a study, which has no such row", study.display());
         return add_study(root, name, study);
     }
     let mut reports: Vec<Report> = Vec::new();
@@ -117,7 +116,9 @@ pub fn add(
     };
     let mut measured = join(root, &reports, earlier.as_deref(), place)?;
     // What needs no network comes before what does.
-    measured.rows.splice(0..0, baselines(propagated)?);
+    if let Some(folder) = propagated {
+        measured.rows.splice(0..0, baselines(folder)?);
+    }
     measured.check()?;
     disk::write_json(&path, &serde_json::to_value(&measured).context("writing the results")?)?;
     Ok((path, format!("{} of each, over {}", measured.counted(), measured.over)))
@@ -160,6 +161,12 @@ fn add_study(root: &Path, name: Option<&str>, folder: &Path) -> Result<(PathBuf,
     Ok((path, format!("{} cells, {} claims", outcome.cells.len(), outcome.claims.len())))
 }
 
+/// The folders in a folder.
+fn below(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))?;
+    Ok(entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_dir()).collect())
+}
+
 /// Holds every manifest below a run against the code's revision of numbers.
 fn of_this_code(run: &Path) -> Result<()> {
     let mut found = 0;
@@ -176,20 +183,19 @@ fn of_this_code(run: &Path) -> Result<()> {
             );
             found += 1;
         } else if depth < DEPTH {
-            let entries = std::fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))?;
-            let below = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_dir());
-            folders.extend(below.map(|path| (path, depth + 1)));
+            folders.extend(below(&folder)?.into_iter().map(|path| (path, depth + 1)));
         }
     }
     ensure!(found > 0, "{}: no run of a stage lies there", run.display());
     Ok(())
 }
 
-/// The rows of `simclr-eval propagate`: one for each amount of labels, its subsets in their order.
-fn baselines(folders: &[PathBuf]) -> Result<Vec<Row>> {
-    let mut all: Vec<(Propagated, &Path)> = Vec::new();
-    for folder in folders {
-        let path = folder.join(RESULT);
+/// The rows of what `simclr-eval propagate` left in a folder: one for each amount of labels, its subsets in their order.
+fn baselines(folder: &Path) -> Result<Vec<Row>> {
+    let mut all: Vec<Propagated> = Vec::new();
+    let amounts = below(folder)?;
+    let subsets: Vec<PathBuf> = amounts.iter().map(|amount| below(amount)).collect::<Result<Vec<_>>>()?.concat();
+    for path in subsets.iter().map(|subset| subset.join(RESULT)).filter(|path| path.is_file()) {
         let one: Propagated = serde_json::from_value(disk::read_json(&path)?)
             .with_context(|| format!("{}: not what `simclr-eval propagate` leaves", path.display()))?;
         ensure!(
@@ -203,15 +209,12 @@ fn baselines(folders: &[PathBuf]) -> Result<Vec<Row>> {
             "{}: is of another revision of numbers than the code's {NUMERICS}: run it again",
             path.display()
         );
-        let same = |other: &Propagated| (other.labels, other.seed, other.subset) == (one.labels, one.seed, one.subset);
-        if let Some((_, other)) = all.iter().find(|(other, _)| same(other)) {
-            bail!("{} and {}: both are of the same labels", other.display(), folder.display())
-        }
-        all.push((one, folder));
+        all.push(one);
     }
-    all.sort_by(|(a, _), (b, _)| a.labels.order(&b.labels).then((a.seed, a.subset).cmp(&(b.seed, b.subset))));
+    ensure!(!all.is_empty(), "{}: no labels-AMOUNT/subset-INDEX/{RESULT} is there", folder.display());
+    all.sort_by(|a, b| a.labels.order(&b.labels).then(a.subset.cmp(&b.subset)));
     let mut rows: Vec<Row> = Vec::new();
-    for (one, _) in all {
+    for one in all {
         match rows.last_mut().filter(|row| row.labels == one.labels).map(|row| &mut row.top1) {
             Some(Top1::Each { top1_each }) => top1_each.push(one.top1),
             _ => rows.push(Row {

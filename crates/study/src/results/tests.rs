@@ -54,21 +54,19 @@ impl Repository {
     }
 
     fn add(&self, runs: &[PathBuf]) -> Result<(PathBuf, String)> {
-        self.add_beside(runs, &[])
+        self.add_beside(runs, None)
     }
 
-    fn add_beside(&self, runs: &[PathBuf], propagated: &[PathBuf]) -> Result<(PathBuf, String)> {
+    fn add_beside(&self, runs: &[PathBuf], propagated: Option<&Path>) -> Result<(PathBuf, String)> {
         let text = |text: &str| text.to_string();
         let place = Where { commit: text("abc"), hardware: text("H"), date: text("2026-11-28") };
         add(self.root(), None, runs, propagated, &place)
     }
 
-    fn propagated(&self, name: &str, changed: Value) -> PathBuf {
-        let mut result =
-            json!({"top1": 0.5, "labels": 0.01, "subset": 0, "seed": 0, "features": "pixels", "numerics": NUMERICS});
+    fn propagated(&self, name: &str, changed: Value) {
+        let mut result = json!({"top1": 0.5, "labels": 0.01, "subset": 0, "features": "pixels", "numerics": NUMERICS});
         result.as_object_mut().unwrap().extend(changed.as_object().unwrap().clone());
         self.put(&format!("{name}/{RESULT}"), &result.to_string());
-        self.root().join(name)
     }
 }
 
@@ -187,22 +185,20 @@ fn finished_runs_of_one_experiment_become_a_file() {
 fn labels_spread_over_pixels_are_a_row_beside_networks() {
     let repository = Repository::new();
     let runs = [repository.run("a", 0, 0.5)];
-    let spread = [
-        repository.propagated("p2", json!({"subset": 2, "top1": 0.75})),
-        repository.propagated("p1", json!({"subset": 1})),
-        repository.propagated("more", json!({"labels": 0.1, "top1": 0.875})),
-    ];
-    let (path, _) = repository.add_beside(&runs, &spread).unwrap();
+    let spread = repository.root().join("spread");
+    repository.propagated("spread/labels-0.01/subset-2", json!({"subset": 2, "top1": 0.75}));
+    repository.propagated("spread/labels-0.01/subset-1", json!({"subset": 1}));
+    repository.propagated("spread/labels-0.1/subset-0", json!({"labels": 0.1, "top1": 0.875}));
+    let (path, _) = repository.add_beside(&runs, Some(&spread)).unwrap();
     let Kind::Measured(measured) = File::read(&path).unwrap().kind else { panic!("not an experiment") };
     let row = "| Labels spread over nearest pixels | | 1, 2 | 62.50 ± 17.68 (50.00, 75.00) | 87.50 |";
     assert!(measured.table().lines().any(|line| line == row), "{}", measured.table());
 
     let refused = |changed: Value, why: &str| {
-        let message = repository.add_beside(&runs, &[spread[0].clone(), repository.propagated("x", changed)]);
-        let message = message.unwrap_err().to_string();
+        repository.propagated("spread/labels-0.1/subset-1", changed);
+        let message = repository.add_beside(&runs, Some(&spread)).unwrap_err().to_string();
         assert!(message.contains(why), "{message}");
     };
-    refused(json!({"subset": 2}), "both are of the same labels");
     refused(json!({"features": "runs/a"}), "without a network");
     refused(json!({"numerics": NUMERICS - 1}), "run it again");
     refused(json!({"numerics": null}), "run it again");
