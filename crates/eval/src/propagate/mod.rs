@@ -90,15 +90,21 @@ pub fn propagate(args: &PropagateArgs) -> Result<()> {
     let data = simclr_data::load(&config.data)?;
     data.expect_labels("spreading labels")?;
     let (train, test, classes) = (Arc::new(data.train), Arc::new(data.test), data.classes.len());
-    let (of_train, of_test) = (rows(args, config, train.clone())?, rows(args, config, test)?);
+    // First, because the search takes minutes: an amount that cannot be had should not be refused after it.
+    let mut subsets = Vec::new();
+    for labels in &args.labels {
+        for index in &args.subset {
+            let seed = subset_seed(config.seed, *index);
+            subsets.push((*labels, *index, LabelSubset::of(&train, classes, *labels, seed, &config.data)?));
+        }
+    }
+    let (of_train, of_test) = (rows(args, config, train)?, rows(args, config, test)?);
     ensure!(!of_train.samples.is_empty() && !of_test.samples.is_empty(), "no labeled image can be decoded");
     let spread = Spread { neighbours: args.neighbours, alpha: args.alpha, power: POWER, rounds: ROUNDS };
     // These take nearly all of the time, and know of no label.
     let graph = spread.graph(&of_train.features, of_train.labels.len())?;
     let near = Gallery::new(&of_train.features, &of_train.labels)?.nearest(&of_test.features, args.neighbours)?;
-    for (labels, index) in args.labels.iter().flat_map(|labels| args.subset.iter().map(move |index| (*labels, *index)))
-    {
-        let subset = LabelSubset::of(&train, classes, labels, subset_seed(config.seed, index), &config.data)?;
+    for (labels, index, subset) in subsets {
         let used: BTreeSet<u32> = subset.indices.iter().copied().collect();
         let known = of_train.samples.iter().zip(&of_train.labels);
         let known: Vec<Option<u32>> = known.map(|(sample, label)| used.contains(sample).then_some(*label)).collect();
