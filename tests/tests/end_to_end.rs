@@ -11,6 +11,7 @@ use simclr_eval::EvalArgs;
 use simclr_model::{ModelSpec, SimClr};
 use simclr_stage::Checkpoint;
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -186,6 +187,48 @@ fn label_subsets() {
     assert_ne!(first.indices, second.indices);
     assert_ne!(second.indices, subset("pretrained", 2, "d", &[]).indices);
     assert_ne!(first.indices, subset("scratch", 0, "e", &["seed=1"]).indices, "another seed, other labels");
+}
+
+/// Amounts and subsets that share one search for neighbours are what each is alone.
+#[test]
+fn labels_spread_over_pixels_and_over_features() {
+    let desk = Desk::new();
+    desk.pretrain("pretrained", &[]).unwrap();
+    let propagate = |out: &str, labels: &str, subsets: &str, more: &[&str]| {
+        let (config, out) = (desk.path("experiment.toml"), desk.path(out));
+        let line =
+            ["propagate", "--labels", labels, "--subset", subsets, "--neighbours", "4", "--config"].map(OsString::from);
+        let line = line.into_iter().chain([config.into(), "--out".into(), out.into()]);
+        let line = line.chain(more.iter().map(OsString::from));
+        simclr_eval::command::run(["simclr-eval".into()].into_iter().chain(line).collect())
+    };
+    let spread = |out: &str, labels: &str, subset: usize| {
+        let mut result = result(&desk, &format!("{out}/labels-{labels}/subset-{subset}"));
+        result.as_object_mut().unwrap().remove("seconds").unwrap();
+        result
+    };
+    propagate("all", "0.5,2-per-class", "0,1", &[]).unwrap();
+    propagate("alone", "2-per-class", "1", &[]).unwrap();
+    assert_eq!(spread("all", "2-per-class", 1), spread("alone", "2-per-class", 1));
+    for (labels, known) in [("0.5", 30), ("2-per-class", 20)] {
+        for subset in [0, 1] {
+            let result = spread("all", labels, subset);
+            assert_eq!(
+                (&result["known"], &result["features"]),
+                (&Json::from(known), &Json::from("pixels")),
+                "{result}"
+            );
+            let (top1, top5) = (result["top1"].as_f64().unwrap(), result["top5"].as_f64().unwrap());
+            assert!(0.0 < top1 && top1 <= top5 && top5 <= 1.0, "{result}");
+        }
+    }
+    let pretrained = desk.path("pretrained").display().to_string();
+    propagate("features", "2-per-class", "1", &["--checkpoint", &pretrained]).unwrap();
+    assert_eq!(spread("features", "2-per-class", 1)["features"], Json::from(pretrained));
+    // Before anything is computed or written.
+    let refused = format!("{:#}", propagate("refused", "2-per-class,7-per-class", "0", &[]).unwrap_err());
+    assert!(refused.contains('7'), "{refused}");
+    assert!(!desk.path("refused").exists());
 }
 
 #[test]
