@@ -57,10 +57,11 @@ pub fn standing(outcome: &Outcome, method: &str, labels: LabelAmount) -> Result<
     Ok(known.iter().map(place).collect())
 }
 
-/// The cheapest setting that is not clearly behind the best; of equally cheap ones the better.
+/// The cheapest setting that is not clearly behind the best; of equally cheap ones the better. One that got a single seed has
+/// not shown that it is as good.
 pub fn cheapest(places: &[Place]) -> Option<&Place> {
-    let good = places.iter().filter(|place| !place.is_behind);
-    good.min_by(|a, b| a.cost.total_cmp(&b.cost))
+    let compared = places.iter().skip(1).filter(|place| place.interval.is_some() && !place.is_behind);
+    places.first().into_iter().chain(compared).min_by(|a, b| a.cost.total_cmp(&b.cost))
 }
 
 /// What an ablation comes to, in sentences.
@@ -68,16 +69,15 @@ pub fn conclusions(places: &[Place], key: &str) -> Vec<String> {
     let Some(best) = places.first() else { return Vec::new() };
     let mut all = vec![format!("The best {key} is {}: {:.2} % over {} seeds.", best.cell, best.top1, best.n)];
     for place in &places[1..] {
-        let interval =
-            place.interval.map_or("one seed, no interval".into(), |[low, high]| format!("[{low:.2}, {high:.2}]"));
-        let said = if place.is_behind { "clearly behind" } else { "not clearly behind" };
-        all.push(format!(
-            "{} is {said}: {:.2} points, {interval}, n = {}, at {:.2} of the cost of the best.",
-            place.cell,
-            place.behind,
-            place.n,
-            place.cost / best.cost
-        ));
+        let (behind, cost) = (place.behind, place.cost / best.cost);
+        let said = match place.interval {
+            None => format!("{behind:.2} points behind on one seed, too few to tell"),
+            Some([low, high]) => {
+                let clear = if place.is_behind { "clearly" } else { "not clearly" };
+                format!("{clear} behind: {behind:.2} points, [{low:.2}, {high:.2}], n = {}", place.n)
+            }
+        };
+        all.push(format!("{} is {said}, at {cost:.2} of the cost of the best.", place.cell));
     }
     if let Some(place) = cheapest(places) {
         all.push(format!("The cheapest that is as good as the best, as far as these seeds can tell: {}.", place.cell));
@@ -147,5 +147,15 @@ mod tests {
         let places = places(&[("steady", 1.0, &[0.7, 0.71, 0.7]), ("dropped", 1.0, &[0.72])]);
         assert_eq!(places[0].cell, "steady");
         assert_eq!((places[1].interval, places[1].is_behind), (None, false));
+    }
+
+    /// However cheap it is.
+    #[test]
+    fn one_seed_does_not_show_that_a_setting_is_as_good() {
+        let places = places(&[("steady", 1.0, &[0.7, 0.71]), ("dropped", 0.5, &[0.2])]);
+        assert_eq!(cheapest(&places).unwrap().cell, "steady");
+        let said = conclusions(&places, "key");
+        assert!(said[1].contains("dropped is 50.00 points behind on one seed, too few to tell, at 0.50"), "{said:?}");
+        assert!(said[2].ends_with(": steady."), "{said:?}");
     }
 }
