@@ -141,7 +141,8 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let table = record::table(&results);
     say!("{table}");
-    record::readme(&folder, &machine, &table)?;
+    // Where --out is not given, no argument is the folder's path.
+    record::readme(&folder, &machine, &table, &[(&args.python, "PYTHON"), (&folder, "OUT")])?;
     say!("written to {}", folder.display());
     Ok(())
 }

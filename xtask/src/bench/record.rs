@@ -112,13 +112,24 @@ pub fn table(results: &[Figures]) -> String {
     out
 }
 
-/// Writes the page beside the raw figures.
+/// The command line as anybody could give it: what names a place on this machine stands as the option's value in `--help`.
+fn command(arguments: impl Iterator<Item = String>, places: &[(&Path, &str)]) -> String {
+    let general = |argument: String| {
+        let of = |(place, name): &(&Path, &str)| {
+            let option = argument.strip_suffix(place.to_str()?)?;
+            (option.is_empty() || option.ends_with('=')).then(|| format!("{option}{name}"))
+        };
+        places.iter().find_map(of).unwrap_or(argument)
+    };
+    std::iter::once("cargo xtask".into()).chain(arguments.map(general)).collect::<Vec<_>>().join(" ")
+}
+
+/// Writes the page beside the raw figures. The command line that it shows has names in the stead of `places`, which are this
+/// machine's.
 ///
 /// # Errors
 /// When it cannot be written.
-pub fn readme(folder: &Path, machine: &Machine, table: &str) -> Result<()> {
-    let mut command = vec!["cargo xtask".to_string()];
-    command.extend(std::env::args().skip(1));
+pub fn readme(folder: &Path, machine: &Machine, table: &str, places: &[(&Path, &str)]) -> Result<()> {
     let text = format!(
         "# Beside PyTorch, {}\n\n{table}\n\
          Medians of the runs in [{RAW}]({RAW}); ours and theirs ran in turn.\n\n\
@@ -128,7 +139,7 @@ pub fn readme(folder: &Path, machine: &Machine, table: &str) -> Result<()> {
          - {}\n\
          - {}\n",
         machine.date,
-        command.join(" "),
+        command(std::env::args().skip(1), places),
         machine.processor,
         machine.threads,
         machine.commit,
@@ -142,6 +153,19 @@ pub fn readme(folder: &Path, machine: &Machine, table: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_names_no_place_of_this_machine() {
+        let said = |line: &str| {
+            let places = [(Path::new("/home/me/py"), "PYTHON"), (Path::new("/tmp/out"), "OUT")];
+            command(line.split(' ').map(String::from), &places)
+        };
+        assert_eq!(
+            said("bench compare --python /home/me/py --out=/tmp/out --steps 3"),
+            "cargo xtask bench compare --python PYTHON --out=OUT --steps 3"
+        );
+        assert_eq!(said("bench compare --only resnet"), "cargo xtask bench compare --only resnet");
+    }
 
     #[test]
     fn a_folder_is_called_after_date_and_machine() {
